@@ -1,0 +1,68 @@
+"""attent: train attention models on the examples they have not understood yet, in any framework."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attent.correction import correction_weights, inclusion_probabilities
+    from attent.course import Course, Done, Score, Train
+    from attent.errors import (
+        AttentError,
+        CourseError,
+        LearnerError,
+        PlanError,
+        PluginError,
+        RecipeError,
+        ScoreError,
+        TraceError,
+    )
+    from attent.hookspecs import Backend, hookimpl
+    from attent.learner import Evaluates, Learner
+    from attent.noise import Noise
+    from attent.plan import Plan
+    from attent.recipes import recipe
+    from attent.schedules import constant, cosine, incremental, linear, step
+    from attent.selection import band, hard, random, soft
+    from attent.teaching import Progress, teach
+    from attent.trace import Trace, first_difference
+
+_HOME = {
+    "attent.correction": ("correction_weights", "inclusion_probabilities"),
+    "attent.course": ("Course", "Done", "Score", "Train"),
+    "attent.errors": (
+        "AttentError", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError", "ScoreError",
+        "TraceError",
+    ),
+    "attent.hookspecs": ("Backend", "hookimpl"),
+    "attent.learner": ("Evaluates", "Learner"),
+    "attent.noise": ("Noise",),
+    "attent.plan": ("Plan",),
+    "attent.recipes": ("recipe",),
+    "attent.schedules": ("constant", "cosine", "incremental", "linear", "step"),
+    "attent.selection": ("band", "hard", "random", "soft"),
+    "attent.teaching": ("Progress", "teach"),
+    "attent.trace": ("Trace", "first_difference"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "AttentError", "Backend", "Course", "CourseError", "Done", "Evaluates", "Learner", "LearnerError", "Noise", "Plan",
+    "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError", "Trace", "TraceError", "Train",
+    "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
+    "inclusion_probabilities", "incremental", "linear", "random", "recipe", "soft", "step", "teach",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used: `import attent` costs a millisecond and not even NumPy.
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'attent' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,216 @@
+"""The course: a plan under way. It says what to do next and takes the numbers back. Rules R1 to R4 of docs/spec.md.
+
+NumPy only and free of I/O, so a trainer that owns its loop can drive it; ``attent.teach`` is the loop for
+everyone else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from attent.choosing import choose
+from attent.course_state import pack, unpack
+from attent.errors import CourseError, ScoreError
+from attent.learner import Ids, Numbers, State, checked_numbers
+from attent.noise import ORDER, Noise, raw, raw_at
+from attent.plan import Plan
+from attent.records import EpochRecord, Selected, selected
+from attent.timeline import Epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Lesson: return the deviation of each of these examples, in evaluation mode."""
+
+    ids: Ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Lesson: take one optimiser step per batch and return each example's loss, concatenated."""
+
+    batches: list[Ids]
+    weights: list[Numbers] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """Lesson: the plan is at its end."""
+
+
+Lesson = Score | Train | Done
+
+
+class Course:
+    """The state machine of a run over n examples.
+
+    ``next()`` gives the lesson at hand, the same one until ``record(...)`` has taken its numbers.
+    ``segment_steps`` is how many batches a lesson holds at most; it changes no id and no batch. Keeps one
+    float64 and one int32 per example, and the ids being taught.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> plan = attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, selection="hard")
+        >>> course = attent.Course(plan, 4)
+        >>> while not isinstance(lesson := course.next(), attent.Done):
+        ...     ids = np.concatenate(lesson.batches)
+        ...     course.record(1.0 + ids)  # example 3 has the highest loss
+        >>> sorted(ids.tolist())
+        [2, 3]
+    """
+
+    def __init__(self, plan: Plan, n: int, *, segment_steps: int = 64) -> None:
+        if segment_steps < 1:
+            raise CourseError(f"segment_steps must be at least 1, got {segment_steps}")
+        self.plan, self.n, self.segment_steps = plan, n, segment_steps
+        self.timeline = plan.timeline(n)
+        self.epoch = 0  # index of the epoch under way
+        self.step = 0  # batches of it that are done
+        self.draw = 0  # selections made so far
+        self.scores: Numbers = np.full(n, np.nan)
+        self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
+        self.ids: Ids | None = None  # being taught; None: all
+        self.weights: Numbers | None = None
+        self.selection: Selected | None = None  # made for the epoch under way
+        self.scored = self._chosen = False  # for the epoch under way
+        self.trained = 0  # examples of it trained so far
+        self._loss_sum = 0.0
+        self._order: Ids | None = None
+        self._lesson: Lesson | None = None
+
+    @property
+    def row(self) -> Epoch:
+        """The timeline's row of the epoch under way (the last one when done)."""
+        return self.timeline[min(self.epoch, len(self.timeline) - 1)]
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Mean loss of the examples trained so far in the epoch under way, None before the first."""
+        return self._loss_sum / self.trained if self.trained else None
+
+    def next(self) -> Lesson:
+        """Return the lesson at hand. Raises ScoreError where the scores cannot be ranked under the plan."""
+        if self._lesson is None:
+            self._lesson = self._make_lesson()
+        return self._lesson
+
+    def _make_lesson(self) -> Lesson:
+        if self.epoch == len(self.timeline):
+            return Done()
+        row = self.row
+        if not self._chosen:
+            if row.score and not self.scored:
+                return Score(np.arange(self.n, dtype=np.int64))
+            self._choose(row)
+            self._chosen = True
+        order = self._ordered()
+        start = self.step * self.plan.batch_size
+        stop = min(start + self.segment_steps * self.plan.batch_size, len(order))
+        places = range(start, stop, self.plan.batch_size)
+        cuts = [order[at : min(at + self.plan.batch_size, stop)] for at in places]
+        if self.weights is None:
+            return Train(cuts if self.ids is None else [self.ids[cut] for cut in cuts], None)
+        ids = self.ids if self.ids is not None else np.arange(self.n, dtype=np.int64)
+        return Train([ids[cut] for cut in cuts], [self.weights[cut] for cut in cuts])
+
+    def _choose(self, row: Epoch) -> None:
+        if row.select:
+            if self.plan.selection != "random" and self.plan.non_finite == "error" and (self.seen < 0).any():
+                missing = np.flatnonzero(self.seen < 0)
+                raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
+            choice = choose(self.plan, self.scores, row.k, self.draw)
+            self.ids, self.weights = choice.ids, choice.weights
+            self.selection = selected(self.draw, choice.ids, choice.weights, self.scores, self.epoch - self.seen)
+            self.draw += 1
+        elif row.k == self.n:
+            self.ids = self.weights = None
+
+    def _ordered(self) -> Ids:
+        """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
+        if self._order is None:
+            noise = Noise(self.plan.seed, ORDER + self.epoch)
+            bits = raw(noise, 0, self.n) if self.ids is None else raw_at(noise, self.ids)
+            self._order = np.argsort(bits, kind="stable")
+        return self._order
+
+    def record(self, numbers: Numbers) -> EpochRecord | None:
+        """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
+
+        numbers: float64, shape (examples of the lesson,). Raises LearnerError for another shape or dtype,
+        ScoreError for a number that is not finite (unless the plan allows it), CourseError when there is
+        no lesson to record; nothing is changed then.
+        """
+        lesson = self._lesson
+        if lesson is None or isinstance(lesson, Done):
+            raise CourseError("record() without a lesson: call next() first, and stop at Done")
+        if isinstance(lesson, Score):
+            self._check(numbers, lesson.ids, "score")
+            self.scores[:] = numbers
+            self.seen[:] = self.epoch
+            self.scored, self._lesson = True, None
+            return None
+        ids = np.concatenate(lesson.batches)
+        self._check(numbers, ids, "train")
+        if self.plan.source == "reuse":
+            self.scores[ids] = numbers
+            self.seen[ids] = self.epoch
+        self._loss_sum += float(numbers.sum())
+        self.trained += len(ids)
+        self.step += len(lesson.batches)
+        self._lesson = None
+        return self._end_epoch() if self.trained == len(self._ordered()) else None
+
+    def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
+        checked_numbers(numbers, len(ids), f"learner.{call}()")
+        if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
+            bad = np.flatnonzero(~np.isfinite(numbers))
+            shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+            raise ScoreError(
+                f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
+                f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
+                "learning rate, or set non_finite='drop' or 'last' in the plan"
+            )
+
+    def _end_epoch(self) -> EpochRecord:
+        row = self.row
+        record = EpochRecord(
+            epoch=row.epoch,
+            phase=row.phase,
+            round=row.round,
+            ratio=row.ratio,
+            k=self.trained,
+            steps=self.step,
+            draw=self.draw - 1 if self.ids is not None else None,
+            loss=self._loss_sum / self.trained,
+            examples_scored=self.n if self.scored else 0,
+            examples_trained=self.trained,
+            selection=self.selection,
+        )
+        self.epoch, self.step, self.trained, self._loss_sum = self.epoch + 1, 0, 0, 0.0
+        self.scored = self._chosen = False
+        self.selection = self._order = None
+        return record
+
+    def state(self) -> State:
+        """Return the position, scores and selection as named arrays, between any two lessons.
+
+        A lesson handed out but not recorded is handed out again after ``load_state``.
+        """
+        position: dict[str, Any] = {
+            "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
+            "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
+            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained,
+        }  # fmt: skip
+        return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection)
+
+    def load_state(self, state: State) -> None:
+        """Take up a state of a course with the same plan and n. Raises CourseError naming what differs."""
+        position, scores, seen, ids, weights, selection = unpack(state, self.n, self.plan)
+        self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, selection
+        self.epoch, self.step, self.draw = position["epoch"], position["step"], position["draw"]
+        self.scored, self._chosen = position["scored"], position["chosen"]
+        self._loss_sum, self.trained = position["loss_sum"], position["trained"]
+        self._order = self._lesson = None

@@ -1,0 +1,42 @@
+"""The errors attent raises. Each names the thing, the rule it broke, the value it had, and the way out."""
+
+
+class AttentError(Exception):
+    """Base of every error that attent raises on purpose.
+
+    Example:
+        >>> import attent
+        >>> try:
+        ...     attent.Plan(epochs=3, batch_size=8, ratio=0)
+        ... except attent.AttentError as error:
+        ...     print(error)
+        ratio must be in (0, 1], got 0
+    """
+
+
+class PlanError(AttentError, ValueError):
+    """A plan, a schedule or a selection was given an impossible value."""
+
+
+class ScoreError(AttentError, ValueError):
+    """Scores or losses that cannot be ranked: not finite, of a wrong shape or of a wrong dtype."""
+
+
+class LearnerError(AttentError):
+    """A learner broke the contract of `attent.Learner`."""
+
+
+class CourseError(AttentError):
+    """A course was driven out of order, or given a state that is not its own."""
+
+
+class TraceError(AttentError):
+    """A run folder or trace cannot be read, written or continued."""
+
+
+class PluginError(AttentError):
+    """A plugin is missing, broken, misspelt or there twice."""
+
+
+class RecipeError(AttentError):
+    """A recipe cannot be found, imported or built."""

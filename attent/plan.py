@@ -1,0 +1,258 @@
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T6 of docs/spec.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from attent import choosing, schedules
+from attent.errors import PlanError
+from attent.scaling import SCALINGS, Scaling
+from attent.schedules import Schedule
+from attent.selection import NON_FINITE, NonFinite
+from attent.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
+
+Source = Literal["reuse", "fresh"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is taught when. Epochs are passes over whatever is being taught then.
+
+    Args:
+        epochs: all epochs, warm-up and cool-down included.
+        batch_size: examples per optimiser step; an epoch's last batch may be smaller.
+        ratio: share of examples taught, in (0, 1]: a number or a schedule over the rounds.
+        interval: epochs for which a selection is kept: a whole number or a schedule.
+        selection: ``hard``, ``soft``, ``random``, ``band``, a plugin's name, or a function of
+            (scores, k, noise, ids, plan) that returns k of the ids, ascending.
+        source: where scores come from: ``reuse`` takes the losses already seen in training steps, which
+            costs nothing; ``fresh`` scores all examples before each selection.
+        warm_up, cool_down: epochs on all examples at the start and at the end.
+        cycle: epochs from one selection to the next; those beyond the interval train on all examples.
+            None: as long as the interval.
+        reselect: select again before every epoch of an interval, at the same ratio.
+        temperature: of ``soft``, at least 0: 0 is hard, infinity is random.
+        scaling: of the scores before the temperature: ``none``, ``std`` or ``rank``.
+        cap: of ``band``: the quantile above which examples are passed over, in (0, 1].
+        correction: the largest weight given to make ``soft`` stand for all examples (``math.inf``: no
+            limit), or None: no weights.
+        non_finite: what a NaN or infinite score means: ``error``; ``drop``: not taught; ``last``: taught last.
+        seed: of every random choice, in [0, 2**64).
+
+    Raises:
+        PlanError: at once, naming the field, the rule and the value.
+
+    Example:
+        >>> import attent
+        >>> plan = attent.Plan(epochs=4, batch_size=10, ratio=0.4, warm_up=1, cool_down=1)
+        >>> [(row.phase, row.k, row.steps) for row in plan.timeline(100)]
+        [('warm-up', 100, 10), ('taught', 40, 4), ('taught', 40, 4), ('cool-down', 100, 10)]
+        >>> plan.total_steps(100)
+        28
+    """
+
+    epochs: int
+    batch_size: int
+    ratio: float | Schedule = 0.4
+    interval: int | Schedule = 1
+    selection: str | choosing.SelectionFunction = "hard"
+    source: Source = "reuse"
+    warm_up: int = 0
+    cool_down: int = 0
+    cycle: int | None = None
+    reselect: bool = False
+    temperature: float = 1.0
+    scaling: Scaling = "std"
+    cap: float = 0.9
+    correction: float | None = None
+    non_finite: NonFinite = "error"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field, and every round's ratio and interval."""
+        _whole("epochs", self.epochs, 1)
+        _whole("batch_size", self.batch_size, 1)
+        _whole("warm_up", self.warm_up, 0)
+        _whole("cool_down", self.cool_down, 0)
+        _whole("seed", self.seed, 0, 2**64 - 1)
+        if self.warm_up + self.cool_down > self.epochs:
+            raise PlanError(
+                f"warm_up + cool_down must be at most epochs ({self.epochs}), got {self.warm_up} + {self.cool_down}"
+            )
+        if self.cycle is not None:
+            _whole("cycle", self.cycle, 1)
+        _one_of("source", self.source, get_args(Source))
+        _one_of("scaling", self.scaling, SCALINGS)
+        _one_of("non_finite", self.non_finite, NON_FINITE)
+        _between("temperature", self.temperature, 0, math.inf, "at least 0")
+        _between("cap", self.cap, 0, 1, "in (0, 1]", open_below=True)
+        if not isinstance(self.reselect, bool):
+            raise PlanError(f"reselect must be true or false, got {self.reselect!r}")
+        if not callable(self.ratio):
+            _between("ratio", self.ratio, 0, 1, "in (0, 1]", open_below=True)
+        if not callable(self.interval):
+            _whole("interval", self.interval, 1)
+        choosing.find(self.selection)
+        if self.correction is not None:
+            _between("correction", self.correction, 0, math.inf, "above 0, or None", open_below=True)
+            if self.selection not in ("soft", "random") or (self.selection == "soft" and self.temperature == 0):
+                raise PlanError(
+                    "correction needs a selection that is random: 'soft' with a temperature above 0, or 'random'; "
+                    f"got {choosing.name_of(self.selection)!r} at temperature {self.temperature}"
+                )
+        self.rounds()
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return the taught rounds in order: first epoch, ratio, taught and further full epochs."""
+        ratio = self.ratio if callable(self.ratio) else schedules.constant(self.ratio)
+        interval = self.interval if callable(self.interval) else schedules.constant(self.interval)
+        return rounds_of(self.warm_up, self.epochs - self.warm_up - self.cool_down, ratio, interval, self.cycle)
+
+    def timeline(self, n: int) -> tuple[Epoch, ...]:
+        """Return one row per epoch for n examples: phase, round, ratio, k, score?, select?, steps.
+
+        Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter.
+        """
+        return lay_out(
+            self.rounds(),
+            epochs=self.epochs,
+            warm_up=self.warm_up,
+            n=n,
+            batch_size=self.batch_size,
+            reselect=self.reselect,
+            fresh=self.source == "fresh",
+            uses_scores=self.selection != "random",
+        )
+
+    def total_steps(self, n: int) -> int:
+        """Return the optimiser steps of the whole run on n examples: the length of a learning-rate schedule."""
+        return sum(row.steps for row in self.timeline(n))
+
+    def cost(self, n: int, forward_share: float = 1 / 3) -> Cost:
+        """Return what the run costs and saves against as many epochs on all n examples.
+
+        forward_share: seconds of scoring an example over seconds of training on it; measured values lie
+        between 0.26 and 0.44 (docs/results.md).
+        """
+        return cost_of(self.timeline(n), n, forward_share)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values; schedules and functions by what they print as."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("ratio", "interval"):
+            if callable(fields[name]):
+                fields[name] = repr(fields[name])
+        fields["selection"] = choosing.name_of(self.selection)
+        for name in ("temperature", "correction"):
+            if fields[name] == math.inf:
+                fields[name] = "inf"
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Plan:
+        """Return the plan of ``to_dict``, or of a TOML table. Raises PlanError naming an unknown key.
+
+        Example:
+            >>> import attent
+            >>> attent.Plan.from_dict({"epochs": 3, "batch_size": 8, "ratio": "linear(0.8, 0.2)"}).ratio
+            linear(0.8, 0.2)
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for key in fields:
+            if key not in known:
+                raise PlanError(f"no plan field {key!r}; known: {', '.join(sorted(known))}")
+        for key in ("epochs", "batch_size"):
+            if key not in fields:
+                raise PlanError(f"a plan needs {key}")
+        values = dict(fields)
+        for name in ("ratio", "interval"):
+            if isinstance(values.get(name), str):
+                values[name] = choosing.parse_schedule(values[name])
+        for name in ("temperature", "correction"):
+            if values.get(name) == "inf":
+                values[name] = math.inf
+        return cls(**values)
+
+    @classmethod
+    def full(cls, *, epochs: int, batch_size: int, seed: int = 0) -> Plan:
+        """Return the plan that teaches nothing: every epoch on all examples."""
+        return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed)
+
+    @classmethod
+    def default(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return the plan to begin with: one full epoch, then the harder 40 %, softly, and a full epoch to end with.
+
+        Scores are the losses already seen in training (``reuse``), so choosing costs nothing.
+        """
+        ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}
+        chosen = {"ratio": 0.4, "selection": "soft", "scaling": "std", "temperature": 0.3, "source": "reuse"}
+        return cls(**{"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
+
+    @classmethod
+    def paper(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return AtteNT's best plan: soft selection, ratio rising 0.2 to 0.8, interval growing, fresh scores.
+
+        Source: AtteNT, arXiv 2602.20461, ablation "soft, incremental ratio, incremental interval". Scores are
+        scaled first, since the softmax of raw losses is nearly flat.
+        """
+        chosen = {
+            "ratio": schedules.linear(0.2, 0.8),
+            "interval": schedules.incremental(1, max(1, round(epochs / 10))),
+            "selection": "soft",
+            "source": "fresh",
+        }
+        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+
+    @classmethod
+    def official(cls, *, epochs: int, batch_size: int, cycles: int = 10, **changes: Any) -> Plan:
+        """Return what the published code does, its defects mended (docs/plans.md lists them).
+
+        One full epoch, then ``cycles`` cycles of (epochs - 1) // cycles epochs: a fresh scoring pass, hard
+        selection at a ratio rising 0.2 to 0.8 along a cosine, 5 epochs on it, the rest of the cycle on
+        all examples; what is left over is trained on all examples. ``selection="soft"`` scores and
+        selects again before every epoch of the interval.
+        """
+        _whole("cycles", cycles, 1)
+        _whole("epochs", epochs, 1)
+        cycle = (epochs - 1) // cycles
+        if cycle < 1:
+            raise PlanError(f"epochs must be at least cycles + 1 = {cycles + 1}, got {epochs}")
+        chosen = {
+            "warm_up": 1,
+            "cool_down": epochs - 1 - cycle * cycles,
+            "cycle": cycle,
+            "ratio": schedules.cosine(0.2, 0.8),
+            "interval": 5,
+            "selection": "hard",
+            "source": "fresh",
+            "reselect": changes.get("selection") == "soft",
+        }
+        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+
+    @classmethod
+    def official_simple(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return the published code's plan for language models: one full epoch, then its hardest 70 % to the end."""
+        chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
+        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+
+
+def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    limit = f"at least {least}" if most is None else f"in [{least}, {most}]"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PlanError(f"{name} must be a whole number {limit}, got {value!r}")
+    if value < least or (most is not None and value > most):
+        raise PlanError(f"{name} must be {limit}, got {value}")
+
+
+def _between(name: str, value: object, low: float, high: float, rule: str, *, open_below: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_below and value == low):  # type: ignore[operator]
+        raise PlanError(f"{name} must be {rule}, got {value!r}")
+
+
+def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise PlanError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -1,0 +1,236 @@
+"""The reference network: forward pass, per-example losses, and gradients in closed form.
+
+A pre-norm transformer. With x = embedding + position, each block adds attention(norm1(x)) and then
+down(gelu(up(norm2(x)))); a final norm and a linear head follow. "classify" takes the mean over positions
+between the two; "next-token" lets no position see a later one.
+
+Shapes: ``inputs`` is (b, T) integer token ids or (b, T, p) numbers; ``targets`` is (b,) integer for
+"classify" and (b, T) for "next-token"; ``lengths`` is (b,), 1 <= length <= T, or None where no sequence
+is padded. Padding is no key, no part of the mean, and has no loss; what it holds does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attent.learner import Numbers
+from attent.reference import layers
+from attent.reference.architecture import Architecture, Parameters
+
+Array = npt.NDArray[Any]
+
+
+class _Block(NamedTuple):
+    """What a block's gradient needs of its forward pass."""
+
+    normed1: Array
+    norm1: tuple[Array, Array]
+    fused_weight: Array
+    queries_keys_values: Array
+    attention: Array
+    mixed: Array
+    normed2: Array
+    norm2: tuple[Array, Array]
+    up: Array
+    tanh: Array
+    gelu: Array
+
+
+class _Pass(NamedTuple):
+    """What the network's gradient needs of its forward pass."""
+
+    logits: Array
+    features: Array
+    norm: tuple[Array, Array]
+    share: Array
+    blocks: list[_Block]
+
+
+def forward(
+    architecture: Architecture, parameters: Parameters, inputs: Array, lengths: Array | None = None
+) -> Array:
+    """Return the logits: shape (b, outputs) for "classify", (b, T, outputs) for "next-token".
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.reference import Architecture, forward, initial_parameters
+        >>> a = Architecture("classify", length=16, outputs=10, patch=4)
+        >>> forward(a, initial_parameters(a, seed=0), np.zeros((2, 16, 4))).shape
+        (2, 10)
+    """
+    logits = _forward(architecture, parameters, inputs, lengths, keep=False).logits
+    return logits if architecture.kind == "classify" else logits.reshape(*inputs.shape[:2], -1)
+
+
+def losses(
+    architecture: Architecture,
+    parameters: Parameters,
+    inputs: Array,
+    targets: Array,
+    lengths: Array | None = None,
+) -> Array:
+    """Return each example's loss in nats, shape (b,), in the dtype of the parameters.
+
+    "classify": the cross-entropy. "next-token": its mean over the example's own tokens, padding left out.
+    """
+    run = _forward(architecture, parameters, inputs, lengths, keep=False)
+    return _losses(architecture, run, targets)[0]
+
+
+def gradients(
+    architecture: Architecture,
+    parameters: Parameters,
+    inputs: Array,
+    targets: Array,
+    lengths: Array | None = None,
+    weights: Numbers | None = None,
+) -> tuple[Array, Parameters]:
+    """Return each example's loss, unweighted, and the gradient of ``mean_i(w_i * loss_i)`` by every parameter.
+
+    ``weights`` is (b,), 1 each where None. The mean divides by b, not by the sum of the weights.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.reference import Architecture, gradients, initial_parameters
+        >>> a = Architecture("classify", length=16, outputs=10, patch=4)
+        >>> p = initial_parameters(a, seed=0)
+        >>> losses, g = gradients(a, p, np.zeros((2, 16, 4)), np.array([0, 1]))
+        >>> losses.shape, g["head.bias"].shape
+        ((2,), (10,))
+    """
+    p, result = parameters, Parameters()
+    count, length = inputs.shape[:2]
+    run = _forward(architecture, p, inputs, lengths, keep=True)
+    values, dlogits = _losses(architecture, run, targets)
+    dlogits[np.arange(len(dlogits)), targets.ravel()] -= 1.0
+    scale = np.full(count, 1.0) if weights is None else weights
+    scale = (scale / count).astype(dlogits.dtype)
+    per_row = scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
+    dlogits *= per_row
+    dx, *by = layers.linear_gradients(dlogits, run.features, p["head.weight"])
+    result["head.weight"], result["head.bias"] = by
+    if architecture.kind == "classify":
+        dx = (run.share[:, :, None] * dx[:, None, :]).reshape(count * length, -1)
+    dx, *by = layers.layer_norm_gradients(dx, p["norm.scale"], run.norm)
+    result["norm.scale"], result["norm.shift"] = by
+    for i in reversed(range(architecture.depth)):
+        dx = _block_gradients(p, f"blocks.{i}", dx, run.blocks[i], result)
+    result["position"] = dx.reshape(count, length, -1).sum(axis=0)
+    if architecture.patch is not None:
+        result["embed.weight"] = inputs.reshape(count * length, -1).T @ dx
+        result["embed.bias"] = result["position"].sum(axis=0)
+    else:
+        result["embed.weight"] = _rows_by_token(dx, inputs.ravel(), len(p["embed.weight"]))
+    return values, {name: result[name] for name in parameters}
+
+
+def _forward(
+    architecture: Architecture, p: Parameters, inputs: Array, lengths: Array | None, *, keep: bool
+) -> _Pass:
+    count, length = inputs.shape[:2]
+    hidden, share = _masks(architecture, count, lengths, p["position"].dtype)
+    if architecture.patch is not None:
+        x = layers.linear(inputs.reshape(count * length, -1), p["embed.weight"], p["embed.bias"])
+    else:
+        x = p["embed.weight"][inputs.ravel()]
+    x.reshape(count, length, -1)[...] += p["position"]
+    blocks = []
+    for i in range(architecture.depth):
+        x, block = _block(p, f"blocks.{i}", x, (count, length, 3, architecture.heads, -1), hidden)
+        if keep:
+            blocks.append(block)
+    features, norm = layers.layer_norm(x, p["norm.scale"], p["norm.shift"])
+    if architecture.kind == "classify":
+        features = (share[:, None, :] @ features.reshape(count, length, -1))[:, 0]
+    return _Pass(layers.linear(features, p["head.weight"], p["head.bias"]), features, norm, share, blocks)
+
+
+def _masks(
+    architecture: Architecture, count: int, lengths: Array | None, dtype: npt.DTypeLike
+) -> tuple[Array | None, Array]:
+    """Return which keys are hidden, (b or 1, 1, T or 1, T), and each position's share of its example, (b, T)."""
+    length = architecture.length
+    positions = np.arange(length)
+    causal = architecture.kind == "next-token"
+    hidden = (positions > positions[:, None])[None, None] if causal else None
+    if lengths is None:
+        return hidden, np.full((count, length), 1.0 / length, dtype)
+    valid = positions < lengths[:, None]
+    padding = ~valid[:, None, None, :]
+    return (
+        padding if hidden is None else hidden | padding,
+        (valid / lengths[:, None]).astype(dtype),
+    )
+
+
+def _block(
+    p: Parameters, name: str, x: Array, shape: tuple[int, ...], hidden: Array | None
+) -> tuple[Array, _Block]:
+    normed1, norm1 = layers.layer_norm(x, p[f"{name}.norm1.scale"], p[f"{name}.norm1.shift"])
+    # One product for queries, keys and values costs less than three.
+    weight, bias = (
+        np.concatenate([p[f"{name}.{part}.{kind}"] for part in ("query", "key", "value")], axis=-1)
+        for kind in ("weight", "bias")
+    )
+    queries_keys_values = layers.linear(normed1, weight, bias).reshape(shape)
+    mixed, attention = layers.attention(queries_keys_values, hidden)
+    mixed = mixed.reshape(x.shape)
+    y = layers.linear(mixed, p[f"{name}.out.weight"], p[f"{name}.out.bias"])
+    y += x
+    normed2, norm2 = layers.layer_norm(y, p[f"{name}.norm2.scale"], p[f"{name}.norm2.shift"])
+    up = layers.linear(normed2, p[f"{name}.up.weight"], p[f"{name}.up.bias"])
+    gelu, tanh = layers.gelu(up)
+    z = layers.linear(gelu, p[f"{name}.down.weight"], p[f"{name}.down.bias"])
+    z += y
+    return z, _Block(
+        normed1, norm1, weight, queries_keys_values, attention, mixed, normed2, norm2, up, tanh, gelu
+    )
+
+
+def _block_gradients(p: Parameters, name: str, dz: Array, saved: _Block, result: Parameters) -> Array:
+    def keep(layer: str, first: str, second: str, by: list[Array]) -> None:
+        result[f"{name}.{layer}.{first}"], result[f"{name}.{layer}.{second}"] = by
+
+    dgelu, *by = layers.linear_gradients(dz, saved.gelu, p[f"{name}.down.weight"])
+    keep("down", "weight", "bias", by)
+    dup = layers.gelu_gradient(dgelu, saved.up, saved.tanh)
+    dnormed, *by = layers.linear_gradients(dup, saved.normed2, p[f"{name}.up.weight"])
+    keep("up", "weight", "bias", by)
+    dy, *by = layers.layer_norm_gradients(dnormed, p[f"{name}.norm2.scale"], saved.norm2)
+    keep("norm2", "scale", "shift", by)
+    dy += dz
+    dmixed, *by = layers.linear_gradients(dy, saved.mixed, p[f"{name}.out.weight"])
+    keep("out", "weight", "bias", by)
+    shape = saved.queries_keys_values.shape
+    dfused = layers.attention_gradients(
+        dmixed.reshape(shape[0], shape[1], *shape[3:]), saved.queries_keys_values, saved.attention
+    ).reshape(len(dz), -1)
+    dnormed, weight, bias = layers.linear_gradients(dfused, saved.normed1, saved.fused_weight)
+    for part, by_weight, by_bias in zip(
+        ("query", "key", "value"), np.split(weight, 3, axis=1), np.split(bias, 3), strict=True
+    ):
+        keep(part, "weight", "bias", [by_weight, by_bias])
+    dx, *by = layers.layer_norm_gradients(dnormed, p[f"{name}.norm1.scale"], saved.norm1)
+    keep("norm1", "scale", "shift", by)
+    dx += dy
+    return dx
+
+
+def _losses(architecture: Architecture, run: _Pass, targets: Array) -> tuple[Array, Array]:
+    """Return the losses per example, and the softmax of each row of logits."""
+    values, softmax = layers.cross_entropy(run.logits, targets.ravel())
+    if architecture.kind == "next-token":
+        values = np.vecdot(values.reshape(run.share.shape), run.share)
+    return values, softmax
+
+
+def _rows_by_token(rows: Array, tokens: Array, vocabulary: int) -> Array:
+    """Return the sum of each token's rows, (vocabulary, d). Sorted runs: np.add.at is far slower."""
+    order = np.argsort(tokens, kind="stable")
+    present, starts = np.unique(tokens[order], return_index=True)
+    result = np.zeros((vocabulary, rows.shape[1]), rows.dtype)
+    result[present] = np.add.reduceat(rows[order], starts, axis=0)
+    return result

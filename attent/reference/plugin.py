@@ -1,0 +1,20 @@
+"""The NumPy reference learner as a plugin, reached by the same entry point as any other backend."""
+
+from __future__ import annotations
+
+from attent.hookspecs import Backend, hookimpl
+
+
+@hookimpl
+def attent_backend() -> Backend:
+    """Return the backend."""
+    return Backend("numpy", "attent.reference.learner:NumpyLearner", ("numpy",))
+
+
+@hookimpl
+def attent_recipes() -> dict[str, str]:
+    """Return the recipes."""
+    return {
+        "vit-digits": "attent.reference.recipes:vit_digits",
+        "byte-gpt": "attent.reference.recipes:byte_gpt",
+    }

@@ -1,0 +1,119 @@
+"""The files of a run, each written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from attent.course_state import pack_ids, unpack_ids
+from attent.errors import TraceError
+from attent.learner import Ids, Numbers, State
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file through ``write(temporary)``: it appears complete, or the old one stays.
+
+    Raises TraceError naming the file and the system's reason.
+    """
+    temporary = path.with_name(path.name + ".partial")
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line and see it onto the disk. A failed attempt leaves no half line behind."""
+    with _named(path), path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            # What is buffered must not be tried again when the file closes.
+            with contextlib.suppress(OSError):
+                os.truncate(path, before)
+            raise
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Cut a file of lines down to its first ``count``. Raises TraceError if it has fewer."""
+    data = path.read_bytes() if path.exists() else b""
+    lines = data.split(b"\n")[:-1]
+    if len(lines) < count:
+        raise TraceError(f"{path} has {len(lines)} epochs, the checkpoint has {count}: lines were removed")
+    kept = sum(len(line) + 1 for line in lines[:count])
+    if kept != len(data):
+        with _named(path):
+            os.truncate(path, kept)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
+    """Write named arrays as one safetensors file, whole or not at all."""
+    # safetensors scrambles arrays that are not contiguous, and wants the machine's own byte order.
+    ordered = {name: np.array(array, order="C", copy=None) for name, array in arrays.items()}
+    write_whole(path, lambda temporary: save_file(ordered, str(temporary), metadata))
+
+
+def read_arrays(path: Path) -> tuple[State, dict[str, str]]:
+    """Return a safetensors file's arrays and metadata. Raises TraceError if it is missing or damaged."""
+    try:
+        with safetensors.safe_open(str(path), "numpy") as file:  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+            metadata = dict(file.metadata() or {})
+        return load_file(str(path)), metadata
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TraceError(f"cannot read {path}: {error}") from None
+
+
+def selection_path(folder: Path, draw: int) -> Path:
+    """Return where a run folder keeps the selection of this draw."""
+    return folder / "selections" / f"{draw:06d}.safetensors"
+
+
+def write_selection(folder: Path, draw: int, ids: Ids, n: int, scores: Numbers | None) -> None:
+    """Write one selection: the ids as bits, and the scores if given."""
+    arrays: State = {"ids": pack_ids(ids, n)}
+    if scores is not None:
+        arrays["scores"] = scores
+    write_arrays(selection_path(folder, draw), arrays, {"n": str(n), "draw": str(draw)})
+
+
+def read_selection(folder: Path, draw: int, n: int) -> tuple[Ids, Numbers | None]:
+    """Return the ids and, if kept, the scores of one selection."""
+    arrays, _ = read_arrays(selection_path(folder, draw))
+    return unpack_ids(arrays["ids"], n), arrays.get("scores")
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TraceError(
+            f"cannot write {path}: {error}. What was written before is kept; make room and go on with resume"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

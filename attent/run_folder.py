@@ -1,0 +1,123 @@
+"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R4 of docs/spec.md."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from attent.course_state import plan_difference
+from attent.errors import TraceError
+from attent.learner import Ids, Numbers, State
+from attent.plan import Plan
+from attent.records import EpochRecord, Seconds
+from attent.run_files import append_line, keep_lines, read_arrays, write_arrays, write_selection, write_whole
+from attent.trace import FORMAT, Header, read_header, read_records
+
+_CHECKPOINT = "checkpoint.safetensors"
+
+
+class Checkpoint(NamedTuple):
+    """A moment to go on from: the course, the learner, epochs recorded, and the seconds of the epoch under way."""
+
+    course: State
+    learner: State
+    epochs: int
+    seconds: Seconds
+
+
+def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, recipe: str | None = None) -> Header:
+    """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
+    own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
+    return Header(
+        format=FORMAT,
+        attent=importlib.metadata.version("attent"),
+        n=n,
+        plan=plan.to_dict(),
+        rounds=[list(row) for row in plan.rounds()],
+        versions={**own, **(versions or {})},
+        recipe=recipe,
+    )
+
+
+class RunFolder:
+    """The folder of one run: ``run.json``, ``trace.jsonl``, ``selections/``, ``checkpoint.safetensors``.
+
+    Every file is whole at every moment, so a run killed at any time can be read and continued.
+    """
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        self.folder, self.header = folder, header
+
+    @classmethod
+    def create(cls, folder: Path, header: Header) -> RunFolder:
+        """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
+        if (folder / "run.json").exists():
+            raise TraceError(f"{folder} holds a run already: go on with it by resume, or name another folder")
+        data = msgspec.json.format(msgspec.json.encode(header), indent=2)
+        write_whole(folder / "run.json", lambda path: _write(path, data))
+        return cls(folder, header)
+
+    @classmethod
+    def open(cls, folder: Path, header: Header, plan: Plan) -> tuple[RunFolder, Checkpoint | None]:
+        """Go on with a run: return it and its checkpoint, None where it stopped before the first one.
+
+        Raises TraceError, having changed nothing, if the run is of another plan, n, recipe or version.
+        """
+        old = read_header(folder)
+        if old.attent != header.attent:
+            raise TraceError(
+                f"{folder} was written by attent {old.attent}, this is {header.attent}: "
+                "go on with that version, or start a new run"
+            )
+        if old.n != header.n:
+            raise TraceError(f"{folder} is of a run over {old.n} examples, this one has {header.n}")
+        if old.recipe != header.recipe:
+            raise TraceError(f"{folder} is of recipe {old.recipe!r}, not {header.recipe!r}")
+        difference = plan_difference(old.plan, old.rounds, plan)
+        if difference:
+            raise TraceError(f"{folder} is of another plan: {difference}")
+        checkpoint = _read_checkpoint(folder / _CHECKPOINT)
+        keep_lines(folder / "trace.jsonl", checkpoint.epochs if checkpoint else 0)
+        return cls(folder, old), checkpoint
+
+    def records(self) -> list[EpochRecord]:
+        """Return the epochs recorded so far."""
+        return read_records(self.folder / "trace.jsonl")
+
+    def append(self, record: EpochRecord) -> None:
+        """Record an epoch at its end."""
+        append_line(self.folder / "trace.jsonl", msgspec.json.encode(record))
+
+    def add_selection(self, draw: int, ids: Ids, scores: Numbers | None) -> None:
+        """Keep a selection. One of the same draw, from before a resume, is replaced by its equal."""
+        write_selection(self.folder, draw, ids, self.header.n, scores)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint in place of the last one."""
+        arrays = {f"course/{name}": array for name, array in checkpoint.course.items()}
+        arrays.update({f"learner/{name}": array for name, array in checkpoint.learner.items()})
+        told = {"epochs": checkpoint.epochs, "seconds": msgspec.to_builtins(checkpoint.seconds)}
+        write_arrays(self.folder / _CHECKPOINT, arrays, {"attent": json.dumps(told)})
+
+
+def _read_checkpoint(path: Path) -> Checkpoint | None:
+    if not path.exists():
+        return None
+    arrays, metadata = read_arrays(path)
+    told: dict[str, Any] = json.loads(metadata["attent"])
+    parts: dict[str, State] = {"course": {}, "learner": {}}
+    for name, array in arrays.items():
+        owner, _, rest = name.partition("/")
+        parts[owner][rest] = array
+    seconds = msgspec.convert(told["seconds"], Seconds)
+    return Checkpoint(parts["course"], parts["learner"], told["epochs"], seconds)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)

@@ -1,0 +1,83 @@
+"""Where tensors live: a model's devices, and moving batches of any structure to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from attent.errors import LearnerError
+
+
+def mapped(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
+    """Return ``structure`` with ``function`` applied to every tensor in its tuples, lists and mappings.
+
+    Anything else is passed on as it is. A mapping that is no dict comes back as a dict.
+
+    Example:
+        >>> mapped(torch.numel, {"x": torch.ones(3), "name": "a"})
+        {'x': 3, 'name': 'a'}
+    """
+    if isinstance(structure, torch.Tensor):
+        return function(structure)
+    if isinstance(structure, Mapping):
+        return {key: mapped(function, value) for key, value in structure.items()}
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(mapped(function, value) for value in structure))
+    if isinstance(structure, (tuple, list)):
+        return type(structure)(mapped(function, value) for value in structure)
+    return structure
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return ``batch`` with its tensors on ``device``; an object with a method ``to`` moves itself.
+
+    Copies to CUDA start from pinned memory and do not wait.
+    """
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if device.type == "cuda" and tensor.device.type == "cpu":
+            pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+            return pinned.to(device, non_blocking=True)
+        # Not without waiting: a copy to the host that is not waited for is read before it arrives.
+        return tensor.to(device)
+
+    if hasattr(batch, "to") and not isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    return mapped(move, batch)
+
+
+def model_device(model: nn.Module, wanted: torch.device | str | None) -> torch.device:
+    """Return the device that batches go to: ``wanted``, by default that of the model's first parameter.
+
+    Raises LearnerError where ``wanted`` is not where the model is.
+    """
+    found = [tensor.device for tensor in _tensors(model)]
+    if wanted is None:
+        return found[0] if found else torch.device("cpu")
+    device = _indexed(torch.device(wanted))
+    if found and device not in found:
+        raise LearnerError(
+            f"device is {device}, but the model's parameters are on {found[0]}; "
+            "call model.to(device) before building the optimizer"
+        )
+    return device
+
+
+def accelerators(model: nn.Module, device: torch.device) -> list[torch.device]:
+    """Return the devices other than the CPU on which the model can draw random numbers, without repeats."""
+    found = dict.fromkeys([device, *(tensor.device for tensor in _tensors(model))])
+    return [d for d in found if d.type not in ("cpu", "meta")]
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """Return ``cuda`` as ``cuda:0`` or whichever is current: tensors always name their index."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device

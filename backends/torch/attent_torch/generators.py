@@ -1,0 +1,119 @@
+"""The global random generators that data and models draw from: Python's, NumPy's and torch's.
+
+attent draws nothing from them. They are saved, seeded and put back here because datasets and modules
+that others wrote do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+_MASK = 2**64 - 1
+
+
+def mixed(key: int, number: int) -> int:
+    """Return the 64-bit key of child ``number`` of ``key``: the output of SplitMix64 (Steele et al. 2014).
+
+    Example:
+        >>> mixed(0, 0) == 0xE220A8397B1DCDAF
+        True
+    """
+    z = (key + (number + 1) * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
+
+
+class HostState(NamedTuple):
+    """The states of the three generators that live on the host."""
+
+    python: tuple[Any, ...]
+    numpy: Mapping[str, Any]
+    torch: torch.Tensor
+
+    def equals(self, other: HostState) -> bool:
+        """Say whether both would draw the same numbers."""
+        # NumPy's cached Gaussian matters only where it is there; its key only together with its position.
+        a, b = self.numpy, other.numpy
+        return (
+            torch.equal(self.torch, other.torch)
+            and self.python == other.python
+            and (a["has_gauss"], a["gauss"], a["state"]["pos"]) == (b["has_gauss"], b["gauss"], b["state"]["pos"])
+            and np.array_equal(a["state"]["key"], b["state"]["key"])
+        )
+
+
+def host_state() -> HostState:
+    """Return the present states of the host's generators."""
+    return HostState(random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state())
+
+
+def restore_host(state: HostState) -> None:
+    """Put the host's generators into ``state``."""
+    random.setstate(state.python)
+    np.random.set_state(state.numpy)
+    torch.set_rng_state(state.torch)
+
+
+def seed_host(key: int) -> None:
+    """Seed the host's generators from a 64-bit key."""
+    random.seed(key)
+    np.random.seed(key & 0xFFFFFFFF)
+    # Not torch.manual_seed: that also seeds every accelerator.
+    torch.default_generator.manual_seed(key)
+
+
+@dataclass
+class Kept:
+    """Whether the generators were drawn from; known when `host_kept` has ended."""
+
+    drawn: bool = False
+
+
+@contextmanager
+def host_kept() -> Iterator[Kept]:
+    """Put the host's generators back at the end, and tell whether the block drew from them."""
+    kept, before = Kept(), host_state()
+    try:
+        yield kept
+    finally:
+        kept.drawn = not before.equals(host_state())
+        if kept.drawn:
+            restore_host(before)
+
+
+def device_states(devices: Iterable[torch.device]) -> dict[str, torch.Tensor]:
+    """Return the generator state of each accelerator, by name such as ``cuda:0``: uint8 tensors on the host."""
+    return {str(device): _module(device).get_rng_state(*_which(device)) for device in devices}
+
+
+def restore_devices(states: Mapping[str, torch.Tensor], devices: Iterable[torch.device]) -> None:
+    """Put the generator of each of ``devices`` that has a state into it; a run may go on with fewer devices."""
+    for device in devices:
+        if str(device) in states:
+            _module(device).set_rng_state(states[str(device)], *_which(device))
+
+
+def seed_device(device: torch.device, key: int) -> None:
+    """Seed one accelerator's generator from a 64-bit key."""
+    if device.index is None:
+        _module(device).manual_seed(key)
+    else:
+        with _module(device).device(device):
+            _module(device).manual_seed(key)
+
+
+def _module(device: torch.device) -> Any:
+    return getattr(torch, device.type)
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    # torch.mps has one device, and its functions take none.
+    return () if device.index is None else (device,)

@@ -1,0 +1,240 @@
+"""The learner for PyTorch: any module, any per-example loss, any optimiser, any map-style dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from attent.errors import LearnerError
+from attent.learner import Ids, Numbers, State
+from attent_torch.batches import check_batches, check_ids, check_weights
+from attent_torch.checkpoint import gathered, taken_up
+from attent_torch.data import Request, source
+from attent_torch.devices import accelerators, model_device, moved
+from attent_torch.evaluation import evaluation
+from attent_torch.generators import mixed
+from attent_torch.losses import LossRecord, per_example
+from attent_torch.state import pack, unpack
+from attent_torch.steps import Steps
+
+Loss = Callable[[nn.Module, Any], torch.Tensor | Mapping[str, torch.Tensor]]
+_CASTS = (None, torch.float16, torch.bfloat16, torch.float32)
+# Children of the data seed, so that scoring, training and the model's own draws while scoring never share numbers.
+_SCORING, _TRAINING, _MODEL = range(3)
+
+
+class TorchLearner:
+    """Teaches a PyTorch model; implements `attent.Learner`, and `attent.Evaluates` if given ``evaluate``.
+
+    Args:
+        model: Any module. Trained with the train/eval flags that it has; one whose own flag says eval, as
+            pre-trained models come, is switched to training as a whole.
+        data: What ids index. Tensors or arrays in memory (one, a tuple, a dict, a TensorDataset or a Subset
+            of it), whose batches have the same structure; or any map-style dataset, whose items ``collate_fn``
+            joins (PyTorch's default_collate where None). Items drawn at random are functions of (seed, step,
+            id), in scoring of (seed, id), if they draw from the global generators; see `attent_torch.data`.
+        loss: ``loss(model, batch)``: each example's loss, a floating-point tensor (B,), or a dict of them by
+            task. The deviation of an example, and what is trained, is the sum of the tasks' losses times
+            ``task_weights`` (1 each where None).
+        optimizer: Over the model's parameters; one whose ``step`` needs no closure.
+        scheduler: Stepped once per optimiser step; its length is ``plan.total_steps(len(data))``.
+        score_data: The same examples without augmentation, for scoring only.
+        evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
+            in evaluation mode without gradients; changes nothing.
+        device: Where batches go; where the model is, unless given.
+        autocast: dtype of automatic mixed precision in training, with loss scaling for float16.
+        score_autocast: The same for scoring; ``autocast`` where None, float32 for no casting.
+        accumulate: Parts that a batch is split into; gradients add up to those of the whole batch.
+        clip_norm: Largest Euclidean norm of a step's gradient.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        num_workers: Processes that fetch items; kept between calls. Tensors in memory need none.
+        seed: Of random items. The plan's, usually.
+
+    Losses stay on the device and come to the host once per call. Raises LearnerError for settings, ids,
+    weights, losses or states that do not fit, naming what and how.
+
+    Example:
+        >>> model, data = nn.Linear(1, 2), (torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))
+        >>> learner = TorchLearner(model, data, cross_entropy, torch.optim.SGD(model.parameters(), 0.5))
+        >>> both = np.array([0, 1])
+        >>> before = learner.score(both).sum()
+        >>> learner.train([both] * 20).shape, bool(learner.score(both).sum() < before)
+        ((40,), True)
+    """
+
+    evaluate: Callable[[], dict[str, float]]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss: Loss,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        *,
+        task_weights: Mapping[str, float] | None = None,
+        score_data: Any = None,
+        evaluate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        device: torch.device | str | None = None,
+        autocast: torch.dtype | None = None,
+        score_autocast: torch.dtype | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        score_batch_size: int = 128,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in (
+            ("accumulate", accumulate, 1),
+            ("score_batch_size", score_batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise LearnerError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        for name, cast in (("autocast", autocast), ("score_autocast", score_autocast)):
+            if cast not in _CASTS:
+                raise LearnerError(f"{name} must be torch.bfloat16, torch.float16, torch.float32 or None, got {cast!r}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise LearnerError(f"clip_norm must be above 0, got {clip_norm}")
+        _check_optimizer(model, optimizer, scheduler)
+        self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        self.device = model_device(model, device)
+        self._loss, self._task_weights = loss, task_weights
+        self._autocast, self._score_autocast = autocast, autocast if score_autocast is None else score_autocast
+        self._accumulate, self._score_batch_size, self._seed = accumulate, score_batch_size, seed
+        scaler = torch.amp.GradScaler(self.device.type) if autocast is torch.float16 else None
+        self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm), 0
+        self._accelerators = accelerators(model, self.device)
+        pin_memory = self.device.type == "cuda"
+        self._source = source(data, collate_fn, num_workers, pin_memory=pin_memory)
+        self._score_source = self._source
+        if score_data is not None:
+            self._score_source = source(score_data, collate_fn, num_workers, pin_memory=pin_memory)
+        self._n = len(self._source)
+        if len(self._score_source) != self._n:
+            raise LearnerError(
+                f"score_data must hold the same examples as data, {self._n}, got {len(self._score_source)}"
+            )
+        if evaluate is not None:
+            self._evaluate = evaluate
+            self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+
+    def __len__(self) -> int:
+        """Return the number of training examples."""
+        return self._n
+
+    @property
+    def steps(self) -> int:
+        """The number of optimiser steps taken."""
+        return self._count
+
+    def score(self, ids: Ids) -> Numbers:
+        """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing.
+
+        Parameters, buffers, each module's train/eval flag and the global generators of Python, NumPy and
+        torch stay as they were.
+        """
+        check_ids(ids, self._n, "ids")
+        key, size = mixed(self._seed, _SCORING), self._score_batch_size
+        requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
+        record = LossRecord(len(ids))
+        # One autocast region for the whole pass: it casts each weight once.
+        with evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)), self._cast(self._score_autocast):
+            for request, batch in zip(requests, self._score_source.batches(requests), strict=True):
+                record.add(self._losses(batch, len(request.ids)))
+        return record.fetch()
+
+    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
+        """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
+
+        The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
+        are checked before the first step.
+        """
+        check_batches(batches, self._n)
+        scale = None
+        if weights is not None:
+            check_weights(weights, batches)
+            scale = self._weights(weights)
+        if not self.model.training:
+            self.model.train()
+        key = mixed(self._seed, _TRAINING)
+        parts = [self._split(ids, mixed(key, self._count + step)) for step, ids in enumerate(batches)]
+        fetched = self._source.batches([request for batch in parts for request in batch])
+        record = LossRecord(sum(map(len, batches)))
+        start = 0
+        self._steps.clear()
+        for ids, requests in zip(batches, parts, strict=True):
+            for request in requests:
+                span = slice(start, start + len(request.ids))
+                start = span.stop
+                with self._cast(self._autocast):
+                    losses = self._losses(next(fetched), len(request.ids))
+                record.add(losses)
+                self._steps.backward(losses, None if scale is None else scale[span], len(ids))
+            self._steps.update()
+            self._count += 1
+        return record.fetch()
+
+    def state(self) -> State:
+        """Return everything needed to go on exactly, as named arrays that later training does not change.
+
+        Held are the model's ``state_dict``, optimiser, schedule and loss scale, the states of the global
+        generators of Python, NumPy, torch and the model's devices, and the number of steps. Raises
+        LearnerError naming a value that is neither tensor, array, number nor text.
+        """
+        return pack(gathered(self.model, self._steps, self._accelerators, self._count))
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take up a state that ``state()`` returned, the global generators included.
+
+        Raises LearnerError naming what does not fit (a name, shape, dtype, or another kind of optimiser);
+        nothing is changed then.
+        """
+        self._count = taken_up(unpack(state), self.model, self._steps, self._accelerators)
+
+    def _judged(self) -> dict[str, float]:
+        with evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)):
+            return {name: float(value) for name, value in self._evaluate(self.model).items()}
+
+    def _losses(self, batch: Any, count: int) -> torch.Tensor:
+        return per_example(self._loss(self.model, moved(batch, self.device)), count, self._task_weights)
+
+    def _cast(self, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+        if dtype in (None, torch.float32):
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def _split(self, ids: Ids, key: int) -> list[Request]:
+        if self._accumulate == 1:
+            return [Request(ids, key)]
+        return [Request(part, key) for part in np.array_split(ids, min(self._accumulate, len(ids)))]
+
+    def _weights(self, weights: Sequence[Numbers]) -> torch.Tensor:
+        """Return the weights of the whole call on the device, in one transfer."""
+        values = torch.from_numpy(np.concatenate([np.empty(0), *weights]))
+        if self.device.type == "mps":  # has no float64
+            values = values.to(torch.float32)
+        return moved(values, self.device)  # type: ignore[no-any-return]
+
+
+def _check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    if isinstance(optimizer, LBFGS):
+        raise LearnerError("optimizer must not need a closure: LBFGS takes several forwards per step")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise LearnerError("scheduler must depend on the step only: ReduceLROnPlateau waits for a metric")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise LearnerError("scheduler belongs to another optimizer; build it on the one given to the learner")
+    own = {id(parameter) for parameter in model.parameters()}
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    if own and own.isdisjoint(held):
+        raise LearnerError("optimizer holds no parameter of the model; build it on model.parameters()")

@@ -1,0 +1,57 @@
+"""One optimiser step: gradients of the batch's objective, clipping, loss scaling, the schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+
+class Steps:
+    """Turns per-example losses into optimiser steps.
+
+    ``scaler`` scales the objective against underflow in float16; ``clip_norm`` caps the Euclidean norm of
+    the whole gradient. The schedule steps once per optimiser step, also where the scaler skips an update
+    that overflowed: its length is the plan's.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+        scaler: torch.amp.GradScaler | None,
+        clip_norm: float | None,
+    ) -> None:
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.scaler = scaler
+        self.clip_norm = clip_norm
+
+    def clear(self) -> None:
+        """Forget gradients, also those of someone else."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, losses: torch.Tensor, weights: torch.Tensor | None, count: int) -> None:
+        """Add the gradient of ``sum(weights * losses) / count``; ``count`` is the size of the whole batch."""
+        if weights is not None:
+            losses = losses * weights.to(losses)
+        objective = losses.sum() / count
+        if self.scaler is not None:
+            objective = self.scaler.scale(objective)
+        objective.backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Take the step that the gradients call for, and clear them."""
+        if self.clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.clear()

@@ -1,0 +1,160 @@
+"""What TorchLearner costs beside PyTorch written by hand: paired ratios from one process.
+
+Each round times both sides once, in alternating order, because machine speed drifts. Printed is the median
+of the rounds' ratios (1.00 means no cost) with its quartiles.
+
+    python bench_torch.py [--rounds 30] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset
+
+from attent.data import digits
+from attent.reference import Architecture, initial_parameters
+from attent_torch import ReferenceNetwork, TorchLearner, cross_entropy
+
+BATCH, SCORE_BATCH, SEGMENT = 64, 128, 32
+
+
+class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """The same tensors, given out item by item."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.x[index], self.y[index]
+
+
+def vision(device: str) -> tuple[ReferenceNetwork, torch.Tensor, torch.Tensor]:
+    """Return a vision transformer on digits with a width as in small real models, and its training data."""
+    data = digits()
+    patches = data.x_train.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 4) / 16.0
+    architecture = Architecture("classify", length=16, outputs=10, patch=4)
+    model = ReferenceNetwork(architecture, initial_parameters(architecture, seed=0)).to(device)
+    x = torch.from_numpy(patches).to(device, torch.float32)
+    return model, x, torch.from_numpy(data.y_train.astype(np.int64)).to(device)
+
+
+def trained(model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    return optimizer, LambdaLR(optimizer, lambda step: 1.0 / (1.0 + step))
+
+
+def score_ratio(rounds: int, device: str) -> list[float]:
+    """Time `score` of all examples against a bare forward without gradients over slices."""
+    model, x, y = vision(device)
+    learner = TorchLearner(
+        model, (x, y), cross_entropy, trained(model)[0], score_batch_size=SCORE_BATCH
+    )
+    ids = np.arange(len(x))
+
+    def bare() -> None:
+        model.eval()
+        with torch.no_grad():
+            parts = [
+                F.cross_entropy(model(x[i : i + SCORE_BATCH]), y[i : i + SCORE_BATCH], reduction="none")
+                for i in range(0, len(x), SCORE_BATCH)
+            ]
+            torch.cat(parts).cpu()
+        model.train()
+
+    return paired(lambda: learner.score(ids), bare, rounds)
+
+
+def train_ratio(rounds: int, device: str) -> list[float]:
+    """Time `train` on one epoch in segments against the usual loop with the mean loss."""
+    (ours, x, y), (theirs, *_) = vision(device), vision(device)
+    learner = TorchLearner(ours, (x, y), cross_entropy, *trained(ours))
+    optimizer, scheduler = trained(theirs)
+    order = np.random.default_rng(0).permutation(len(x))
+    batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+
+    def taught() -> None:
+        for start in range(0, len(batches), SEGMENT):
+            learner.train(batches[start : start + SEGMENT])
+
+    def by_hand() -> None:
+        for ids in batches:
+            rows = torch.from_numpy(ids).to(x.device)
+            loss = F.cross_entropy(theirs(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+        if x.is_cuda:
+            torch.cuda.synchronize()
+
+    return paired(taught, by_hand, rounds)
+
+
+def items_ratio(rounds: int, device: str) -> list[float]:
+    """Time `train` on an item-by-item dataset against a loop over a DataLoader."""
+    (ours, x, y), (theirs, *_) = vision(device), vision(device)
+    data = Pairs(x.cpu(), y.cpu())
+    learner = TorchLearner(ours, data, cross_entropy, *trained(ours))
+    optimizer, scheduler = trained(theirs)
+    order = np.random.default_rng(0).permutation(len(x))
+    batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    loader = DataLoader(data, batch_sampler=[batch.tolist() for batch in batches])
+
+    def taught() -> None:
+        learner.train(batches)
+
+    def by_hand() -> None:
+        for inputs, labels in loader:
+            loss = F.cross_entropy(theirs(inputs.to(device)), labels.to(device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+        if x.is_cuda:
+            torch.cuda.synchronize()
+
+    return paired(taught, by_hand, rounds)
+
+
+def paired(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> list[float]:
+    """Return seconds of ``ours`` over seconds of ``theirs`` for each round, after two rounds of warming up."""
+    ratios = []
+    for turn in range(rounds + 2):
+        sides = [ours, theirs] if turn % 2 else [theirs, ours]
+        seconds = {side: _seconds(side) for side in sides}
+        ratios.append(seconds[ours] / seconds[theirs])
+    return ratios[2:]
+
+
+def _seconds(side: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    side()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print all ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for measure in (score_ratio, train_ratio, items_ratio):
+        low, middle, high = np.quantile(measure(arguments.rounds, arguments.device), [0.25, 0.5, 0.75])
+        print(f"{measure.__name__:12s} {middle:.3f}  (quartiles {low:.3f} to {high:.3f})")
+
+
+if __name__ == "__main__":
+    main()
