@@ -20,16 +20,16 @@ class Keys:
     """The perturbed keys of scores: (score - highest) / temperature + Gumbel noise of the example.
 
     For temperatures below 1 the whole key is multiplied by the temperature, which changes no order, so that
-    temperature 0 is the ranking of the scores themselves and infinity is the ranking of the noise.
+    a small one cannot overflow; at infinity only the noise is left. The temperature is above 0.
     Source: Gumbel-top-k trick (Vieira 2014; Kool et al. 2019, arXiv 1903.06059, section 2.3).
 
     Example:
         >>> import numpy as np
         >>> from attent.gumbel_top_k import Keys
         >>> from attent.noise import Noise
-        >>> keys = Keys(np.array([0.0, 1.0, 9.0]), Noise(0, 0), temperature=0.0)
-        >>> keys.exact(np.array([2, 0])).tolist()
-        [0.0, -9.0]
+        >>> keys = Keys(np.array([0.0, 1.0, 9.0]), Noise(0, 0), temperature=1.0)
+        >>> np.flatnonzero(keys.top(1)).tolist()
+        [2]
     """
 
     def __init__(self, scores: Numbers, noise: Noise, temperature: float, ids: Ids | None = None) -> None:
@@ -45,8 +45,6 @@ class Keys:
     def exact(self, positions: Ids) -> Numbers:
         """Return the keys at these positions, equal to the last bit on every machine: float64."""
         shifted = (self.scores[positions] - self.highest) / self.score_scale
-        if self.noise_scale == 0.0:
-            return shifted
         named = positions if self.ids is None else self.ids[positions]
         return shifted + self.noise_scale * gumbel(raw_at(self.noise, named))
 
@@ -55,8 +53,6 @@ class Keys:
         keys = np.subtract(self.scores[start:stop], self.highest)
         if self.score_scale != 1.0:
             keys /= self.score_scale
-        if self.noise_scale == 0.0:
-            return keys
         noise = self._uniform(start, stop)
         with np.errstate(divide="ignore"):  # u = 0: noise -inf, as in `gumbel`
             np.log(noise, out=noise)

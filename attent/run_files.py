@@ -39,16 +39,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 def append_line(path: Path, line: bytes) -> None:
     """Append one line and see it onto the disk. A failed attempt leaves no half line behind."""
-    with _named(path), path.open("ab") as file:
-        before = file.tell()
+    with _named(path), path.open("ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        rest = memoryview(line + b"\n")
         try:
-            file.write(line + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
-            # What is buffered must not be tried again when the file closes.
-            with contextlib.suppress(OSError):
-                os.truncate(path, before)
+            os.ftruncate(file.fileno(), before)
             raise
 
 

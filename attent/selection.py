@@ -82,6 +82,8 @@ def soft(
     _check(scores, k, ids)
     if not temperature >= 0:
         raise PlanError(f"temperature must be at least 0, got {temperature!r}")
+    if temperature == 0:  # no scaling or shift may then merge two scores that differ
+        return _named(top_mask(scores, k), ids)
     return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
 
 

@@ -1,0 +1,55 @@
+"""The selections, spelled out slowly from the rules: what the fast ones are tested against."""
+
+from __future__ import annotations
+
+from decimal import Decimal, getcontext
+
+import numpy as np
+
+getcontext().prec = 60
+LN2 = Decimal(2).ln()
+
+
+def ranked(keys, ids):
+    """Return the ids, highest key first, ties to the lower id, by comparing Python numbers."""
+    return [i for _, i in sorted(zip(keys, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))]
+
+
+def hard(scores, k, ids=None):
+    ids = range(len(scores)) if ids is None else ids
+    return sorted(ranked([float(s) + 0.0 for s in scores], ids)[:k])
+
+
+def band(scores, k, passed):
+    order = ranked([float(s) + 0.0 for s in scores], range(len(scores)))
+    return sorted(order[passed : passed + k])
+
+
+def decimal_gumbel(bits):
+    """Return the Gumbel noise of one 64-bit number to 50 digits."""
+    u = Decimal(int(bits) >> 11) / Decimal(2**53)
+    return -(-u.ln()).ln()
+
+
+def soft(scores, k, bits, temperature):
+    """Return Gumbel-top-k in 50-digit arithmetic."""
+    keys = [Decimal(float(s)) / Decimal(temperature) + decimal_gumbel(b) for s, b in zip(scores, bits, strict=True)]
+    return sorted(ranked(keys, range(len(scores)))[:k])
+
+
+def inclusion_by_enumeration(weights, k):
+    """Return each item's probability to be among k drawn without replacement with these odds, summed over orders."""
+    n = len(weights)
+    found = np.zeros(n)
+
+    def draw(chosen, probability):
+        if len(chosen) == k:
+            found[list(chosen)] += probability
+            return
+        left = sum(w for i, w in enumerate(weights) if i not in chosen)
+        for i in range(n):
+            if i not in chosen:
+                draw((*chosen, i), probability * weights[i] / left)
+
+    draw((), 1.0)
+    return found

@@ -1,0 +1,188 @@
+"""Rules T1 to T6: plans, schedules, timelines and costs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import attent
+from attent import Plan, constant, cosine, incremental, linear, step
+from attent.schedules import parse
+
+
+def phases(plan, n=100):
+    return [(row.phase, row.round, row.k, row.score, row.select, row.steps) for row in plan.timeline(n)]
+
+
+def test_a_timeline_epoch_by_epoch():
+    plan = Plan(epochs=6, batch_size=30, ratio=linear(0.2, 0.6), interval=2, warm_up=1, cool_down=1)
+    assert phases(plan) == [
+        ("warm-up", None, 100, False, False, 4),
+        ("taught", 0, 20, False, True, 1),
+        ("taught", 0, 20, False, False, 1),
+        ("taught", 1, 60, False, True, 2),
+        ("taught", 1, 60, False, False, 2),
+        ("cool-down", None, 100, False, False, 4),
+    ]
+    assert plan.total_steps(100) == 14
+    assert plan.cost(100) == (0, 360, 3.6, pytest.approx(0.4))
+
+
+def test_reused_scores_need_one_pass_where_nothing_was_trained_before():
+    rows = Plan(epochs=3, batch_size=10, ratio=0.5).timeline(10)
+    assert [row.score for row in rows] == [True, False, False]
+    assert [row.select for row in rows] == [True, True, True]
+
+
+def test_fresh_scores_are_taken_before_each_selection_and_counted():
+    plan = Plan(epochs=4, batch_size=10, ratio=0.5, interval=2, source="fresh", warm_up=0)
+    assert [row.score for row in plan.timeline(10)] == [True, False, True, False]
+    assert plan.cost(10, forward_share=0.5) == (20, 20, 3.0, 0.25)
+    again = Plan(epochs=4, batch_size=10, ratio=0.5, interval=2, source="fresh", reselect=True)
+    assert [row.score for row in again.timeline(10)] == [True] * 4
+
+
+def test_random_never_scores_and_ratio_one_never_selects():
+    plan = Plan(epochs=3, batch_size=5, ratio=0.5, selection="random", source="fresh")
+    assert plan.cost(10) == (0, 15, 1.5, 0.5)
+    everything = Plan(epochs=3, batch_size=5, ratio=1.0, source="fresh").timeline(10)
+    assert [(row.k, row.score, row.select) for row in everything] == [(10, False, False)] * 3
+
+
+def test_cycles_train_on_all_examples_after_the_interval():
+    plan = Plan(epochs=7, batch_size=50, cycle=3, interval=2, ratio=0.5, warm_up=1)
+    assert [row.phase for row in plan.timeline(100)] == [
+        "warm-up", "taught", "taught", "full", "taught", "taught", "full",
+    ]  # fmt: skip
+
+
+def test_intervals_end_with_their_cycle_and_with_the_run():
+    assert [tuple(r) for r in Plan(epochs=5, batch_size=1, interval=4).rounds()] == [(0, 0.4, 4, 0), (4, 0.4, 1, 0)]
+    cycles = Plan(epochs=6, batch_size=1, interval=9, cycle=3).rounds()
+    assert [(r.taught, r.full) for r in cycles] == [(3, 0), (3, 0)]
+
+
+def test_incremental_intervals_grow():
+    rounds = Plan(epochs=20, batch_size=1, interval=incremental(1, 5)).rounds()
+    assert [r.taught for r in rounds] == [1, 1, 1, 2, 2, 2, 3, 4, 4]
+    assert sum(r.taught for r in rounds) == 20
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [
+        (constant(0.3), [0.3, 0.3, 0.3]),
+        (linear(0.2, 0.8), [0.2, 0.5, 0.8]),
+        (linear(0.8, 0.2), [0.8, 0.5, 0.2]),
+        (cosine(0.2, 0.8), [0.2, 0.5, 0.8]),
+        (cosine(0.8, 0.2), [0.8, 0.5, 0.2]),
+        (step([0.1, 0.9], [0.5]), [0.1, 0.9, 0.9]),
+    ],
+    ids=repr,
+)
+def test_schedules_rise_fall_and_read_back(schedule, values):
+    assert [schedule(p) for p in (0.0, 0.5, 1.0)] == values
+    assert parse(repr(schedule)) == schedule
+
+
+def test_any_callable_is_a_schedule():
+    plan = Plan(epochs=3, batch_size=1, ratio=lambda p: 0.5 - 0.4 * p, interval=lambda p: 1)
+    assert [r.ratio for r in plan.rounds()] == [0.5, 0.3, pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 2.0}, "epochs must be a whole number at least 1, got 2.0"),
+        ({"epochs": True}, "epochs must be a whole number at least 1, got True"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"ratio": 0}, r"ratio must be in (0, 1], got 0"),
+        ({"ratio": 1.4}, r"ratio must be in (0, 1], got 1.4"),
+        ({"ratio": math.nan}, r"ratio must be in (0, 1], got nan"),
+        ({"ratio": "much"}, r"ratio must be in (0, 1], got 'much'"),
+        ({"ratio": linear(0.5, 1.5)}, "ratio must be in (0, 1], got 1.25 from linear(0.5, 1.5) at progress 0.75"),
+        ({"interval": 0}, "interval must be at least 1, got 0"),
+        ({"interval": linear(1, 0.2)}, "interval must be at least 1 epoch, got 0.8 from linear(1.0, 0.2)"),
+        ({"selection": "greedy"}, "no selection 'greedy'; known: hard, soft, random, band"),
+        ({"source": "new"}, "source must be one of reuse, fresh, got 'new'"),
+        ({"scaling": "max"}, "scaling must be one of none, std, rank, got 'max'"),
+        ({"temperature": -1}, "temperature must be at least 0, got -1"),
+        ({"cap": 0}, r"cap must be in (0, 1], got 0"),
+        ({"warm_up": 4, "cool_down": 2}, "warm_up + cool_down must be at most epochs (5), got 4 + 2"),
+        ({"seed": -1}, "seed must be in [0, 18446744073709551615], got -1"),
+        ({"cycle": 0}, "cycle must be at least 1, got 0"),
+        ({"correction": 0, "selection": "soft"}, "correction must be above 0, or None, got 0"),
+        ({"correction": 5.0, "selection": "hard"}, "correction needs a selection that is random"),
+        ({"correction": 5.0, "selection": "soft", "temperature": 0}, "correction needs a selection that is random"),
+        ({"non_finite": "skip"}, "non_finite must be one of error, drop, last, got 'skip'"),
+        ({"reselect": 1}, "reselect must be true or false, got 1"),
+    ],
+    ids=str,
+)
+def test_impossible_plans_are_refused_where_they_are_written(fields, words):
+    with pytest.raises(attent.PlanError) as error:
+        Plan(**{"epochs": 5, "batch_size": 2, **fields})
+    assert words in str(error.value)
+
+
+def test_plans_read_back():
+    plan = Plan(epochs=9, batch_size=4, ratio=cosine(0.2, 0.7), interval=incremental(1, 3), temperature=math.inf)
+    assert Plan.from_dict(plan.to_dict()) == plan
+    with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: batch_size, cap"):
+        Plan.from_dict({"epochs": 1, "batch_size": 1, "ratios": 0.5})
+    with pytest.raises(attent.PlanError, match="a plan needs batch_size"):
+        Plan.from_dict({"epochs": 1})
+
+
+@pytest.mark.parametrize("text", ["cosine(0.2", "cosine(a, b)", "sin(1, 2)", "linear(1)", "step([1], [2])", "''"])
+def test_schedules_that_cannot_be_read(text):
+    with pytest.raises(attent.PlanError):
+        parse(text)
+
+
+def test_presets():
+    plan = Plan.default(epochs=10, batch_size=32)
+    assert (plan.warm_up, plan.cool_down, plan.ratio, plan.source) == (1, 1, 0.4, "reuse")
+    assert Plan.default(epochs=1, batch_size=1).timeline(5)[0].phase == "warm-up"
+    assert [row.phase for row in Plan.full(epochs=2, batch_size=1).timeline(3)] == ["warm-up", "warm-up"]
+    paper = Plan.paper(epochs=30, batch_size=8)
+    assert (paper.rounds()[0].ratio, paper.rounds()[-1].ratio, paper.source) == (0.2, 0.8, "fresh")
+    simple = Plan.official_simple(epochs=4, batch_size=8).timeline(10)
+    assert [(row.k, row.select) for row in simple] == [(10, False), (7, True), (7, False), (7, False)]
+    assert Plan.official(epochs=30, batch_size=8, cycles=4, seed=5).seed == 5
+
+
+def test_the_official_timeline():
+    plan = Plan.official(epochs=30, batch_size=8, cycles=4)  # cycles of 7, one epoch left over
+    assert [tuple(r) for r in plan.rounds()] == [(1, 0.2, 5, 2), (8, 0.35, 5, 2), (15, 0.65, 5, 2), (22, 0.8, 5, 2)]
+    rows = plan.timeline(100)
+    assert (len(rows), rows[0].phase, rows[-1].phase) == (30, "warm-up", "cool-down")
+    assert [row.epoch for row in rows if row.score] == [1, 8, 15, 22]
+    soft = Plan.official(epochs=30, batch_size=8, cycles=4, selection="soft").timeline(100)
+    assert [row.epoch for row in soft if row.score] == [e for c in (1, 8, 15, 22) for e in range(c, c + 5)]
+    with pytest.raises(attent.PlanError, match=r"epochs must be at least cycles \+ 1 = 11, got 10"):
+        Plan.official(epochs=10, batch_size=1)
+
+
+def test_the_official_defaults_hardly_save():
+    # 1600 epochs, forward a third of a step: 25 epochs of examples saved, 3.3 spent on scoring.
+    cost = Plan.official(epochs=1600, batch_size=64).cost(3000, forward_share=1 / 3)
+    assert cost.saving == pytest.approx((25 - 10 / 3) / 1600, abs=1e-4)
+
+
+def test_steps_are_the_batches_that_will_be_trained():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        n, batch = int(rng.integers(1, 60)), int(rng.integers(1, 20))
+        plan = Plan(epochs=5, batch_size=batch, ratio=float(rng.uniform(0.05, 1)), warm_up=1)
+        assert plan.total_steps(n) == sum(-(-row.k // batch) for row in plan.timeline(n))
+
+
+def test_no_data_is_refused():
+    with pytest.raises(attent.PlanError, match="n must be at least 1, got 0"):
+        Plan(epochs=1, batch_size=1).timeline(0)
+    with pytest.raises(attent.PlanError, match="forward_share must be a number of at least 0"):
+        Plan(epochs=1, batch_size=1).cost(5, forward_share=-1)

@@ -1,0 +1,146 @@
+"""Plugins: listed without imports, loaded one by one, broken ones named, none in another's way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import attent
+from attent import plugins
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a plugin: an importable module behind an entry point."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._loaded.cache_clear()
+
+    def add(name, code, module=None, distribution=None):
+        module = module or f"plugin_{name}"
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(code))
+        info = tmp_path / f"{distribution or module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution or module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[attent]\n{name} = {module}\n")
+
+    yield add
+    plugins._loaded.cache_clear()
+    for module in [m for m in sys.modules if m.startswith("plugin_")]:
+        del sys.modules[module]
+
+
+GOOD = """
+import numpy as np
+import attent
+
+def lowest(scores, k, noise, ids, plan):
+    chosen = np.sort(np.argsort(scores, kind="stable")[:k])
+    return chosen if ids is None else ids[chosen]
+
+@attent.hookimpl
+def attent_selections():
+    return {"lowest": lowest}
+
+@attent.hookimpl
+def attent_schedules():
+    return {"half_at": lambda at: lambda p: 1.0 if p < at else 0.5}
+"""
+
+
+def test_a_plugin_adds_a_selection_and_a_schedule(install):
+    install("good", GOOD)
+    plan = attent.Plan(epochs=3, batch_size=4, warm_up=1, selection="lowest", ratio=0.25)
+    trace = attent.teach(__import__("attent.tests.toy", fromlist=["Toy"]).Toy(8), plan)
+    assert len(trace.ids(1)) == 2
+    read = attent.Plan.from_dict({"epochs": 4, "batch_size": 1, "ratio": "half_at(0.5)"})
+    assert [r.ratio for r in read.rounds()] == [1.0, 1.0, 0.5, 0.5]
+    with pytest.raises(attent.PlanError, match="known: hard, soft, random, band, lowest"):
+        attent.Plan(epochs=1, batch_size=1, selection="highest")
+
+
+def test_listing_imports_nothing(install):
+    install("loud", "raise RuntimeError('imported')")
+    names = [plugin.name for plugin in plugins.listed()]
+    assert "loud" in names
+    assert "numpy" in names
+    assert "plugin_loud" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import missing_framework", r"'bad' \(plugin_bad of plugin_bad 1.0\) cannot be imported: ModuleNotFoundError"),
+        ("def f(:", "cannot be imported: SyntaxError"),
+        ("import attent\n@attent.hookimpl\ndef attent_backends(): pass", "unknown hook 'attent_backends'"),
+        ("import attent\n@attent.hookimpl\ndef attent_backend(device): pass", "device"),
+        ("def attent_backend(): pass", "attent_backend is not marked with attent.hookimpl"),
+    ],
+    ids=["import", "syntax", "misspelt", "argument", "unmarked"],
+)
+def test_a_broken_plugin_is_named_and_harms_no_other(install, code, words):
+    install("bad", code)
+    install("good", GOOD)
+    with pytest.raises(attent.PluginError, match=words):
+        plugins.load("bad")
+    assert plugins.gather("attent_selections").keys() == {"lowest"}
+    assert plugins.backend("numpy").learner == "attent.reference.learner:NumpyLearner"
+    assert list(plugins.problems()) == ["bad"]
+
+
+def test_two_of_one_name_are_refused(install):
+    install("good", GOOD)
+    install("good", GOOD, module="plugin_other")
+    with pytest.raises(attent.PluginError, match="'good' is there twice: plugin_good of plugin_good 1.0 and plugin_other"):
+        plugins.load("good")
+    assert plugins.backend("numpy").name == "numpy"
+
+
+def test_two_selections_of_one_name_are_refused(install):
+    install("good", GOOD)
+    install("twin", GOOD)
+    with pytest.raises(attent.PluginError, match="'lowest' is given by plugins 'good' and 'twin'"):
+        plugins.gather("attent_selections")
+
+
+def test_what_is_not_there_or_no_backend_is_named(install):
+    install("good", GOOD)
+    with pytest.raises(attent.PluginError, match=r"no backend 'mlx'. Installed: good, numpy"):
+        plugins.backend("mlx")
+    with pytest.raises(attent.PluginError, match="plugin 'good' is no backend"):
+        plugins.backend("good")
+    install("liar", "import attent\n@attent.hookimpl\ndef attent_backend(): return attent.Backend('other', 'm:c')")
+    with pytest.raises(attent.PluginError, match="calls itself 'other'"):
+        plugins.backend("liar")
+    install("raiser", "import attent\n@attent.hookimpl\ndef attent_backend(): return 1 / 0")
+    with pytest.raises(attent.PluginError, match="'raiser': attent_backend raised ZeroDivisionError"):
+        plugins.backend("raiser")
+
+
+FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "typer", "rich")
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import attent", (*FRAMEWORKS, "numpy", "pluggy")),
+        ("import attent; [getattr(attent, name) for name in attent.__all__]", FRAMEWORKS),
+        ("from attent import plugins; plugins.listed()", FRAMEWORKS),
+        ("import attent.cli", (*FRAMEWORKS, "numpy")),
+    ],
+)
+def test_importing_is_light(code, absent):
+    script = f"import sys; {code}; print([m for m in {absent!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_every_public_name_is_there():
+    assert sorted(attent.__all__) == dir(attent)
+    assert attent._MODULE_OF.keys() == set(attent.__all__)
+    for name in attent.__all__:
+        assert getattr(attent, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        attent.nothing  # noqa: B018

@@ -1,0 +1,280 @@
+"""Run folders and traces: whole at every moment, resumable, comparable, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import attent
+from attent import Plan, Trace, first_difference, teach
+from attent.run_files import keep_lines, read_arrays, write_arrays
+from attent.tests.toy import Toy
+
+PLAN = Plan(epochs=6, batch_size=3, ratio=0.5, selection="soft", warm_up=1, cool_down=1)
+
+
+def test_a_folder_reads_back_as_the_trace_in_memory(tmp_path):
+    kept, read = teach(Toy(), PLAN), teach(Toy(), PLAN, run=tmp_path / "run")
+    assert first_difference(kept, read) is None
+    for epoch in range(6):
+        assert read.ids(epoch).tolist() == kept.ids(epoch).tolist()
+        assert read.records[epoch].selection == kept.records[epoch].selection
+    for draw in kept.selections:
+        assert np.array_equal(kept.selections[draw].scores, read.selections[draw].scores)
+    assert len(read.selections) == 4
+    assert read.header.plan == PLAN.to_dict()
+    assert read.finished
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["checkpoint.safetensors", "run.json", "selections", "trace.jsonl"]
+
+
+def test_scores_are_kept_only_if_asked(tmp_path):
+    trace = teach(Toy(), PLAN, run=tmp_path / "run", keep_scores=False)
+    assert [trace.selections[draw].scores for draw in trace.selections] == [None] * 4
+
+
+@pytest.mark.parametrize("stop_after", range(0, 9))
+def test_stopped_and_resumed_it_is_the_same_run(tmp_path, stop_after):
+    whole = Toy()
+    expected = teach(whole, PLAN, segment_steps=3)
+    asked = []
+    first = Toy()
+    partial = teach(
+        first, PLAN, run=tmp_path / "run", segment_steps=3, stop=lambda: asked.append(0) or len(asked) > stop_after
+    )
+    assert not partial.finished
+    second = Toy()
+    trace = teach(second, PLAN, run=tmp_path / "run", resume=True, segment_steps=3)
+    assert first_difference(expected, trace) is None
+    assert [r.loss for r in trace.records] == [r.loss for r in expected.records]
+    assert first.trained + second.trained == whole.trained
+    assert np.array_equal(second.guess, whole.guess)
+    again = Toy()
+    assert teach(again, PLAN, run=tmp_path / "run", resume=True).finished
+    assert (again.trained, again.guess.tolist()) == ([], whole.guess.tolist())
+
+
+KILLED = """
+import sys, time
+from attent import teach
+from attent.tests.test_run import PLAN
+from attent.tests.toy import Toy
+
+class Slow(Toy):
+    def train(self, batches, weights=None):
+        time.sleep(0.004)
+        return super().train(batches, weights)
+
+teach(Slow(), PLAN, run=sys.argv[1], resume=True, segment_steps=1, checkpoint_seconds=float(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_at_any_moment_and_resumed_it_is_the_same_run(tmp_path, moment):
+    rng = np.random.default_rng(moment)
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, str(run), "0" if moment % 2 else "0.05"]
+    process = subprocess.Popen(command)
+    while not (run / "trace.jsonl").exists() and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.2))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reading = Trace.read(run)  # readable as it was left
+    assert len(reading.records) <= 6
+    learner, whole = Toy(), Toy()
+    trace = teach(learner, PLAN, run=run, resume=True)
+    expected = teach(whole, PLAN, segment_steps=1)
+    assert first_difference(expected, trace) is None
+    assert [trace.ids(e).tolist() for e in range(6)] == [expected.ids(e).tolist() for e in range(6)]
+    assert np.array_equal(learner.guess, whole.guess)
+
+
+def test_a_torn_last_line_is_passed_over(tmp_path):
+    teach(Toy(), PLAN, run=tmp_path)
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert len(Trace.read(tmp_path).records) == 5
+    data = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([data[0], b"{}", *data[2:]]))
+    with pytest.raises(attent.TraceError, match=r"trace.jsonl line 2 is damaged: .*epoch"):
+        Trace.read(tmp_path)
+    path.write_bytes(b"\n".join([data[1], *data[2:]]))
+    with pytest.raises(attent.TraceError, match="line 1 is epoch 1, expected 0"):
+        Trace.read(tmp_path)
+
+
+def test_the_trace_can_be_read_while_the_run_goes_on(tmp_path):
+    seen = []
+    teach(Toy(), PLAN, run=tmp_path, listeners=[lambda p: seen.append(len(Trace.read(tmp_path).records))])
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_other_runs_are_not_continued(tmp_path):
+    teach(Toy(), PLAN, run=tmp_path, recipe="toy")
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+
+    def refused(words, learner=None, plan=PLAN, recipe="toy", resume=True):
+        with pytest.raises(attent.TraceError, match=words):
+            teach(learner or Toy(), plan, run=tmp_path, resume=resume, recipe=recipe)
+        assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+    refused("holds a run already", resume=False)
+    other = Plan(epochs=6, batch_size=3, ratio=0.6, selection="hard", warm_up=1, cool_down=1)
+    refused("is of another plan: selection was 'soft', is 'hard'; the ratios", plan=other)
+    refused("over 20 examples, this one has 19", learner=Toy(19))
+    refused("of recipe 'toy', not 'other'", recipe="other")
+    header = json.loads(before["run.json"])
+    (tmp_path / "run.json").write_text(json.dumps({**header, "attent": "9.9"}))
+    before["run.json"] = (tmp_path / "run.json").read_bytes()
+    refused("was written by attent 9.9")
+    (tmp_path / "run.json").write_text(json.dumps({**header, "format": 7}))
+    before["run.json"] = (tmp_path / "run.json").read_bytes()
+    refused("has format 7, this attent reads format 1")
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(attent.TraceError, match="no run in .*: cannot read run.json"):
+        Trace.read(tmp_path)
+    trace = teach(Toy(), PLAN, run=tmp_path / "run")
+    (tmp_path / "run" / "selections" / "000001.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(attent.TraceError, match=r"cannot read .*000001.safetensors"):
+        trace.ids(2)
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"")
+    with pytest.raises(attent.TraceError, match=r"cannot read .*checkpoint.safetensors"):
+        teach(Toy(), PLAN, run=tmp_path / "run", resume=True)
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(attent.TraceError, match="is not a run's header"):
+        Trace.read(tmp_path / "run")
+    with pytest.raises(attent.TraceError, match="lines were removed"):
+        keep_lines(tmp_path / "nothing.jsonl", 2)
+
+
+FULL = """
+import resource, signal, sys
+from attent import TraceError, teach
+from attent.tests.test_run import PLAN
+from attent.tests.toy import Toy
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def limit(progress):
+    if progress.epoch == 2 and progress.record:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    teach(Toy(), PLAN, run=sys.argv[1], listeners=[limit], checkpoint_seconds=0)
+except TraceError as error:
+    print(error, *error.__notes__)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 100, 700, 1500, 1800])
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path, room):
+    assert resource.RLIMIT_FSIZE is not None
+    run = tmp_path / "run"
+    result = subprocess.run([sys.executable, "-c", FULL, str(run), str(room)], capture_output=True, text=True)
+    assert "cannot write" in result.stdout, result.stderr
+    assert "What was written before is kept" in result.stdout
+    assert str(run) in result.stdout
+    trace = Trace.read(run)
+    assert len(trace.records) >= 2
+    expected = teach(Toy(), PLAN)
+    for record in trace.records:
+        assert trace.ids(record.epoch).tolist() == expected.ids(record.epoch).tolist()
+    assert not list(run.rglob("*.partial"))
+    learner = Toy()
+    assert first_difference(teach(learner, PLAN, run=run, resume=True), expected) is None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(attent.TraceError, match="cannot write .*run.json"):
+        teach(Toy(), PLAN, run=tmp_path / "file" / "run")
+
+
+def test_arrays_of_every_kind_survive(tmp_path):
+    arrays = {
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "strided": np.arange(10)[::3],
+        "zero-d": np.array(3.5),
+        "empty": np.zeros((0, 2), np.float32),
+        "flag": np.array([True, False]),
+        "half": np.array([1.5], np.float16),
+    }
+    write_arrays(tmp_path / "a.safetensors", arrays, {"k": "v"})
+    back, metadata = read_arrays(tmp_path / "a.safetensors")
+    assert metadata == {"k": "v"}
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        assert back[name].shape == array.shape
+        assert np.array_equal(back[name], array)
+
+
+def test_the_first_difference_names_epoch_and_ids():
+    class Other(Toy):
+        def train(self, batches, weights=None):
+            losses = super().train(batches, weights)
+            if len(self.trained) > 9:  # from the second taught epoch on
+                losses = losses + 5.0 * (np.concatenate(batches) == 7)
+            return losses
+
+    plan = Plan(epochs=6, batch_size=3, ratio=0.3, selection="hard", warm_up=1)
+    one, two = teach(Toy(), plan), teach(Other(), plan)
+    found = first_difference(one, two)
+    assert first_difference(one, one) is None
+    first = next(e for e in range(6) if one.ids(e).tolist() != two.ids(e).tolist())
+    assert found.epoch == first
+    assert found.only_first.tolist() == sorted(set(one.ids(first).tolist()) - set(two.ids(first).tolist()))
+    assert found.only_second.tolist() == sorted(set(two.ids(first).tolist()) - set(one.ids(first).tolist()))
+    draw = one.records[first].draw
+    assert found.first_scores[0] == one.selections[draw].scores[found.only_first[0]]
+    assert f"epoch {first}:" in str(found)
+    assert f"only in the first: id {found.only_first[0]}, score " in str(found)
+    shorter = teach(Toy(), Plan(epochs=5, batch_size=3, ratio=0.3, selection="hard", warm_up=1))
+    assert first_difference(one, shorter).what == "the first has 6 epochs, the second 5"
+    reseeded = teach(Toy(), Plan(epochs=6, batch_size=3, ratio=0.3, selection="hard", warm_up=1, seed=2))
+    assert first_difference(one, reseeded).what == "seed is 0 in the first and 2 in the second"
+
+
+class Shrinking(Toy):
+    def __len__(self):
+        return 20 - (len(self.trained) > 0)
+
+
+class Empty(Toy):
+    def __len__(self):
+        return 0
+
+
+def test_learners_that_break_the_contract_are_named(tmp_path):
+    with pytest.raises(attent.LearnerError, match="changed its length from 20 to 19 during the run"):
+        teach(Shrinking(), PLAN, run=tmp_path / "run", segment_steps=2)
+    with pytest.raises(attent.LearnerError, match="the learner has no examples"):
+        teach(Empty(), PLAN, run=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+    class Diverging(Toy):
+        def train(self, batches, weights=None):
+            losses = super().train(batches, weights)
+            return losses * (np.nan if len(self.trained) > 11 else 1.0)
+
+    with pytest.raises(attent.ScoreError, match="train.. returned 10 of 10 numbers that are not finite") as error:
+        teach(Diverging(), PLAN, run=tmp_path / "nan")
+    assert error.value.__notes__ == [f"The 2 epochs before are kept in {tmp_path / 'nan'}."]
+    assert len(Trace.read(tmp_path / "nan").records) == 2
+
+
+def test_progress_tells_where_the_run_stands():
+    seen = []
+    teach(Toy(), PLAN, listeners=[seen.append], segment_steps=2)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert (seen[-1].done, seen[-1].epoch, seen[-1].epochs) == (1.0, 5, 6)
+    ended = [p.record for p in seen if p.record is not None]
+    assert [r.epoch for r in ended] == [0, 1, 2, 3, 4, 5]
+    assert ended == teach(Toy(), PLAN, segment_steps=2).records or ended[0].seconds.training > 0
