@@ -57,7 +57,7 @@ class Course:
         >>> course = attent.Course(plan, 4)
         >>> while not isinstance(lesson := course.next(), attent.Done):
         ...     ids = np.concatenate(lesson.batches)
-        ...     course.record(1.0 + ids)  # example 3 has the highest loss
+        ...     ended = course.record(1.0 + ids)  # example 3 has the highest loss
         >>> sorted(ids.tolist())
         [2, 3]
     """

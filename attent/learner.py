@@ -102,9 +102,7 @@ def checked_numbers(values: object, count: int, call: str) -> Numbers:
             "convert it once per call, on the host"
         )
     if values.shape != (count,):
-        raise LearnerError(
-            f"{call} must return shape ({count},), one number per example, got shape {values.shape}"
-        )
+        raise LearnerError(f"{call} must return shape ({count},), one number per example, got shape {values.shape}")
     if values.dtype != np.float64:
         raise LearnerError(f"{call} must return float64, got {values.dtype}; end it with .astype(numpy.float64)")
     return values

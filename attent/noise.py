@@ -55,7 +55,7 @@ def generator(noise: Noise, block: int = 0) -> np.random.Generator:
 
     Example:
         >>> from attent.noise import Noise, generator, raw
-        >>> generator(Noise(1, 2), 5).bit_generator.random_raw() == raw(Noise(1, 2), 20, 21)[0]
+        >>> generator(Noise(1, 2), 5).bit_generator.random_raw(1).tolist() == raw(Noise(1, 2), 20, 21).tolist()
         True
     """
     for name, value in zip(noise._fields, noise, strict=True):

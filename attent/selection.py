@@ -95,7 +95,7 @@ def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> 
     Example:
         >>> import numpy as np, attent
         >>> attent.random(np.zeros(6), 3, attent.Noise(seed=0, draw=0)).tolist()
-        [2, 3, 5]
+        [3, 4, 5]
     """
     _check_k(k, len(scores), ids)
     bits = raw(noise, 0, len(scores)) if ids is None else raw_at(noise, ids)

@@ -70,7 +70,8 @@ def teach(
         segment_steps: steps handed to ``learner.train`` at once. Changes no id; more means fewer
             transfers of losses, fewer means finer progress and checkpoints.
         keep_scores: keep the scores of every selection in the trace; None: up to 100,000 examples.
-        versions, recipe: recorded in the run's header.
+        versions: of the packages the learner runs on, recorded in the run's header.
+        recipe: the learner's name, recorded there too.
 
     Raises:
         LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.

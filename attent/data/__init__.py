@@ -22,7 +22,7 @@ _HELD_OUT_SHARE = 8
 
 
 class Digits(NamedTuple):
-    """Images of handwritten digits, uint8 of shape (n, 8, 8) with ink from 0 to 16, and labels, uint8 (n,)."""
+    """Images of handwritten digits, uint8 (n, 8, 8) with ink from 0 to 16, and labels, uint8 (n,)."""
 
     x_train: npt.NDArray[np.uint8]
     y_train: npt.NDArray[np.uint8]
@@ -54,7 +54,7 @@ def digits() -> Digits:
 
 
 def library_text(limit_bytes: int) -> Text:
-    """Return up to ``limit_bytes`` bytes of Python's standard library to train on, and an eighth as many held out.
+    """Return up to ``limit_bytes`` bytes of Python's standard library, and an eighth as many held out.
 
     The beginnings, in equal shares, of 16 modules and of 4 others, read where the running Python keeps them,
     line ends made "\\n". Equal between machines only for the same Python version.
@@ -69,7 +69,8 @@ def library_text(limit_bytes: int) -> Text:
     if limit_bytes < 1024:
         raise RecipeError(f"limit_bytes must be at least 1024, got {limit_bytes}")
     return Text(
-        _beginnings(_TRAIN_MODULES, limit_bytes), _beginnings(_HELD_OUT_MODULES, limit_bytes // _HELD_OUT_SHARE)
+        _beginnings(_TRAIN_MODULES, limit_bytes),
+        _beginnings(_HELD_OUT_MODULES, limit_bytes // _HELD_OUT_SHARE),
     )
 
 
@@ -83,8 +84,8 @@ def _beginnings(modules: tuple[str, ...], limit_bytes: int) -> npt.NDArray[np.ui
             text = path.read_bytes().replace(b"\r\n", b"\n")
         except OSError as error:
             raise RecipeError(
-                f"this Python has no readable source for its module '{module}' ({path}); use one installed with "
-                "its library as .py files, or a recipe with other text"
+                f"this Python has no readable source for its module '{module}' ({path}); use one installed "
+                "with its library as .py files, or a recipe with other text"
             ) from error
         parts.append(np.frombuffer(text[:share], np.uint8))
     return np.concatenate(parts)[:limit_bytes]

@@ -2,7 +2,7 @@
 
 from attent.reference.architecture import Architecture, Parameters, initial_parameters, parameter_shapes
 from attent.reference.learner import NumpyLearner
-from attent.reference.network import forward, gradients, losses
+from attent.reference.network import forward, gradients, losses, outcomes
 from attent.reference.optimisers import SGD, AdamW, Optimiser, initial_moments, warm_up_cosine
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "initial_moments",
     "initial_parameters",
     "losses",
+    "outcomes",
     "parameter_shapes",
     "warm_up_cosine",
 ]

@@ -55,11 +55,13 @@ class Architecture:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise LearnerError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.width % self.heads:
-            raise LearnerError(f"width must be a multiple of heads, got width={self.width}, heads={self.heads}")
+            raise LearnerError(
+                f"width must be a multiple of heads, got width={self.width}, heads={self.heads}"
+            )
 
 
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Return each parameter's shape by name, in the one order used everywhere. Matrices are (inputs, outputs).
+    """Return each parameter's shape by name, in the order used everywhere. Matrices are (inputs, outputs).
 
     Example:
         >>> from attent.reference import Architecture, parameter_shapes
@@ -101,10 +103,11 @@ def initial_parameters(
     """Return first values drawn from ``seed``, equal to the last bit on every machine.
 
     Biases and shifts are 0, scales 1. A weight matrix is uniform with mean 0 and variance 1 / inputs;
-    ``out`` and ``down``, which add to the residual stream, have that over 2 * depth; token and position
-    tables have standard deviation 0.1. Uniform, because it needs no function that libraries round
-    differently. Number j of draw LEARNER of the seed belongs to the j-th element of all parameters laid
-    end to end, row by row, in the order of `parameter_shapes`. They are drawn in float64, then rounded.
+    ``out`` and ``down``, which add to the residual stream, have that over 2 * depth. Token and position
+    tables have the standard deviation 0.1, but positions beside patches 1, or training is slow to tell
+    them apart. Uniform, because it needs no function that libraries round differently. Number j of draw
+    LEARNER of the seed belongs to the j-th element of all parameters laid end to end, row by row, in the
+    order of `parameter_shapes`. They are drawn in float64, then rounded to ``dtype``.
 
     Example:
         >>> from attent.reference import Architecture, initial_parameters
@@ -130,7 +133,9 @@ def initial_parameters(
 
 
 def _variance(architecture: Architecture, name: str, shape: tuple[int, ...]) -> float:
-    if name == "position" or (name == "embed.weight" and architecture.vocabulary is not None):
+    if name == "position":
+        return 0.01 if architecture.patch is None else 1.0
+    if name == "embed.weight" and architecture.patch is None:
         return 0.01
     if name.endswith((".out.weight", ".down.weight")):
         return 1.0 / (shape[0] * 2 * architecture.depth)

@@ -39,7 +39,7 @@ def linear_gradients(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, 
 
 
 def layer_norm(x: Array, scale: Array, shift: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Return each row centred, divided by sqrt(variance + 1e-5), scaled and shifted; and what the gradient needs.
+    """Return each row centred, over sqrt(variance + 1e-5), scaled and shifted; and what the gradient needs.
 
     The variance is the biased one, a mean over the row (Ba et al. 2016, "Layer normalization", equation 3).
 
@@ -65,7 +65,7 @@ def layer_norm(x: Array, scale: Array, shift: Array) -> tuple[Array, tuple[Array
 def layer_norm_gradients(dy: Array, scale: Array, saved: tuple[Array, Array]) -> tuple[Array, Array, Array]:
     """Return the gradients by x, scale and shift of `layer_norm`, given what it saved.
 
-    With n the normalised row and g = dy * scale: dx = (g - mean(g) - n * mean(g * n)) / sqrt(variance + 1e-5).
+    With n the normalised row, g = dy * scale: dx = (g - mean(g) - n * mean(g * n)) / sqrt(variance + 1e-5).
     """
     normal, inverse = saved
     width = normal.shape[-1]

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
 from attent.reference.architecture import Architecture, Parameters, parameter_shapes
+from attent.reference.checks import check_ids, check_weights, checked_arrays
 from attent.reference.examples import Examples, checked_examples
-from attent.reference.network import forward, gradients, losses
+from attent.reference.network import gradients, losses, outcomes
 from attent.reference.optimisers import AdamW, Moments, Optimiser, initial_moments
 
 Array = npt.NDArray[Any]
@@ -54,7 +55,7 @@ class NumpyLearner:
         held_out: tuple[Array, Array] | tuple[Array, Array, Array] | None = None,
         optimiser: Optimiser | None = None,
         learning_rate: float | Callable[[int], float] = 1e-3,
-        scoring_batch: int = 128,
+        scoring_batch: int = 16,
         dtype: Literal["float64", "float32"] = "float64",
     ) -> None:
         if dtype not in ("float64", "float32"):
@@ -72,16 +73,22 @@ class NumpyLearner:
         if held_out is not None:
             held_inputs, held_targets, *held_lengths = held_out
             self._held_out = checked_examples(
-                architecture, held_inputs, held_targets, held_lengths[0] if held_lengths else None, dtype, "held-out"
+                architecture,
+                held_inputs,
+                held_targets,
+                held_lengths[0] if held_lengths else None,
+                dtype,
+                "held-out",
             )
         shapes = parameter_shapes(architecture)
         self._parameters = {
-            name: array.astype(dtype) for name, array in _checked_arrays(parameters, shapes, "parameters").items()
+            name: array.astype(dtype)
+            for name, array in checked_arrays(parameters, shapes, "parameters").items()
         }
         self._moments: Moments = initial_moments(self.optimiser, self._parameters)
         self._steps = 0
-        # glibc hands freed memory back to the system and faults it in again on every step, which doubles the time
-        # of a step, until a large block has been freed once. Nothing is written to it, so it costs nothing.
+        # glibc hands freed memory back to the system and faults it in again on every step, which doubles the
+        # time of a step, until a large block has been freed once. An empty one is never written: it is free.
         np.empty(31 * 2**20, np.uint8)
 
     def __len__(self) -> int:
@@ -98,21 +105,21 @@ class NumpyLearner:
 
         Raises LearnerError naming an id that is not in [0, n), or a wrong shape or dtype.
         """
-        self._check_ids("ids", ids)
+        check_ids("ids", ids, len(self))
         return self._losses(self._train.take(ids))
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
-        """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
+        """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses before it.
 
         The losses are unweighted, float64, concatenated over the batches. Raises LearnerError, before any
         step is taken, if any batch is empty or any id or weight does not fit.
         """
         for position, ids in enumerate(batches):
-            self._check_ids(f"batch {position}", ids)
+            check_ids(f"batch {position}", ids, len(self))
             if len(ids) == 0:
                 raise LearnerError(f"batch {position} is empty: a step needs at least one example")
         if weights is not None:
-            _check_weights(weights, batches)
+            check_weights(weights, batches)
         result = [np.empty(0)]
         for position, ids in enumerate(batches):
             values, by_parameter = gradients(
@@ -123,37 +130,37 @@ class NumpyLearner:
             )
             rate = self.learning_rate(self._steps) if callable(self.learning_rate) else self.learning_rate
             self._parameters, self._moments = self.optimiser.step(
-                self._parameters, by_parameter, self._moments, count=self._steps + 1, learning_rate=float(rate)
+                self._parameters,
+                by_parameter,
+                self._moments,
+                count=self._steps + 1,
+                learning_rate=float(rate),
             )
             self._steps += 1
             result.append(values.astype(np.float64))
         return np.concatenate(result)
 
     def evaluate(self) -> dict[str, float]:
-        """Return quality on the held-out data: {"accuracy", "loss"} for "classify", {"loss", "accuracy"} for "next-token".
+        """Return "accuracy" and "loss" on the held-out data, for "next-token" the loss first.
 
         Means over examples for "classify", over all held-out tokens for "next-token", where the accuracy is
         that of the likeliest next token. The loss is in nats; over bytes, loss / ln 2 is bits per byte.
         Raises LearnerError if there is no held-out data.
         """
         if self._held_out is None:
-            raise LearnerError("evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
-        values, correct = self._losses(self._held_out), 0
-        for part in self._parts(self._held_out):
-            guesses = forward(self.architecture, self._parameters, part.inputs, part.lengths).argmax(axis=-1)
-            hits = guesses == part.targets
-            if self.architecture.kind == "next-token" and part.lengths is not None:
-                hits &= np.arange(self.architecture.length) < part.lengths[:, None]
-            correct += int(hits.sum())
-        if self.architecture.kind == "classify":
-            return {"accuracy": correct / len(values), "loss": float(values.mean())}
-        tokens = self._held_out.lengths
-        if tokens is None:
-            tokens = np.full(len(values), self.architecture.length)
-        return {"loss": float((values * tokens).sum() / tokens.sum()), "accuracy": correct / int(tokens.sum())}
+            raise LearnerError(
+                "evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))"
+            )
+        parts = [outcomes(self.architecture, self._parameters, *part) for part in self._parts(self._held_out)]
+        values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
+        classify = self.architecture.kind == "classify"
+        # Examples of one length weigh the same, whatever it is.
+        tokens = None if classify else self._held_out.lengths
+        loss, accuracy = (float(np.average(column, weights=tokens)) for column in (values, hits))
+        return {"accuracy": accuracy, "loss": loss} if classify else {"loss": loss, "accuracy": accuracy}
 
     def state(self) -> State:
-        """Return copies of everything that training changes: "parameters.<name>", "<moment>.<name>" and "steps"."""
+        """Return copies of all that training changes: "parameters.<name>", "<moment>.<name>" and "steps"."""
         state: State = {f"parameters.{name}": array.copy() for name, array in self._parameters.items()}
         for moment, arrays in self._moments.items():
             state.update({f"{moment}.{name}": array.copy() for name, array in arrays.items()})
@@ -167,7 +174,7 @@ class NumpyLearner:
         is changed then.
         """
         current = self.state()
-        arrays = _checked_arrays(state, {name: array.shape for name, array in current.items()}, "state")
+        arrays = checked_arrays(state, {name: array.shape for name, array in current.items()}, "state")
         for name, array in arrays.items():
             if array.dtype != current[name].dtype:
                 raise LearnerError(f"state: '{name}' must be {current[name].dtype}, got {array.dtype}")
@@ -176,7 +183,8 @@ class NumpyLearner:
             raise LearnerError(f"state: 'steps' must be at least 0, got {steps}")
         self._parameters = {name: arrays[f"parameters.{name}"].copy() for name in self._parameters}
         self._moments = {
-            moment: {name: arrays[f"{moment}.{name}"].copy() for name in self._parameters} for moment in self._moments
+            moment: {name: arrays[f"{moment}.{name}"].copy() for name in self._parameters}
+            for moment in self._moments
         }
         self._steps = steps
 
@@ -192,42 +200,3 @@ class NumpyLearner:
             result[start:stop] = losses(self.architecture, self._parameters, *part)
             start = stop
         return result
-
-    def _check_ids(self, name: str, ids: Ids) -> None:
-        if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
-            got = f"{ids.dtype} of shape {ids.shape}" if isinstance(ids, np.ndarray) else type(ids).__name__
-            raise LearnerError(f"{name} must be a one-dimensional int64 array of example ids, got {got}")
-        bad = (ids < 0) | (ids >= len(self))
-        if bad.any():
-            raise LearnerError(f"{name}: ids must be in [0, {len(self)}), got {int(ids[bad][0])}")
-
-
-def _check_weights(weights: Sequence[Numbers], batches: Sequence[Ids]) -> None:
-    if len(weights) != len(batches):
-        raise LearnerError(f"there must be one weight array per batch, got {len(weights)} for {len(batches)} batches")
-    for position, (values, ids) in enumerate(zip(weights, batches, strict=True)):
-        if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != ids.shape:
-            got = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
-            raise LearnerError(f"the weights of batch {position} must be float64 {ids.shape}, got {got}")
-        if not np.isfinite(values).all():
-            first = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise LearnerError(
-                f"the weights of batch {position} must be finite, got {values[first]} for example {int(ids[first])}"
-            )
-
-
-def _checked_arrays(
-    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], label: str
-) -> dict[str, Array]:
-    """Return ``arrays`` in the order of ``shapes``; raise LearnerError unless names and shapes agree."""
-    for name in shapes:
-        if name not in arrays:
-            raise LearnerError(f"{label}: '{name}' is missing")
-    for name in arrays:
-        if name not in shapes:
-            raise LearnerError(f"{label}: '{name}' is unknown here; is it of another architecture or optimiser?")
-    result = {name: np.asarray(arrays[name]) for name in shapes}
-    for name, array in result.items():
-        if array.shape != shapes[name]:
-            raise LearnerError(f"{label}: '{name}' must have shape {shapes[name]}, got {array.shape}")
-    return result

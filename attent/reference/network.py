@@ -19,24 +19,9 @@ import numpy.typing as npt
 from attent.learner import Numbers
 from attent.reference import layers
 from attent.reference.architecture import Architecture, Parameters
+from attent.reference.block import SavedBlock, block, block_gradients
 
 Array = npt.NDArray[Any]
-
-
-class _Block(NamedTuple):
-    """What a block's gradient needs of its forward pass."""
-
-    normed1: Array
-    norm1: tuple[Array, Array]
-    fused_weight: Array
-    queries_keys_values: Array
-    attention: Array
-    mixed: Array
-    normed2: Array
-    norm2: tuple[Array, Array]
-    up: Array
-    tanh: Array
-    gelu: Array
 
 
 class _Pass(NamedTuple):
@@ -46,7 +31,7 @@ class _Pass(NamedTuple):
     features: Array
     norm: tuple[Array, Array]
     share: Array
-    blocks: list[_Block]
+    blocks: list[SavedBlock]
 
 
 def forward(
@@ -80,6 +65,21 @@ def losses(
     return _losses(architecture, run, targets)[0]
 
 
+def outcomes(
+    architecture: Architecture,
+    parameters: Parameters,
+    inputs: Array,
+    targets: Array,
+    lengths: Array | None = None,
+) -> tuple[Array, Array]:
+    """Return each example's loss, and the share of its targets that have the highest logit: (b,) each."""
+    run = _forward(architecture, parameters, inputs, lengths, keep=False)
+    hits = (run.logits.argmax(axis=-1) == targets.ravel()).astype(run.logits.dtype)
+    if architecture.kind == "next-token":
+        hits = np.vecdot(hits.reshape(run.share.shape), run.share)
+    return _losses(architecture, run, targets)[0], hits
+
+
 def gradients(
     architecture: Architecture,
     parameters: Parameters,
@@ -88,7 +88,7 @@ def gradients(
     lengths: Array | None = None,
     weights: Numbers | None = None,
 ) -> tuple[Array, Parameters]:
-    """Return each example's loss, unweighted, and the gradient of ``mean_i(w_i * loss_i)`` by every parameter.
+    """Return each example's unweighted loss, and the gradient of ``mean_i(w_i * loss_i)`` by every parameter.
 
     ``weights`` is (b,), 1 each where None. The mean divides by b, not by the sum of the weights.
 
@@ -108,7 +108,9 @@ def gradients(
     dlogits[np.arange(len(dlogits)), targets.ravel()] -= 1.0
     scale = np.full(count, 1.0) if weights is None else weights
     scale = (scale / count).astype(dlogits.dtype)
-    per_row = scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
+    per_row = (
+        scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
+    )
     dlogits *= per_row
     dx, *by = layers.linear_gradients(dlogits, run.features, p["head.weight"])
     result["head.weight"], result["head.bias"] = by
@@ -117,7 +119,7 @@ def gradients(
     dx, *by = layers.layer_norm_gradients(dx, p["norm.scale"], run.norm)
     result["norm.scale"], result["norm.shift"] = by
     for i in reversed(range(architecture.depth)):
-        dx = _block_gradients(p, f"blocks.{i}", dx, run.blocks[i], result)
+        dx = block_gradients(p, f"blocks.{i}", dx, run.blocks[i], result)
     result["position"] = dx.reshape(count, length, -1).sum(axis=0)
     if architecture.patch is not None:
         result["embed.weight"] = inputs.reshape(count * length, -1).T @ dx
@@ -139,9 +141,9 @@ def _forward(
     x.reshape(count, length, -1)[...] += p["position"]
     blocks = []
     for i in range(architecture.depth):
-        x, block = _block(p, f"blocks.{i}", x, (count, length, 3, architecture.heads, -1), hidden)
+        x, saved = block(p, f"blocks.{i}", x, (count, length, 3, architecture.heads, -1), hidden)
         if keep:
-            blocks.append(block)
+            blocks.append(saved)
     features, norm = layers.layer_norm(x, p["norm.scale"], p["norm.shift"])
     if architecture.kind == "classify":
         features = (share[:, None, :] @ features.reshape(count, length, -1))[:, 0]
@@ -151,7 +153,7 @@ def _forward(
 def _masks(
     architecture: Architecture, count: int, lengths: Array | None, dtype: npt.DTypeLike
 ) -> tuple[Array | None, Array]:
-    """Return which keys are hidden, (b or 1, 1, T or 1, T), and each position's share of its example, (b, T)."""
+    """Return the keys hidden, (b or 1, 1, T or 1, T), and each position's share of its example, (b, T)."""
     length = architecture.length
     positions = np.arange(length)
     causal = architecture.kind == "next-token"
@@ -164,59 +166,6 @@ def _masks(
         padding if hidden is None else hidden | padding,
         (valid / lengths[:, None]).astype(dtype),
     )
-
-
-def _block(
-    p: Parameters, name: str, x: Array, shape: tuple[int, ...], hidden: Array | None
-) -> tuple[Array, _Block]:
-    normed1, norm1 = layers.layer_norm(x, p[f"{name}.norm1.scale"], p[f"{name}.norm1.shift"])
-    # One product for queries, keys and values costs less than three.
-    weight, bias = (
-        np.concatenate([p[f"{name}.{part}.{kind}"] for part in ("query", "key", "value")], axis=-1)
-        for kind in ("weight", "bias")
-    )
-    queries_keys_values = layers.linear(normed1, weight, bias).reshape(shape)
-    mixed, attention = layers.attention(queries_keys_values, hidden)
-    mixed = mixed.reshape(x.shape)
-    y = layers.linear(mixed, p[f"{name}.out.weight"], p[f"{name}.out.bias"])
-    y += x
-    normed2, norm2 = layers.layer_norm(y, p[f"{name}.norm2.scale"], p[f"{name}.norm2.shift"])
-    up = layers.linear(normed2, p[f"{name}.up.weight"], p[f"{name}.up.bias"])
-    gelu, tanh = layers.gelu(up)
-    z = layers.linear(gelu, p[f"{name}.down.weight"], p[f"{name}.down.bias"])
-    z += y
-    return z, _Block(
-        normed1, norm1, weight, queries_keys_values, attention, mixed, normed2, norm2, up, tanh, gelu
-    )
-
-
-def _block_gradients(p: Parameters, name: str, dz: Array, saved: _Block, result: Parameters) -> Array:
-    def keep(layer: str, first: str, second: str, by: list[Array]) -> None:
-        result[f"{name}.{layer}.{first}"], result[f"{name}.{layer}.{second}"] = by
-
-    dgelu, *by = layers.linear_gradients(dz, saved.gelu, p[f"{name}.down.weight"])
-    keep("down", "weight", "bias", by)
-    dup = layers.gelu_gradient(dgelu, saved.up, saved.tanh)
-    dnormed, *by = layers.linear_gradients(dup, saved.normed2, p[f"{name}.up.weight"])
-    keep("up", "weight", "bias", by)
-    dy, *by = layers.layer_norm_gradients(dnormed, p[f"{name}.norm2.scale"], saved.norm2)
-    keep("norm2", "scale", "shift", by)
-    dy += dz
-    dmixed, *by = layers.linear_gradients(dy, saved.mixed, p[f"{name}.out.weight"])
-    keep("out", "weight", "bias", by)
-    shape = saved.queries_keys_values.shape
-    dfused = layers.attention_gradients(
-        dmixed.reshape(shape[0], shape[1], *shape[3:]), saved.queries_keys_values, saved.attention
-    ).reshape(len(dz), -1)
-    dnormed, weight, bias = layers.linear_gradients(dfused, saved.normed1, saved.fused_weight)
-    for part, by_weight, by_bias in zip(
-        ("query", "key", "value"), np.split(weight, 3, axis=1), np.split(bias, 3), strict=True
-    ):
-        keep(part, "weight", "bias", [by_weight, by_bias])
-    dx, *by = layers.layer_norm_gradients(dnormed, p[f"{name}.norm1.scale"], saved.norm1)
-    keep("norm1", "scale", "shift", by)
-    dx += dy
-    return dx
 
 
 def _losses(architecture: Architecture, run: _Pass, targets: Array) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ Moments = dict[str, Arrays]
 
 
 class Optimiser(Protocol):
-    """What the reference learner asks of an optimiser. It holds settings only; what it remembers is passed in."""
+    """What the reference learner asks of an optimiser: settings only; what it remembers is passed in."""
 
     @property
     def moment_names(self) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ class Optimiser(Protocol):
     def step(
         self, parameters: Arrays, gradients: Arrays, moments: Moments, *, count: int, learning_rate: float
     ) -> tuple[Arrays, Moments]:
-        """Return new parameters and moments after step number ``count`` (1 for the first); change no argument."""
+        """Return new parameters and moments after step ``count``, 1 for the first; change no argument."""
         ...
 
 
@@ -35,9 +35,10 @@ class Optimiser(Protocol):
 class AdamW:
     """Adam with decoupled weight decay, applied to every parameter, in PyTorch's formulation.
 
-    Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2, with the decay times the
-    learning rate: p *= 1 - lr * weight_decay; m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g²;
-    p -= lr * m̂ / (sqrt(v̂) + epsilon), where m̂ = m / (1 - beta1**count) and v̂ = v / (1 - beta2**count).
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2, with the decay times
+    the learning rate: p *= 1 - lr * weight_decay; m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g²; p -= lr * m̂ / (sqrt(v̂) + epsilon), where m̂ = m / (1 - beta1**count)
+    and v̂ = v / (1 - beta2**count).
 
     Raises LearnerError for a beta outside [0, 1), an epsilon not above 0 or a negative decay.
 
@@ -59,7 +60,9 @@ class AdamW:
         _check("beta1", self.beta1, "in [0, 1)", 0.0 <= self.beta1 < 1.0)
         _check("beta2", self.beta2, "in [0, 1)", 0.0 <= self.beta2 < 1.0)
         _check("epsilon", self.epsilon, "a finite number above 0", 0.0 < self.epsilon < math.inf)
-        _check("weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf)
+        _check(
+            "weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf
+        )
 
     @property
     def moment_names(self) -> tuple[str, ...]:
@@ -111,7 +114,9 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check("momentum", self.momentum, "in [0, 1)", 0.0 <= self.momentum < 1.0)
-        _check("weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf)
+        _check(
+            "weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf
+        )
 
     @property
     def moment_names(self) -> tuple[str, ...]:
@@ -123,7 +128,8 @@ class SGD:
     ) -> tuple[Arrays, Moments]:
         """Return new parameters and moments; ``count`` does not matter."""
         velocities = {
-            name: moments["velocity"][name] * self.momentum + (gradient + self.weight_decay * parameters[name])
+            name: moments["velocity"][name] * self.momentum
+            + (gradient + self.weight_decay * parameters[name])
             for name, gradient in gradients.items()
         }
         return (
@@ -135,7 +141,8 @@ class SGD:
 def initial_moments(optimiser: Optimiser, parameters: Arrays) -> Moments:
     """Return what ``optimiser`` remembers before its first step: zeros."""
     return {
-        moment: {name: np.zeros_like(p) for name, p in parameters.items()} for moment in optimiser.moment_names
+        moment: {name: np.zeros_like(p) for name, p in parameters.items()}
+        for moment in optimiser.moment_names
     }
 
 
@@ -166,6 +173,6 @@ def warm_up_cosine(peak: float, total_steps: int, warm_up_steps: int = 0) -> Cal
     return rate
 
 
-def _check(name: str, value: Mapping[str, object] | float, rule: str, holds: bool) -> None:
+def _check(name: str, value: float, rule: str, holds: bool) -> None:
     if not holds:
         raise LearnerError(f"{name} must be {rule}, got {value}")

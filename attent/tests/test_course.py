@@ -170,7 +170,9 @@ class Sick(Toy):
 @pytest.mark.parametrize("source", ["reuse", "fresh"])
 def test_drop_never_teaches_them_and_last_teaches_them_last(selection, source):
     def ids(policy, ratio):
-        plan = Plan(epochs=2, batch_size=3, warm_up=1, ratio=ratio, selection=selection, source=source, non_finite=policy)
+        plan = Plan(
+            epochs=2, batch_size=3, warm_up=1, ratio=ratio, selection=selection, source=source, non_finite=policy
+        )
         return attent.teach(Sick(10), plan).ids(1).tolist()
 
     assert not {2, 5} & set(ids("drop", 0.5))

@@ -106,10 +106,10 @@ def test_a_resumed_run_does_not_begin_again(tmp_path):
 def test_the_seed_alone_decides_whatever_else_drew_numbers():
     expected = teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
     state = np.random.get_state()[1].copy()
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     again = teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
     assert attent.first_difference(expected, again) is None
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     before = np.random.get_state()[1].copy()
     teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
     assert np.array_equal(np.random.get_state()[1], before)

@@ -74,7 +74,6 @@ def test_noise_is_the_philox_of_numpy_and_positional():
     assert np.array_equal(uniform(whole), (whole >> np.uint64(11)) / 2**53)
 
 
-
 def test_log_is_close_and_exact_at_powers_of_two():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.random(20_000), 2.0 ** rng.uniform(-60, 60, 20_000), 1 + rng.normal(size=1000) * 1e-9])

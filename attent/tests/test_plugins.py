@@ -93,7 +93,9 @@ def test_a_broken_plugin_is_named_and_harms_no_other(install, code, words):
 def test_two_of_one_name_are_refused(install):
     install("good", GOOD)
     install("good", GOOD, module="plugin_other")
-    with pytest.raises(attent.PluginError, match="'good' is there twice: plugin_good of plugin_good 1.0 and plugin_other"):
+    with pytest.raises(
+        attent.PluginError, match="'good' is there twice: plugin_good of plugin_good 1.0 and plugin_other"
+    ):
         plugins.load("good")
     assert plugins.backend("numpy").name == "numpy"
 

@@ -40,7 +40,7 @@ def test_scores_are_kept_only_if_asked(tmp_path):
     assert [trace.selections[draw].scores for draw in trace.selections] == [None] * 4
 
 
-@pytest.mark.parametrize("stop_after", range(0, 9))
+@pytest.mark.parametrize("stop_after", range(9))
 def test_stopped_and_resumed_it_is_the_same_run(tmp_path, stop_after):
     whole = Toy()
     expected = teach(whole, PLAN, segment_steps=3)

@@ -14,9 +14,7 @@ from attent.selection import count, finite_ids
 from attent.tests import oracle
 
 TIES = [0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324, 1e-310, 1e300, -1e300, 1.7e308, -1.7e308, 2.0]
-numbers = st.one_of(
-    st.sampled_from(TIES), st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 3, width=16)
-)
+numbers = st.one_of(st.sampled_from(TIES), st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 3, width=16))
 score_lists = st.lists(numbers, min_size=1, max_size=40)
 
 
@@ -206,7 +204,12 @@ def test_selecting_again_at_k_over_n_keeps_k(n, data):
 @pytest.mark.parametrize("k", [0, -1, 6])
 @pytest.mark.parametrize(
     "select",
-    [attent.hard, attent.band, lambda s, k: attent.soft(s, k, Noise(0, 0)), lambda s, k: attent.random(s, k, Noise(0, 0))],
+    [
+        attent.hard,
+        attent.band,
+        lambda s, k: attent.soft(s, k, Noise(0, 0)),
+        lambda s, k: attent.random(s, k, Noise(0, 0)),
+    ],
 )
 def test_k_outside_the_scores_is_refused(select, k):
     with pytest.raises(attent.PlanError, match=rf"k must be in \[1, 5\], the number of scores, got {k}"):

@@ -82,12 +82,10 @@ class TensorSource:
         rows = torch.from_numpy(np.concatenate([request.ids for request in requests]))
         if self._rows is not None:
             rows = self._rows[rows]
-        here = {device: rows.to(device) for device in self._devices}
-        start = 0
-        for request in requests:
-            span = slice(start, start + len(request.ids))
-            start = span.stop
-            yield mapped(lambda t, span=span: t.index_select(0, here[t.device][span]), self._tensors)
+        sizes = [len(request.ids) for request in requests]
+        parts = {device: rows.to(device).split(sizes) for device in self._devices}
+        for index in range(len(requests)):
+            yield mapped(lambda t, index=index: t.index_select(0, parts[t.device][index]), self._tensors)
 
 
 class ItemSource(Dataset[Any]):

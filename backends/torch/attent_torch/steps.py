@@ -6,6 +6,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from attent.errors import LearnerError
+
 
 class Steps:
     """Turns per-example losses into optimiser steps.
@@ -32,13 +34,23 @@ class Steps:
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, losses: torch.Tensor, weights: torch.Tensor | None, count: int) -> None:
-        """Add the gradient of ``sum(weights * losses) / count``; ``count`` is the size of the whole batch."""
-        if weights is not None:
-            losses = losses * weights.to(losses)
-        objective = losses.sum() / count
+        """Add the gradient of ``sum(weights * losses) / count``; ``count`` is the size of the whole batch.
+
+        Raises LearnerError if the losses do not depend on anything that is trained.
+        """
+        if not losses.requires_grad:
+            raise LearnerError(
+                "the loss has no gradient: it must be computed from the model's output by torch operations, "
+                "without detach, no_grad or NumPy, and the model must have a parameter that requires a gradient"
+            )
+        # The objective's gradient by each loss is known; to start from it spares the sum and its backward.
+        if weights is None:
+            gradient = torch.full_like(losses, 1.0 / count, requires_grad=False)
+        else:
+            gradient = weights.to(losses) * (1.0 / count)
         if self.scaler is not None:
-            objective = self.scaler.scale(objective)
-        objective.backward()  # type: ignore[no-untyped-call]
+            losses = self.scaler.scale(losses)
+        losses.backward(gradient)  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
         """Take the step that the gradients call for, and clear them."""

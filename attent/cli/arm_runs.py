@@ -1,0 +1,100 @@
+"""The arms of a run, one after the other, each in a subfolder of the run folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shlex
+import sys
+from pathlib import Path
+
+import msgspec
+
+from attent.cli import recipe_lookup
+from attent.cli.interrupts import Stop
+from attent.cli.preparing import Job
+from attent.cli.progress import Watch
+from attent.cli.results import Report, quality_of, read_report, result_of, write_report
+from attent.errors import LearnerError
+from attent.learner import Learner, checked_length
+from attent.plan import Plan
+from attent.teaching import teach
+from attent.trace import Trace
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Return the command that goes on with a run."""
+    return f"attent teach --resume {shlex.quote(str(folder))}"
+
+
+def first_report(job: Job) -> Report:
+    """Return the report of a run none of whose arms has finished."""
+    return Report(
+        attent=importlib.metadata.version("attent"),
+        versions=job.versions,
+        recipe=job.settings.recipe,
+        backend=job.settings.backend,
+        options=job.settings.options,
+        n=job.settings.n,
+        epochs=next(iter(job.plans.values())).epochs,
+        forward_share=job.settings.forward_share,
+    )
+
+
+def arms_left(job: Job, report: Report) -> dict[str, Plan]:
+    """Return the arms that have not finished, by name."""
+    finished = {arm.name for arm in report.arms}
+    return {name: plan for name, plan in job.plans.items() if name not in finished}
+
+
+def run_arms(job: Job, folder: Path, watch: Watch, stop: Stop) -> tuple[Report, str | None]:
+    """Run or go on with every arm that has not finished.
+
+    Returns the report, and in words where it stopped (None: it did not). ``report.json`` holds every
+    finished arm at every moment. An error is given a note that says how to go on.
+    """
+    report = read_report(folder) or first_report(job)
+    report = msgspec.structs.replace(report, alike=job.alike)
+    learner, job.learner = job.learner, None
+    try:
+        for name, plan in arms_left(job, report).items():
+            if stop():
+                return report, f"before arm {name}"
+            if learner is None:
+                learner = recipe_lookup.build(job.found, plan, job.options)
+            trace = _run_arm(job, folder, name, plan, learner, watch, stop)
+            if not trace.finished:
+                return report, f"in epoch {len(trace.records) + 1} of {plan.epochs} of arm {name}"
+            arms = [*report.arms, result_of(name, trace, _quality(name, learner))]
+            report = msgspec.structs.replace(report, arms=arms)
+            write_report(folder, report)
+            learner = None  # its memory is needed for the next
+    except (Exception, KeyboardInterrupt) as error:
+        error.add_note(f"The run folder is {folder}. Go on with: {how_to_go_on(folder)}")
+        raise
+    return report, None
+
+
+def _run_arm(
+    job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop
+) -> Trace:
+    checked_length(learner, job.settings.n)
+    return teach(
+        learner,
+        plan,
+        run=folder / name,
+        resume=True,
+        listeners=[watch.arm(name)],
+        stop=stop,
+        checkpoint_seconds=job.settings.checkpoint_seconds,
+        segment_steps=job.settings.segment_steps,
+        versions=job.versions,
+        recipe=job.settings.recipe,
+    )
+
+
+def _quality(name: str, learner: Learner) -> dict[str, float | None]:
+    try:
+        return quality_of(learner)
+    except LearnerError as error:  # what was trained is worth a table all the same
+        print(f"attent: the quality of arm {name} is unknown: {error}", file=sys.stderr)
+        return {}

@@ -1,0 +1,157 @@
+"""What can be set by flag or file: the fields of the plan and of the run, and how a value of each is read."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from attent.errors import AttentError
+
+Kind = Literal["whole", "number", "schedule", "word", "names", "switch"]
+Value = int | float | str | bool
+"""As kept in a run folder: schedules as text, ``inf`` and ``none`` as words, names joined by commas."""
+
+
+class OptionError(AttentError, ValueError):
+    """A flag or a configuration key is unknown, of the wrong kind, or contradicts another."""
+
+
+class Field(NamedTuple):
+    """One thing that can be set: what it takes, in a few words what it is, and its flag's own spelling."""
+
+    kind: Kind
+    help: str
+    optional: bool = False  # "none" is a value of it
+    flag: str = ""
+    metavar: str = ""
+
+
+PLAN_FIELDS: dict[str, Field] = {
+    "preset": Field(
+        "word",
+        "The plan to begin with: default, paper, official, official-simple or full (all examples in every "
+        "epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
+        "batch size, non-finite and seed.",
+    ),
+    "epochs": Field("whole", "All epochs, warm-up and cool-down included."),
+    "batch_size": Field("whole", "Examples per optimiser step."),
+    "ratio": Field("schedule", 'Share of the examples taught: 0.4, or a schedule such as "cosine(0.2, 0.8)".'),
+    "interval": Field("schedule", 'Epochs for which a selection is kept: 2, or "incremental(1, 5)".'),
+    "selection": Field("word", "hard, soft, random, band, or a plugin's."),
+    "source": Field("word", "Where scores come from: reuse (losses of training) or fresh (a pass over all)."),
+    "warm_up": Field("whole", "Epochs on all examples at the start."),
+    "cool_down": Field("whole", "Epochs on all examples at the end."),
+    "cycle": Field("whole", "Epochs from one selection to the next, or none: the interval.", optional=True),
+    "cycles": Field("whole", "Number of cycles; of the preset official."),
+    "reselect": Field("switch", "Select again before every epoch of an interval."),
+    "temperature": Field("number", "Of soft: 0 is hard, inf is random."),
+    "scaling": Field("word", "Of the scores before the temperature: none, std or rank."),
+    "cap": Field("number", "Of band: the quantile above which examples are passed over."),
+    "correction": Field("number", "Largest weight that makes soft stand for all examples, or none.", optional=True),
+    "non_finite": Field("word", "What a NaN score means: error, drop or last."),
+    "seed": Field("whole", "Of every random choice."),
+}
+
+RUN_FIELDS: dict[str, Field] = {
+    "recipe": Field("word", "A backend's recipe, or package.module:function."),
+    "backend": Field("word", "Whose recipes are meant: numpy, or another of `attent backends`."),
+    "folder": Field("word", "Folder to keep the run in. Default: runs/RECIPE-N, N the first that is free.",
+                    flag="--run", metavar="FOLDER"),
+    "against": Field(
+        "names",
+        "What to run besides the taught arm, separated by commas: full (as many epochs on all examples), short "
+        "(all examples, for the cost of the taught arm), random (the same plan, chosen at random), or none. "
+        "Default: full,short.",
+    ),
+    "forward_share": Field("number", "Cost of scoring an example over training on it. Default: 1/3."),
+    "checkpoint_seconds": Field("number", "Least seconds between two checkpoints. Default: 30."),
+    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
+}  # fmt: skip
+
+_RULES: dict[Kind, str] = {
+    "whole": "a whole number",
+    "number": "a number",
+    "schedule": "a number or a schedule such as cosine(0.2, 0.8)",
+    "word": "a word",
+    "names": "names separated by commas",
+    "switch": "true or false",
+}
+_METAVARS: dict[Kind, str] = {
+    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "word": "NAME", "names": "NAMES", "switch": "",
+}  # fmt: skip
+
+
+def flag_of(name: str, field: Field) -> str:
+    """Return the flag that sets a field.
+
+    Example:
+        >>> from attent.cli.fields import PLAN_FIELDS, flag_of
+        >>> flag_of("warm_up", PLAN_FIELDS["warm_up"])
+        '--warm-up'
+    """
+    return field.flag or "--" + name.replace("_", "-")
+
+
+def metavar_of(field: Field) -> str:
+    """Return what stands for a field's value in the help."""
+    return field.metavar or _METAVARS[field.kind]
+
+
+def read_value(shown: str, field: Field, value: object, *, text: bool) -> Value:
+    """Return a field's value as it is kept, from a flag's text or from a file's value.
+
+    ``shown`` is how the user knows the field. Raises OptionError naming it, the rule and the value.
+
+    Example:
+        >>> from attent.cli.fields import PLAN_FIELDS, read_value
+        >>> read_value("--epochs", PLAN_FIELDS["epochs"], "12", text=True)
+        12
+    """
+    found = _from_text(field.kind, value) if text and isinstance(value, str) else _from_file(field.kind, value)
+    if field.optional and isinstance(value, str) and value.strip().lower() == "none":
+        found = "none"
+    if found is None:
+        rule = _RULES[field.kind] + (", or none" if field.optional else "")
+        raise OptionError(f"{shown} must be {rule}, got {value!r}")
+    if isinstance(found, float) and math.isinf(found) and found > 0:
+        return "inf"  # JSON has no infinity
+    return found
+
+
+def check_known(where: str, keys: Mapping[str, object], known: Mapping[str, object]) -> None:
+    """Raise OptionError for the first key that is not known, naming those that are."""
+    for key in keys:
+        if key not in known:
+            raise OptionError(f"{where}.{key} is not known; known: {', '.join(known) or 'none'}")
+
+
+def _from_text(kind: Kind, text: str) -> Value | None:
+    text = text.strip()
+    if kind in ("whole", "number", "schedule"):
+        if re.fullmatch(r"[+-]?\d+", text):
+            return int(text) if kind != "number" else float(text)
+        if kind != "whole":
+            try:
+                return float(text)
+            except ValueError:
+                return text if kind == "schedule" and text else None
+        return None
+    if kind == "switch":
+        return {"true": True, "false": False}.get(text.lower())
+    return text or None
+
+
+def _from_file(kind: Kind, value: object) -> Value | None:
+    if isinstance(value, bool):
+        return value if kind == "switch" else None
+    if isinstance(value, int):
+        return value if kind in ("whole", "number", "schedule") else None
+    if isinstance(value, float):
+        return value if kind in ("number", "schedule") else None
+    if isinstance(value, str) and kind in ("schedule", "word", "names"):
+        return value.strip() or None
+    if isinstance(value, list) and kind == "names" and all(isinstance(name, str) for name in value):
+        return ",".join(value) or "none"
+    return None

@@ -1,0 +1,94 @@
+"""Recipes by name: a backend's own, or a function of the user's as ``package.module:function``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from attent import plugins
+from attent.errors import RecipeError
+from attent.hookspecs import Backend
+from attent.learner import Learner
+from attent.plan import Plan
+from attent.recipes import Recipe
+
+
+class Found(NamedTuple):
+    """A recipe ready to be called: its name, the function, the plan fields it suggests, and the backend."""
+
+    name: str
+    function: Recipe
+    suggested: dict[str, Any]
+    backend: Backend
+
+
+def find(backend_name: str, name: str) -> Found:
+    """Return the recipe of this name. The current directory counts as importable.
+
+    Raises RecipeError saying what cannot be imported and why, and which recipes there are; PluginError
+    if there is no such backend.
+
+    Example:
+        >>> from attent.cli.recipe_lookup import find
+        >>> find("numpy", "vit-digits").suggested
+        {'epochs': 12, 'batch_size': 32}
+    """
+    backend = plugins.backend(backend_name)
+    own: Mapping[str, str] = plugins.call(backend_name, "attent_recipes") or {}
+    known = f"recipes of {backend_name}: {', '.join(sorted(own)) or 'none'}"
+    if ":" not in name and name not in own:
+        raise RecipeError(f"no recipe {name!r}; {known}; your own as package.module:function")
+    function = _imported(name, own.get(name, name), known)
+    suggested = dict(getattr(function, "plan_defaults", {}))
+    fields = {field.name for field in dataclasses.fields(Plan)}
+    for key in suggested:
+        if key not in fields:
+            raise RecipeError(f"recipe {name!r} suggests {key!r}, which is no field of a plan")
+    return Found(name, function, suggested, backend)
+
+
+def build(found: Found, plan: Plan, options: Mapping[str, Any]) -> Learner:
+    """Return a fresh learner of the recipe. Raises RecipeError if what it returns is no learner."""
+    learner: object = found.function(plan, **options)
+    if not isinstance(learner, Learner):
+        needed = ("__len__", "score", "train", "state", "load_state")
+        missing = [method for method in needed if not hasattr(learner, method)]
+        raise RecipeError(
+            f"recipe {found.name!r} must return a learner, got {type(learner).__name__} "
+            f"without {', '.join(missing)}; see attent.Learner"
+        )
+    return learner
+
+
+def _imported(name: str, target: str, known: str) -> Recipe:
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise RecipeError(f"a recipe reads package.module:function, got {name!r}; {known}")
+    if module.endswith(".py"):
+        raise RecipeError(f"a recipe names a module, not a file: write {module[:-3].replace('/', '.')}:{attribute}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        value: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(error.name + ".")):
+            raise RecipeError(
+                f"recipe {name!r}: no module {error.name!r} in the current directory or installed; {known}"
+            ) from error
+        raise RecipeError(f"recipe {name!r}: importing {module} failed: {error}") from error
+    except Exception as error:  # whatever a user's module raises is reported under its name
+        raise RecipeError(
+            f"recipe {name!r}: importing {module} failed: {type(error).__name__}: {error} (--debug shows where)"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            there = sorted(key for key, one in vars(value).items() if hasattr(one, "plan_defaults"))
+            raise RecipeError(f"recipe {name!r}: {module} has no {part!r}; its recipes: {', '.join(there) or 'none'}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise RecipeError(f"recipe {name!r} must be a function, got {type(value).__name__}")
+    return value  # type: ignore[no-any-return]
