@@ -8,6 +8,7 @@ portable logarithm. On ten million scores that is one or two keys.
 from __future__ import annotations
 
 import functools
+import threading
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Keys:
             scores, temperature, highest = scores * 0.25, temperature * 0.25, highest * 0.25
         self.scores, self.highest = scores, highest
         self.noise, self.ids = noise, ids
+        self._scratch = threading.local()
         self.noise_scale = min(temperature, 1.0)
         self.score_scale = max(temperature, 1.0)
 
@@ -49,11 +51,16 @@ class Keys:
         return shifted + self.noise_scale * gumbel(raw_at(self.noise, named))
 
     def fast(self, start: int, stop: int) -> Numbers:
-        """Return the keys of positions start to stop-1, each within ``slack`` / 2 of the exact one: float64."""
-        keys = np.subtract(self.scores[start:stop], self.highest)
+        """Return the keys of positions start to stop-1, each within ``slack`` / 2 of the exact one: float64.
+
+        The array is the calling thread's, and is written again by its next call: fresh memory for every
+        chunk would cost as much as the noise.
+        """
+        noise, keys = self._buffers(stop - start)
+        np.subtract(self.scores[start:stop], self.highest, out=keys)
         if self.score_scale != 1.0:
             keys /= self.score_scale
-        noise = self._uniform(start, stop)
+        self._uniform(start, stop, noise)
         with np.errstate(divide="ignore"):  # u = 0: noise -inf, as in `gumbel`
             np.log(noise, out=noise)
             np.negative(noise, out=noise)
@@ -63,12 +70,19 @@ class Keys:
         keys -= noise
         return keys
 
-    def _uniform(self, start: int, stop: int) -> Numbers:
+    def _buffers(self, size: int) -> tuple[Numbers, Numbers]:
+        held = getattr(self._scratch, "held", None)
+        if held is None or held.shape[1] < size:
+            held = self._scratch.held = np.empty((2, size))
+        return held[0, :size], held[1, :size]
+
+    def _uniform(self, start: int, stop: int, out: Numbers) -> None:
         if self.ids is not None:
-            return uniform(raw_at(self.noise, self.ids[start:stop]))
-        if start % 4 == 0 and _generator_gives_uniform():
-            return generator(self.noise, start // 4).random(stop - start)
-        return uniform(raw(self.noise, start, stop))
+            out[:] = uniform(raw_at(self.noise, self.ids[start:stop]))
+        elif start % 4 == 0 and _generator_gives_uniform():
+            generator(self.noise, start // 4).random(out=out)
+        else:
+            out[:] = uniform(raw(self.noise, start, stop))
 
     def slack(self, cut: float) -> float:
         """Return twice the largest distance between a fast key near ``cut`` and its exact value.

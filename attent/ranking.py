@@ -19,9 +19,9 @@ from attent.learner import Ids, Numbers
 Mask = npt.NDArray[np.bool_]
 Chunk = Callable[[int, int], Numbers]
 
-_CHUNK = 1 << 16  # half a megabyte of float64: stays in a core's cache
-_BLOCK = 256
-_BLOCKS = 256
+_CHUNK = 1 << 16  # half of a megabyte of float64: stays in a core's cache
+_BLOCK = 1024
+_BLOCKS = 64
 _LARGE = 1 << 18
 _PARALLEL = 1 << 20
 
@@ -39,8 +39,8 @@ class Cut(NamedTuple):
 def find_cut(chunk: Chunk, n: int, k: int, slack: Callable[[float], float], *, threads: bool = False) -> Cut:
     """Return the cut below the k-th highest of n numbers, 1 <= k <= n, with all numbers within its slack.
 
-    ``chunk(start, stop)`` gives the numbers of these positions, always the same, without NaN; ``slack(value)``
-    is how far around the cut numbers must be kept. With ``threads`` chunks are computed on all cores.
+    ``chunk(start, stop)`` gives the numbers of these positions, always the same, without NaN, in an array that
+    its next call may write again; ``slack(value)`` is how far around the cut numbers must be kept. With ``threads`` chunks are computed on all cores.
     """
     if n >= _LARGE:
         low, high = _bracket(chunk, n, k)
@@ -53,8 +53,8 @@ def find_cut(chunk: Chunk, n: int, k: int, slack: Callable[[float], float], *, t
 
 
 def _bracket(chunk: Chunk, n: int, k: int) -> tuple[float, float]:
-    starts = np.linspace(0, n - _BLOCK, _BLOCKS).astype(np.int64).tolist()
-    sample = np.sort(np.concatenate([chunk(start, start + _BLOCK) for start in starts]))
+    starts = np.linspace(0, (n - _BLOCK) // 4, _BLOCKS).astype(np.int64) * 4  # where blocks of noise begin
+    sample = np.sort(np.concatenate([chunk(start, start + _BLOCK).copy() for start in starts.tolist()]))
     m = len(sample)
     centre = m * (1 - k / n)
     width = 6.0 * np.sqrt(m * (k / n) * (1 - k / n)) + 2.0  # six standard errors

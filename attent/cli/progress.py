@@ -8,13 +8,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol, TextIO
 
-import rich.console
-import rich.progress
-import rich.text
-
 from attent.teaching import Listener, Progress
 
-_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_EPOCHS = 5.0
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class Watch(Protocol):
@@ -38,7 +35,11 @@ class Watch(Protocol):
 def watch(work: Mapping[str, float], stream: TextIO | None = None) -> Watch:
     """Return the watch that suits the stream. ``work`` is the cost of each arm still to run, in any unit."""
     stream = sys.stderr if stream is None else stream
-    return BarWatch(work, stream) if stream.isatty() else LineWatch(work, stream)
+    if not stream.isatty():
+        return LineWatch(work, stream)
+    from attent.cli.progress_bar import BarWatch  # brings rich, which takes a tenth of a second
+
+    return BarWatch(work, stream)
 
 
 class TimeLeft:
@@ -73,7 +74,7 @@ class TimeLeft:
 
 
 class LineWatch:
-    """A line at the end of an epoch, but not more often than every few seconds, and one at an arm's end."""
+    """A line at an epoch's end, though not every few seconds, one a minute in long epochs, and one at an arm's end."""
 
     def __init__(self, work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock, self._time_left = stream, clock, TimeLeft(work, clock)
@@ -86,7 +87,8 @@ class LineWatch:
             left = self._time_left.update(name, progress.done)
             ended = progress.record is not None
             last = ended and progress.epoch + 1 == progress.epochs
-            if last or (ended and self._clock() - self._told_at >= _SECONDS_BETWEEN_LINES):
+            wait = _SECONDS_BETWEEN_EPOCHS if ended else _SECONDS_BETWEEN_LINES
+            if last or self._clock() - self._told_at >= wait:
                 self._told_at = self._clock()
                 print(f"{name}: {described(progress)}, {clock_time(left)} left", file=self._stream, flush=True)
 
@@ -100,42 +102,6 @@ class LineWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End: nothing to do."""
-
-
-class BarWatch:
-    """One bar per arm, with what is under way and the time left for all arms beside it."""
-
-    def __init__(self, work: Mapping[str, float], stream: TextIO) -> None:
-        self._time_left = TimeLeft(work)
-        self._bars = rich.progress.Progress(
-            rich.progress.TextColumn("{task.fields[arm]:>6}"),
-            rich.progress.BarColumn(bar_width=24),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TextColumn("{task.fields[told]}"),
-            console=rich.console.Console(file=stream),
-        )
-
-    def arm(self, name: str) -> Listener:
-        """Return the listener of an arm that starts or goes on now."""
-        bar = self._bars.add_task(name, total=1.0, arm=name, told="")
-
-        def listen(progress: Progress) -> None:
-            left = self._time_left.update(name, progress.done)
-            told = f"{described(progress)}, {clock_time(left)} left"
-            self._bars.update(bar, completed=progress.done, told=rich.text.Text(told).plain)
-
-        return listen
-
-    def __enter__(self) -> BarWatch:
-        """Begin to draw."""
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Leave the terminal in order."""
-        self._bars.stop()
 
 
 def described(progress: Progress) -> str:

@@ -34,26 +34,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     segment_steps: int = 64
 
 
+def run_values(given: Given) -> dict[str, Any]:
+    """Return the fields of the run that are given, but for its folder. Raises OptionError for an impossible number."""
+    values: dict[str, Any] = {key: value for key, value in given.run.items() if key != "folder"}
+    for key, least in (("forward_share", 0), ("checkpoint_seconds", 0), ("segment_steps", 1)):
+        value = values.get(key, least)
+        if isinstance(value, str) or not value >= least:  # infinity is kept as a word
+            raise OptionError(f"{given.shown('run', key)} must be a finite number of at least {least}, got {value}")
+    return values
+
+
 def settle(given: Given, stored: Settings | None) -> Settings:
     """Return the settings of a run: what is given, over what is stored if it goes on; no options of the recipe yet.
 
     Raises OptionError where the recipe is missing, a value is impossible, or one that must stay is another
     now than when the run began.
     """
-    run: dict[str, Any] = {key: value for key, value in given.run.items() if key != "folder"}
+    run = run_values(given)
     if stored is None:
         if "recipe" not in run:
             raise OptionError("which recipe? Give a name that `attent backends` lists, or package.module:function")
-        settings = Settings(plan=given.plan, **run)
-    else:
-        for key in ("recipe", "backend", "forward_share"):
-            must_stay(given.shown("run", key), run.get(key, getattr(stored, key)), getattr(stored, key))
-        settings = msgspec.structs.replace(stored, plan={**stored.plan, **given.plan}, **run)
-    for key, least in (("forward_share", 0), ("checkpoint_seconds", 0), ("segment_steps", 1)):
-        value = getattr(settings, key)
-        if isinstance(value, str) or not value >= least:  # infinity is kept as a word
-            raise OptionError(f"{given.shown('run', key)} must be a finite number of at least {least}, got {value}")
-    return settings
+        return Settings(plan=given.plan, **run)
+    for key in ("recipe", "backend", "forward_share"):
+        must_stay(given.shown("run", key), run.get(key, getattr(stored, key)), getattr(stored, key))
+    return msgspec.structs.replace(stored, plan={**stored.plan, **given.plan}, **run)
 
 
 def must_stay(shown: str, now: object, before: object) -> None:

@@ -9,7 +9,15 @@ import pytest
 
 from attent.errors import LearnerError
 from attent.noise import LEARNER, Noise, raw, uniform
-from attent.reference import Architecture, forward, gradients, initial_parameters, losses, outcomes, parameter_shapes
+from attent.reference import (
+    Architecture,
+    forward,
+    gradients,
+    initial_parameters,
+    losses,
+    outcomes,
+    parameter_shapes,
+)
 
 SMALL = {"length": 4, "width": 4, "heads": 2, "hidden": 5}
 ARCHITECTURES = {
@@ -29,14 +37,24 @@ def numbers(draw, *shape):
 def task(case, padded, count=3):
     """Return architecture, parameters with no zeros in them, inputs, targets, lengths and weights."""
     a = ARCHITECTURES[case]
-    p = {name: array + 0.3 * numbers(10 + i, *array.shape) for i, (name, array) in enumerate(initial_parameters(a, 3).items())}
+    p = {
+        name: array + 0.3 * numbers(10 + i, *array.shape)
+        for i, (name, array) in enumerate(initial_parameters(a, 3).items())
+    }
     if a.patch is None:
         inputs = (numbers(1, count, a.length) * 1000).astype(np.int64) % a.vocabulary
     else:
         inputs = numbers(1, count, a.length, a.patch)
     shape = (count, a.length) if a.kind == "next-token" else (count,)
     targets = (numbers(2, *shape) * 1000).astype(np.int64) % a.outputs
-    return a, p, inputs, targets, np.array([2, 4, 1])[:count] if padded else None, np.array([0.5, 2.0, 1.25])[:count]
+    return (
+        a,
+        p,
+        inputs,
+        targets,
+        np.array([2, 4, 1])[:count] if padded else None,
+        np.array([0.5, 2.0, 1.25])[:count],
+    )
 
 
 def slow_losses(a, p, inputs, targets, lengths):
@@ -92,7 +110,7 @@ def gradient_pair(case, padded):
         return (weights * losses(a, p, inputs, targets, lengths)).mean()
 
     exact = gradients(a, p, inputs, targets, lengths, weights)[1]
-    step = 1e-3
+    step = 2e-4
     measured = {}
     for name, array in p.items():
         measured[name] = np.empty(array.shape)
@@ -138,7 +156,9 @@ def test_a_batch_gradient_is_the_weighted_sum_over_single_examples_by_the_batch_
     a, p, inputs, targets, lengths, weights = task(case, padded)
     values, whole = gradients(a, p, inputs, targets, lengths, weights)
     parts = [
-        gradients(a, p, inputs[i : i + 1], targets[i : i + 1], None if lengths is None else lengths[i : i + 1])
+        gradients(
+            a, p, inputs[i : i + 1], targets[i : i + 1], None if lengths is None else lengths[i : i + 1]
+        )
         for i in range(3)
     ]
     np.testing.assert_allclose(values, np.concatenate([part[0] for part in parts]), rtol=1e-12)
@@ -220,7 +240,7 @@ def test_initial_parameters_are_the_same_on_every_machine():
     digest = hashlib.sha256()
     for array in initial_parameters(ARCHITECTURES["next-token"], seed=7).values():
         digest.update(array.astype("<f8").tobytes())
-    assert digest.hexdigest()[:16] == "GOLDEN"
+    assert digest.hexdigest()[:16] == "ccdfc91462d83cfa"
 
 
 def test_initial_parameters_have_the_stated_variances():
@@ -238,7 +258,9 @@ def test_initial_parameters_have_the_stated_variances():
     }.items():
         assert p[name].var() == pytest.approx(variance, rel=0.06), name
         assert np.abs(p[name]).max() <= math.sqrt(3 * variance)
-    assert (p["norm.scale"] == 1).all() and (p["norm.shift"] == 0).all() and (p["blocks.0.up.bias"] == 0).all()
+    assert (
+        (p["norm.scale"] == 1).all() and (p["norm.shift"] == 0).all() and (p["blocks.0.up.bias"] == 0).all()
+    )
     assert initial_parameters(a, seed=2)["position"][0, 0] != p["position"][0, 0]
 
 

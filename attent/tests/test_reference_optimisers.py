@@ -64,7 +64,10 @@ def test_a_step_changes_no_argument_and_keeps_the_dtype(optimiser, dtype):
         (lambda: SGD(momentum=1.5), r"momentum must be in \[0, 1\), got 1.5"),
         (lambda: SGD(weight_decay=-1), "weight_decay must be finite and at least 0, got -1"),
         (lambda: warm_up_cosine(0.0, 10), "peak must be a finite number above 0, got 0.0"),
-        (lambda: warm_up_cosine(0.1, 10, 10), r"warm_up_steps must be in \[0, total_steps\), where total_steps=10"),
+        (
+            lambda: warm_up_cosine(0.1, 10, 10),
+            r"warm_up_steps must be in \[0, total_steps\), where total_steps=10",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
@@ -74,7 +77,18 @@ def test_impossible_settings_are_refused(make, message):
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():
     rate = warm_up_cosine(0.8, total_steps=8, warm_up_steps=4)
-    expected = [0.2, 0.4, 0.6, 0.8, 0.8, 0.4 * (1 + math.sqrt(0.5)), 0.4, 0.4 * (1 - math.sqrt(0.5)), 0.0, 0.0]
+    expected = [
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        0.8,
+        0.4 * (1 + math.sqrt(0.5)),
+        0.4,
+        0.4 * (1 - math.sqrt(0.5)),
+        0.0,
+        0.0,
+    ]
     assert [rate(step) for step in range(10)] == pytest.approx(expected, abs=1e-15)
 
 

@@ -61,9 +61,7 @@ class ReferenceNetwork(nn.Module):
         ``inputs``: (b, T) int64 token ids, or (b, T, p) numbers of the parameters' dtype. ``lengths``: (b,)
         integer, 1 <= length <= T; what lies behind is padding, which no position sees.
         """
-        valid = None
-        if lengths is not None:
-            valid = torch.arange(self.architecture.length, device=inputs.device) < lengths[:, None]
+        valid = None if lengths is None else token_mask(inputs[:, :, 0] if inputs.ndim == 3 else inputs, lengths)
         x = self.embed(inputs) + self.position
         for block in self.blocks:
             x = block(x, valid)
@@ -99,10 +97,20 @@ def reference_loss(model: nn.Module, batch: Any) -> torch.Tensor:
     logits = model(inputs, lengths)
     if targets.ndim == 1:
         return F.cross_entropy(logits, targets, reduction="none")
-    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+    losses = token_losses(logits, targets)
+    return losses.mean(1) if lengths is None else token_mean(losses, token_mask(targets, lengths))
+
+
+def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return each token's cross-entropy: logits (B, T, outputs), targets (B, T), result (B, T)."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
+
+
+def token_mask(targets: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """Return which tokens are no padding: bool (B, T); all where ``lengths`` is None."""
     if lengths is None:
-        return losses.mean(1)
-    return token_mean(losses, torch.arange(targets.shape[1], device=targets.device) < lengths[:, None])
+        return torch.ones_like(targets, dtype=torch.bool)
+    return torch.arange(targets.shape[1], device=targets.device) < lengths[:, None]
 
 
 class _Affine(nn.Module):

@@ -1,0 +1,79 @@
+"""``attent report`` and ``attent diff``: read run folders back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attent.cli.arms import TAUGHT
+from attent.cli.plan_command import described_plan
+from attent.cli.results import read_report
+from attent.cli.tables import epochs_table
+from attent.cli.teach_command import told
+from attent.errors import TraceError
+from attent.plan import Plan
+from attent.trace import Trace, first_difference
+
+Tell = Callable[[str], None]
+
+
+def show_report(folder: Path, *, tell: Tell = print) -> None:
+    """Print each arm's epochs and, once an arm has finished, the table of the arms.
+
+    Works on a run of ``attent teach``, on one arm of it, and on any run folder of ``attent.teach``, also while
+    the run goes on. Raises TraceError if there is no run.
+    """
+    arms = arms_in(folder)
+    for name, path in arms.items():
+        trace = Trace.read(path)
+        tell(f"{name}: {_described(trace)}")
+        if trace.records:
+            tell(epochs_table(trace))
+        tell("")
+    report = read_report(folder)
+    if report is not None and report.arms:
+        tell(told(report))
+
+
+def arms_in(folder: Path) -> dict[str, Path]:
+    """Return the run folders in a folder by the names of their arms, the taught one first.
+
+    Raises TraceError if there is none.
+    """
+    if (folder / "run.json").exists():
+        return {folder.name: folder}
+    found = sorted(path.parent for path in folder.glob("*/run.json"))
+    if not found:
+        raise TraceError(f"no run in {folder}: neither it nor a folder in it has a run.json")
+    return {path.name: path for path in sorted(found, key=lambda path: path.name != TAUGHT)}
+
+
+def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
+    """Print where two runs first teach something else; return whether they differ. Of arms, the taught ones count."""
+    one, two = (Trace.read(_taught(folder)) for folder in (first, second))
+    difference = first_difference(one, two)
+    if difference is None:
+        count = len(one.records)
+        tell(f"the same {count} epoch{'s' * (count != 1)}")
+        return False
+    tell(str(difference))
+    return True
+
+
+def _taught(folder: Path) -> Path:
+    arms = arms_in(folder)
+    if len(arms) > 1 and TAUGHT not in arms:
+        raise TraceError(f"{folder} has several runs and none is called {TAUGHT}: name one of {', '.join(arms)}")
+    return next(iter(arms.values()))
+
+
+def _described(trace: Trace) -> str:
+    header = trace.header
+    epochs = header.plan["epochs"]
+    state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} epochs so far"
+    usual = Plan(epochs=1, batch_size=1).to_dict()
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    return (
+        f"{header.recipe or 'no recipe'}, {header.n:,} examples, {state}\n"
+        f"plan: {described_plan(header.plan, usual)}\nattent {header.attent}, {versions}"
+    )

@@ -1,0 +1,111 @@
+"""Tables as plain text: the arms of a run, its epochs, and the timeline of a plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from attent.cli.results import ArmResult, Report
+from attent.timeline import Epoch
+from attent.trace import Trace
+
+NOTHING = "-"
+
+
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Return a table whose first ``left`` columns are flush left and the others flush right.
+
+    Example:
+        >>> from attent.cli.tables import aligned
+        >>> print(aligned(["arm", "steps"], [["taught", "28"], ["full", "40"]]))
+        arm     steps
+        taught     28
+        full       40
+    """
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    cells = (
+        [cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths))]
+        for line in lines
+    )
+    return "\n".join("  ".join(line).rstrip() for line in cells)
+
+
+def arms_table(report: Report) -> str:
+    """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving."""
+    metrics = list(dict.fromkeys(name for arm in report.arms for name in arm.quality))
+    header = ["arm", "forward", "backward", "scoring s", "selecting s", "training s", *metrics, "epochs' cost", "saved"]
+    return aligned(header, [_arm_row(report, arm, metrics) for arm in report.arms])
+
+
+def _arm_row(report: Report, arm: ArmResult, metrics: Sequence[str]) -> list[str]:
+    return [
+        arm.name,
+        f"{arm.forward:,}",
+        f"{arm.examples_trained:,}",
+        *(f"{seconds:.2f}" for seconds in (arm.seconds.scoring, arm.seconds.selecting, arm.seconds.training)),
+        *(quality(arm.quality[name]) if name in arm.quality else NOTHING for name in metrics),
+        f"{report.full_epochs(arm):.2f}",
+        percent(report.saving(arm)),
+    ]
+
+
+def epochs_table(trace: Trace) -> str:
+    """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds."""
+    header = [
+        "epoch", "phase", "ratio", "kept", "loss", "score min", "mean", "max", "age",
+        "scoring s", "selecting s", "training s",
+    ]  # fmt: skip
+    rows = []
+    for record in trace.records:
+        made = record.selection
+        scores = (None, None, None, None)
+        if made is not None:
+            scores = (made.score_min, made.score_mean, made.score_max, made.age_mean)
+        rows.append([
+            str(record.epoch), record.phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
+            *(NOTHING if value is None else f"{value:.3g}" for value in scores),
+            *(f"{value:.2f}" for value in (
+                record.seconds.scoring, record.seconds.selecting, record.seconds.training
+            )),
+        ])  # fmt: skip
+    return aligned(header, rows, left=2)
+
+
+def timeline_table(rows: Sequence[Epoch]) -> str:
+    """Return the timeline, epochs alike and in a row as one line: ``3-7``.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.tables import timeline_table
+        >>> print(timeline_table(attent.Plan(epochs=4, batch_size=10, warm_up=1).timeline(100)))
+        epochs  phase    ratio    k  score  select  steps
+        0       warm-up   1.00  100      -       -     10
+        1-3     taught    0.40   40      -     yes      4
+    """
+    lines = []
+    for _, group in itertools.groupby(rows, key=lambda row: (row.phase, row.ratio, row.k, row.score, row.select)):
+        alike = list(group)
+        first, last = alike[0], alike[-1].epoch
+        lines.append([
+            str(first.epoch) if first.epoch == last else f"{first.epoch}-{last}",
+            first.phase, f"{first.ratio:.2f}", f"{first.k:,}",
+            "yes" if first.score else NOTHING, "yes" if first.select else NOTHING, f"{first.steps:,}",
+        ])  # fmt: skip
+    return aligned(["epochs", "phase", "ratio", "k", "score", "select", "steps"], lines, left=2)
+
+
+def quality(value: float | None) -> str:
+    """Return a loss or a metric with four digits; a value that is not finite in words."""
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as whole percent, never as minus zero.
+
+    Example:
+        >>> from attent.cli.tables import percent
+        >>> percent(0.483), percent(-0.001)
+        ('48 %', '0 %')
+    """
+    return f"{round(100 * share) + 0:d} %"

@@ -1,0 +1,74 @@
+"""``attent teach``: run the arms of a recipe, or go on with them, and say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from attent.cli.arm_runs import arms_left, first_report, how_to_go_on, run_arms
+from attent.cli.given import Given
+from attent.cli.interrupts import Stop
+from attent.cli.preparing import Job, prepare
+from attent.cli.progress import watch
+from attent.cli.results import Report, read_report, write_report
+from attent.cli.settings import free_folder, write_settings
+from attent.cli.tables import arms_table, percent
+from attent.cli.verdict import verdict
+
+Tell = Callable[[str], None]
+
+
+def teach(given: Given, *, resume: bool, tell: Tell = print) -> bool:
+    """Run what was asked for; return whether it came to its end (a signal may stop it before).
+
+    Nothing is trained or written unless everything asked for has been checked. Raises AttentError.
+    """
+    job = prepare(given, resume=resume)
+    folder = job.folder or free_folder(job.settings.recipe)
+    write_settings(folder, job.settings)
+    report = read_report(folder) or first_report(job)
+    left = arms_left(job, report)
+    print(_announcement(job, folder, list(left)), file=sys.stderr)
+    work = {name: plan.cost(job.settings.n, job.settings.forward_share).epochs for name, plan in left.items()}
+    with Stop() as stop, watch(work) as shown:
+        report, stopped = run_arms(job, folder, shown, stop)
+    if stopped is not None:
+        print(f"Stopped {stopped}. Go on with: {how_to_go_on(folder)}", file=sys.stderr)
+        return False
+    write_report(folder, report)
+    tell(told(report))
+    tell(f"Run folder: {folder}")
+    return True
+
+
+def told(report: Report) -> str:
+    """Return the table of the arms, what its columns mean, and what it says."""
+    lines = [arms_table(report), "", *_legend(report), "", *verdict(report)]
+    return "\n".join(lines)
+
+
+def _legend(report: Report) -> list[str]:
+    lines = [
+        "forward: examples scored or trained; backward: examples trained. Cost is in epochs on all "
+        f"{report.n:,} examples,",
+        f"a scored example counting {report.forward_share:.2f} of a trained one; saved is against {report.epochs} "
+        "of them. Seconds are of this machine.",
+    ]
+    lines += [f"{name}: the same training as {twin}, run once." for name, twin in report.alike.items()]
+    return lines
+
+
+def _announcement(job: Job, folder: Path, left: list[str]) -> str:
+    settings, plan = job.settings, next(iter(job.plans.values()))
+    cost = plan.cost(settings.n, settings.forward_share)
+    lines = [
+        f"{settings.recipe} ({settings.backend}), {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; "
+        f"in {folder}"
+    ]
+    if cost.saving < 0:
+        lines.append(
+            f"Note: this plan costs {cost.epochs:.2f} epochs on all examples, {percent(-cost.saving)} more than the "
+            f"{plan.epochs} it is to shorten."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""What the arms of one run say, in a few honest sentences."""
+
+from __future__ import annotations
+
+from attent.cli.arms import TAUGHT
+from attent.cli.results import ArmResult, Report
+from attent.cli.tables import percent, quality
+
+
+def lower_is_better(metric: str) -> bool:
+    """Return whether a metric is better when lower, as ``attent.Evaluates`` lays down.
+
+    Example:
+        >>> from attent.cli.verdict import lower_is_better
+        >>> lower_is_better("loss"), lower_is_better("word_error"), lower_is_better("accuracy")
+        (True, True, False)
+    """
+    return metric in ("loss", "error") or metric.endswith(("_loss", "_error"))
+
+
+def better(metric: str, one: float | None, other: float | None) -> bool:
+    """Return whether the first value is truly better; one that is not finite never is, and loses to any that is."""
+    if one is None or other is None:
+        return one is not None
+    return one < other if lower_is_better(metric) else one > other
+
+
+def verdict(report: Report) -> list[str]:
+    """Return sentences on what was saved against full data, and on whether teaching beat the short arm."""
+    taught = report.arm(TAUGHT)
+    if taught is None:
+        return ["The taught arm has not finished: there is nothing to say yet."]
+    sentences = [_saved(report, taught)]
+    if "short" in report.alike and report.alike["short"] == TAUGHT:
+        return [*sentences, "This plan trains on all examples throughout: nothing was taught, nothing to compare."]
+    short = report.arm("short")
+    if short is None:
+        sentences.append("Whether it beats simply training for less time is not known: no short arm has run.")
+    elif not set(taught.quality) & set(short.quality):
+        sentences.append("The learner does not judge itself (evaluate), so whether teaching paid is not known.")
+    else:
+        sentences.append(_against_short(taught, short))
+    if report.forward_share and (measured := measured_forward_share(report)) is not None:
+        sentences.append(
+            f"Measured here, scoring an example took {measured:.2f} of training on it; "
+            f"the costs above count {report.forward_share:.2f}."
+        )
+    return sentences
+
+
+def measured_forward_share(report: Report) -> float | None:
+    """Return seconds of scoring an example over seconds of training on it, over all arms; None if none scored."""
+    scored = sum(arm.examples_scored for arm in report.arms)
+    trained = sum(arm.examples_trained for arm in report.arms)
+    training = sum(arm.seconds.training for arm in report.arms)
+    if not scored or not training:
+        return None
+    return (sum(arm.seconds.scoring for arm in report.arms) / scored) / (training / trained)
+
+
+def _saved(report: Report, taught: ArmResult) -> str:
+    cost, saving = report.full_epochs(taught), report.saving(taught)
+    if saving >= 0.005:
+        told = f"Teaching cost {cost:.2f} epochs on all examples instead of {report.epochs}: {percent(saving)} saved"
+    elif saving > -0.005:
+        told = f"Teaching cost as much as {report.epochs} epochs on all examples: nothing was saved"
+    else:
+        told = (
+            f"Teaching cost {cost:.2f} epochs on all examples, more than the {report.epochs} it was to shorten: "
+            f"{percent(-saving)} were added, nothing was saved"
+        )
+    full = report.arm("full")
+    if full is None or full is taught or not full.quality:
+        return told + "."
+    return f"{told}, with {_values(taught, full, list(full.quality))} of full data."
+
+
+def _against_short(taught: ArmResult, short: ArmResult) -> str:
+    metrics = [name for name in taught.quality if name in short.quality]
+    ahead = [name for name in metrics if better(name, taught.quality[name], short.quality[name])]
+    behind = [name for name in metrics if better(name, short.quality[name], taught.quality[name])]
+    if metrics[0] not in ahead:
+        return (
+            f"The short arm, full data at the same cost, did {'better' if metrics[0] in behind else 'as well'}: taught "
+            f"has {_values(taught, short, metrics)} of short. Teaching did not pay here, in this single run."
+        )
+    if behind:
+        return (
+            f"At the same cost as the short arm, taught is ahead by {_values(taught, short, ahead)} but behind by "
+            f"{_values(taught, short, behind)}: this single run does not show that teaching pays."
+        )
+    return (
+        f"Taught beats the short arm, full data at the same cost: {_values(taught, short, metrics)} of short. "
+        "This is one run with one seed, which proves nothing yet."
+    )
+
+
+def _values(one: ArmResult, other: ArmResult, metrics: list[str]) -> str:
+    return ", ".join(
+        f"{name} {quality(one.quality.get(name))} against {quality(other.quality.get(name))}" for name in metrics
+    )

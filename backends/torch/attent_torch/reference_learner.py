@@ -1,0 +1,122 @@
+"""The reference learner of `attent.reference`, with the same arguments, on PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from attent.errors import LearnerError
+from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters
+from attent.reference.examples import Examples, checked_examples
+from attent_torch.learner import TorchLearner
+from attent_torch.reference import ReferenceNetwork, reference_loss, token_losses, token_mask
+
+Array = npt.NDArray[Any]
+
+
+def reference_learner(
+    architecture: Architecture,
+    parameters: Parameters,
+    inputs: Array,
+    targets: Array,
+    *,
+    lengths: Array | None = None,
+    held_out: tuple[Array, Array] | tuple[Array, Array, Array] | None = None,
+    optimiser: Optimiser | None = None,
+    learning_rate: float | Callable[[int], float] = 1e-3,
+    scoring_batch: int = 128,
+    dtype: Literal["float64", "float32"] = "float64",
+    device: str = "cpu",
+) -> TorchLearner:
+    """Return a learner that does what ``attent.reference.NumpyLearner`` of the same arguments does.
+
+    Data and parameters are copied to ``device``. Raises LearnerError where they do not fit, or for an
+    optimiser other than AdamW and SGD.
+
+    Example:
+        >>> from attent.reference import initial_parameters
+        >>> a = Architecture("classify", length=2, outputs=2, patch=1, width=8, heads=2)
+        >>> inputs, targets = np.array([[[0.0], [0.0]], [[1.0], [1.0]]]), np.array([0, 1])
+        >>> learner = reference_learner(a, initial_parameters(a, seed=0), inputs, targets)
+        >>> learner.score(np.array([0, 1])).shape
+        (2,)
+    """
+    train = checked_examples(architecture, inputs, targets, lengths, dtype, "training")
+    model = ReferenceNetwork(architecture, parameters, getattr(torch, dtype)).to(device)
+    rate = learning_rate if callable(learning_rate) else None
+    optimizer = _optimizer(model, optimiser, 1.0 if callable(learning_rate) else learning_rate)
+    evaluate = None
+    if held_out is not None:
+        held_inputs, held_targets, *held_lengths = held_out
+        tested = checked_examples(
+            architecture, held_inputs, held_targets, held_lengths[0] if held_lengths else None, dtype, "held-out"
+        )
+        evaluate = _evaluation(_on(tested, device), scoring_batch)
+    return TorchLearner(
+        model,
+        _on(train, device),
+        reference_loss,
+        optimizer,
+        None if rate is None else LambdaLR(optimizer, rate),
+        evaluate=evaluate,
+        score_batch_size=scoring_batch,
+    )
+
+
+def _on(examples: Examples, device: str) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.tensor(array, device=device) for array in examples if array is not None)
+
+
+def _optimizer(model: nn.Module, optimiser: Optimiser | None, rate: float) -> Optimizer:
+    settings = AdamW() if optimiser is None else optimiser
+    if isinstance(settings, AdamW):
+        return torch.optim.AdamW(
+            model.parameters(),
+            rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+        )
+    if isinstance(settings, SGD):
+        return torch.optim.SGD(
+            model.parameters(), rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
+
+
+def _evaluation(
+    data: tuple[torch.Tensor, ...], batch_size: int
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    """Return a function that gives {"accuracy", "loss"} for classes and {"loss", "accuracy"} for tokens.
+
+    Both are means over examples for classes, and over all tokens that are not padding for tokens.
+    """
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        loss, correct, count = 0.0, 0, 0
+        for inputs, targets, *rest in zip(*(part.split(batch_size) for part in data), strict=True):
+            lengths = rest[0] if rest else None
+            logits = model(inputs, lengths)
+            hits = logits.argmax(-1) == targets
+            if targets.ndim == 1:
+                losses = F.cross_entropy(logits, targets, reduction="none")
+            else:
+                losses = token_losses(logits, targets)
+                mask = token_mask(targets, lengths)
+                losses, hits = losses[mask], hits[mask]
+            loss += float(losses.double().sum())
+            correct += int(hits.sum())
+            count += hits.numel()
+        if data[1].ndim == 1:
+            return {"accuracy": correct / count, "loss": loss / count}
+        return {"loss": loss / count, "accuracy": correct / count}
+
+    return evaluate
