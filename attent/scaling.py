@@ -99,7 +99,10 @@ def _standardised(values: Numbers) -> Numbers:
         return np.zeros(len(values))
     # Powers of two change no digit: the largest magnitude comes to lie in [1/2, 1).
     exponent = int(np.frexp(max(abs(low), abs(high)))[1])
-    centred = np.ldexp(values, -exponent)
+    if abs(exponent) <= 1022:
+        centred = values * 2.0**-exponent
+    else:  # 2**-exponent is no float64: two halves
+        centred = values * 2.0 ** (-exponent // 2) * 2.0 ** (-exponent - -exponent // 2)
     centred -= _sum(centred, lambda block: block) / len(values)
     spread = math.sqrt(_sum(centred, np.square) / len(values))
     if spread > 0.0:  # else the squares of all differences are below the smallest number

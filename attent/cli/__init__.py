@@ -1,5 +1,5 @@
 """The command line: ``attent teach``, ``plan``, ``report``, ``diff`` and ``backends``."""
 
-from attent.cli.app import main
+from attent.cli.program import main
 
 __all__ = ["main"]

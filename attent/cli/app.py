@@ -13,7 +13,11 @@ from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS
 from attent.cli.flags import INTERRUPTED, ends_plainly, flags
 
 app = typer.Typer(
-    name="attent", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+    name="attent",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 _RUN_FLAGS = {name: field for name, field in RUN_FIELDS.items() if name != "recipe"}
 _PLAN_COMMAND_FLAGS = {name: RUN_FIELDS[name] for name in ("backend", "forward_share")}
@@ -22,18 +26,14 @@ RecipeName = Annotated[
     str | None, typer.Argument(metavar="RECIPE", help="A backend's recipe, or package.module:function.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the recipe; may be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the recipe; may be repeated."),
 ]
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML with tables [plan], [recipe], [run]; flags win over it."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one of its arms.")]
-
-
-def main() -> None:
-    """Run the command line."""
-    app(prog_name="attent")
 
 
 def _version(wanted: bool) -> None:
@@ -131,7 +131,11 @@ def backends() -> None:
 
 
 def _given(
-    recipe: str | None, config: Path | None, run: dict[str, Any], plan: dict[str, Any], settings: list[str] | None
+    recipe: str | None,
+    config: Path | None,
+    run: dict[str, Any],
+    plan: dict[str, Any],
+    settings: list[str] | None,
 ) -> asked.Given:
     if recipe is not None:
         run = {"recipe": recipe, **run}

@@ -30,7 +30,6 @@ def first_report(job: Job) -> Report:
     """Return the report of a run none of whose arms has finished."""
     return Report(
         attent=importlib.metadata.version("attent"),
-        versions=job.versions,
         recipe=job.settings.recipe,
         backend=job.settings.backend,
         options=job.settings.options,
@@ -64,8 +63,8 @@ def run_arms(job: Job, folder: Path, watch: Watch, stop: Stop) -> tuple[Report, 
             trace = _run_arm(job, folder, name, plan, learner, watch, stop)
             if not trace.finished:
                 return report, f"in epoch {len(trace.records) + 1} of {plan.epochs} of arm {name}"
-            arms = [*report.arms, result_of(name, trace, _quality(name, learner))]
-            report = msgspec.structs.replace(report, arms=arms)
+            result = result_of(name, trace, _quality(name, learner))
+            report = msgspec.structs.replace(report, arms=[*report.arms, result], versions=trace.header.versions)
             write_report(folder, report)
             learner = None  # its memory is needed for the next
     except (Exception, KeyboardInterrupt) as error:
@@ -74,16 +73,14 @@ def run_arms(job: Job, folder: Path, watch: Watch, stop: Stop) -> tuple[Report, 
     return report, None
 
 
-def _run_arm(
-    job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop
-) -> Trace:
+def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop) -> Trace:
     checked_length(learner, job.settings.n)
     return teach(
         learner,
         plan,
         run=folder / name,
         resume=True,
-        listeners=[watch.arm(name)],
+        listeners=[watch(name)],
         stop=stop,
         checkpoint_seconds=job.settings.checkpoint_seconds,
         segment_steps=job.settings.segment_steps,

@@ -28,7 +28,14 @@ def show_backends(*, tell: Tell = print) -> None:
             continue
         recipes = ", ".join(given.pop("attent_recipes"))
         others = [f"{hook.removeprefix('attent_')}: {', '.join(names)}" for hook, names in given.items() if names]
-        rows.append([plugin.name, plugin.distribution, backend, "; ".join(filter(None, [recipes, *others])) or NOTHING])
+        rows.append(
+            [
+                plugin.name,
+                plugin.distribution,
+                backend,
+                "; ".join(filter(None, [recipes, *others])) or NOTHING,
+            ]
+        )
     tell(aligned(["plugin", "distribution", "backend", "recipes"], rows, left=4))
     for problem in dict.fromkeys(problems):
         tell(f"\n{problem}")

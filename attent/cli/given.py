@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, Field, OptionError, Value, check_known, flag_of, read_value
+from attent.cli.fields import (
+    PLAN_FIELDS,
+    RUN_FIELDS,
+    Field,
+    OptionError,
+    Value,
+    check_known,
+    flag_of,
+    read_value,
+)
 
 _TABLES: dict[str, Mapping[str, Field] | None] = {"plan": PLAN_FIELDS, "recipe": None, "run": RUN_FIELDS}
 
@@ -43,9 +52,7 @@ class Given:
         )
 
 
-def from_flags(
-    plan: Mapping[str, str | bool], run: Mapping[str, str | bool], settings: Sequence[str] = ()
-) -> Given:
+def from_flags(plan: Mapping[str, str | bool], run: Mapping[str, str | bool], settings: Sequence[str] = ()) -> Given:
     """Return what the flags say; ``settings`` are the texts of ``--set``. Raises OptionError naming the flag.
 
     Example:

@@ -6,48 +6,46 @@ import contextlib
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
-from typing import Any
+from collections.abc import Callable, Iterator
+from types import FrameType
 
+Stop = Callable[[], bool]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TOLD = b"\nstopping after this segment, with a checkpoint; once more to stop at once\n"
 
 
-class Stop:
-    """True once a signal has come. As a context, it takes the signals and gives them back at its end.
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Take SIGINT and SIGTERM for the time of a context; what it gives says whether one has come.
+
+    The second raises KeyboardInterrupt. Outside the main thread, where Python gives none, nothing is taken.
 
     Example:
-        >>> from attent.cli.interrupts import Stop
-        >>> with Stop() as stop:
+        >>> from attent.cli.interrupts import stop_signals
+        >>> with stop_signals() as stop:
         ...     stop()
         False
     """
+    come: list[int] = []
+    own = os.getpid()
 
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __call__(self) -> bool:
-        """Return whether to stop."""
-        return self._asked
-
-    def __enter__(self) -> Stop:
-        """Take the signals; outside the main thread Python gives none."""
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a forked worker, as data loaders have: Ctrl-C is not for it, SIGTERM is its end
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if come:
             raise KeyboardInterrupt
-        self._asked = True
+        come.append(number)
         # print() must not be called here: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):
             os.write(2, _TOLD)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handle) for number in _SIGNALS} if in_main else {}
+    try:
+        yield lambda: bool(come)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -57,16 +57,22 @@ def prepare(given: Given, *, resume: bool) -> Job:
     found = recipe_lookup.find(settings.backend, settings.recipe)
     options = _options(found, given, stored)
     plan = make_plan(settings.plan, found.suggested, given)
-    if stored is not None and plan != make_plan(stored.plan, found.suggested, given):
+    if stored is not None and plan != (before := make_plan(stored.plan, found.suggested, given)):
         for key, value in given.plan.items():
-            must_stay(given.shown("plan", key), value, stored.plan.get(key))
+            must_stay(given.shown("plan", key), value, stored.plan.get(key, before.to_dict().get(key)))
     learner = None
     if stored is None:
         learner = recipe_lookup.build(found, plan, options)
         settings = msgspec.structs.replace(settings, n=checked_length(learner))
     plans, alike = _distinct(arm_plans(plan, settings.n, against, settings.forward_share), settings.n)
     return Job(
-        folder, msgspec.structs.replace(settings, options=kept_options(options)), found, options, plans, alike, learner
+        folder,
+        msgspec.structs.replace(settings, options=kept_options(options)),
+        found,
+        options,
+        plans,
+        alike,
+        learner,
     )
 
 
@@ -82,6 +88,8 @@ def _folder_of(given: Given, resume: bool) -> tuple[Path | None, Settings | None
         raise TraceError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
     if stored is None and resume and "recipe" not in given.run:
         raise TraceError(f"no run to go on with in {folder}: it has no {FILE}")
+    if stored is None and any(path.exists() for path in (folder / "run.json", *folder.glob("*/run.json"))):
+        raise TraceError(f"{folder} holds a run that `attent teach` did not begin: name another folder")
     return folder, stored
 
 

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Protocol, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
 
+from attent.cli.arms import TAUGHT
 from attent.teaching import Listener, Progress
 
+Watch = Callable[[str], Listener]
+"""From the name of an arm that starts or goes on now to its listener."""
 _SECONDS_BETWEEN_EPOCHS = 5.0
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-class Watch(Protocol):
-    """Shows arms under way; a context, so that a terminal is left in order."""
-
-    def arm(self, name: str) -> Listener:
-        """Return the listener of an arm that starts or goes on now."""
-        ...
-
-    def __enter__(self) -> Watch:
-        """Begin to show."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End it."""
-        ...
-
-
-def watch(work: Mapping[str, float], stream: TextIO | None = None) -> Watch:
-    """Return the watch that suits the stream. ``work`` is the cost of each arm still to run, in any unit."""
+@contextlib.contextmanager
+def watching(work: Mapping[str, float], stream: TextIO | None = None) -> Iterator[Watch]:
+    """Give the watch that suits the stream. ``work`` is the cost of each arm still to run, in any unit."""
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
-        return LineWatch(work, stream)
-    from attent.cli.progress_bar import BarWatch  # brings rich, which takes a tenth of a second
+        yield lines(work, stream)
+        return
+    from attent.cli.progress_bar import bars  # brings rich, which takes a tenth of a second
 
-    return BarWatch(work, stream)
+    with bars(work, stream) as watch:
+        yield watch
 
 
 class TimeLeft:
@@ -73,56 +61,44 @@ class TimeLeft:
         return max(0.0, left * self._seconds / self._worked)
 
 
-class LineWatch:
-    """A line at an epoch's end, though not every few seconds, one a minute in long epochs, and one at an arm's end."""
+def lines(work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] = time.monotonic) -> Watch:
+    """Return the watch that writes lines: at an arm's end, at an epoch's end, but not too often, else once a minute."""
+    time_left, told_at = TimeLeft(work, clock), clock()
 
-    def __init__(self, work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._clock, self._time_left = stream, clock, TimeLeft(work, clock)
-        self._told_at = clock()
-
-    def arm(self, name: str) -> Listener:
-        """Return the listener of an arm that starts or goes on now."""
-
+    def arm(name: str) -> Listener:
         def listen(progress: Progress) -> None:
-            left = self._time_left.update(name, progress.done)
+            nonlocal told_at
+            left = time_left.update(name, progress.done)
             ended = progress.record is not None
-            last = ended and progress.epoch + 1 == progress.epochs
             wait = _SECONDS_BETWEEN_EPOCHS if ended else _SECONDS_BETWEEN_LINES
-            if last or self._clock() - self._told_at >= wait:
-                self._told_at = self._clock()
-                print(f"{name}: {described(progress)}, {clock_time(left)} left", file=self._stream, flush=True)
+            if (ended and progress.epoch + 1 == progress.epochs) or clock() - told_at >= wait:
+                told_at = clock()
+                print(f"{name}: {described(name, progress, left)}", file=stream, flush=True)
 
         return listen
 
-    def __enter__(self) -> LineWatch:
-        """Begin: nothing to do."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End: nothing to do."""
+    return arm
 
 
-def described(progress: Progress) -> str:
-    """Return in a few words what is under way: epoch, phase, loss, ratio and how many examples."""
+def described(arm: str, progress: Progress, seconds_left: float | None) -> str:
+    """Return in a few words what is under way: epoch, phase, loss, ratio, how many examples, and the time left."""
+    phase = f" {progress.phase}" if arm == TAUGHT else ""  # the other arms have no phases worth a name
     loss = "scoring" if progress.loss is None else f"loss {progress.loss:.4g}"
+    left = "" if seconds_left is None else f", {clock_time(seconds_left)} left"
     return (
-        f"epoch {progress.epoch + 1}/{progress.epochs} {progress.phase}, {loss}, ratio {progress.ratio:.2f}, "
-        f"{progress.k:,} examples"
+        f"epoch {progress.epoch + 1}/{progress.epochs}{phase}, {loss}, ratio {progress.ratio:.2f}, "
+        f"{progress.k:,} examples{left}"
     )
 
 
-def clock_time(seconds: float | None) -> str:
-    """Return seconds as hours, minutes and seconds; ``?`` for None.
+def clock_time(seconds: float) -> str:
+    """Return seconds as hours, minutes and seconds.
 
     Example:
         >>> from attent.cli.progress import clock_time
-        >>> clock_time(3671.2), clock_time(None)
-        ('1:01:11', '?')
+        >>> clock_time(3671.2)
+        '1:01:11'
     """
-    if seconds is None:
-        return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

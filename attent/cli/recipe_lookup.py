@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from attent import plugins
@@ -70,8 +70,9 @@ def _imported(name: str, target: str, known: str) -> Recipe:
         raise RecipeError(f"a recipe reads package.module:function, got {name!r}; {known}")
     if module.endswith(".py"):
         raise RecipeError(f"a recipe names a module, not a file: write {module[:-3].replace('/', '.')}:{attribute}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         value: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from attent.cli.arms import TAUGHT
-from attent.cli.plan_command import described_plan
+from attent.cli.arms import AGAINST, TAUGHT
 from attent.cli.results import read_report
-from attent.cli.tables import epochs_table
+from attent.cli.tables import epochs_table, plan_line
 from attent.cli.teach_command import told
 from attent.errors import TraceError
-from attent.plan import Plan
 from attent.trace import Trace, first_difference
 
 Tell = Callable[[str], None]
@@ -45,7 +43,8 @@ def arms_in(folder: Path) -> dict[str, Path]:
     found = sorted(path.parent for path in folder.glob("*/run.json"))
     if not found:
         raise TraceError(f"no run in {folder}: neither it nor a folder in it has a run.json")
-    return {path.name: path for path in sorted(found, key=lambda path: path.name != TAUGHT)}
+    order = {name: place for place, name in enumerate((TAUGHT, *AGAINST))}
+    return {path.name: path for path in sorted(found, key=lambda path: order.get(path.name, len(order)))}
 
 
 def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
@@ -71,9 +70,8 @@ def _described(trace: Trace) -> str:
     header = trace.header
     epochs = header.plan["epochs"]
     state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} epochs so far"
-    usual = Plan(epochs=1, batch_size=1).to_dict()
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     return (
         f"{header.recipe or 'no recipe'}, {header.n:,} examples, {state}\n"
-        f"plan: {described_plan(header.plan, usual)}\nattent {header.attent}, {versions}"
+        f"plan: {plan_line(header.plan)}\nattent {header.attent}, {versions}"
     )

@@ -46,13 +46,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     attent: str
-    versions: dict[str, str]
     recipe: str
     backend: str
     options: dict[str, Any]
     n: int
     epochs: int
     forward_share: float
+    versions: dict[str, str] = {}
     arms: list[ArmResult] = []
     alike: dict[str, str] = {}
 

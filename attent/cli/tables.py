@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attent.cli.results import ArmResult, Report
+from attent.plan import Plan
+from attent.records import Seconds
 from attent.timeline import Epoch
 from attent.trace import Trace
 
@@ -25,7 +27,10 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int =
     lines = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     cells = (
-        [cell.ljust(width) if at < left else cell.rjust(width) for at, (cell, width) in enumerate(zip(line, widths))]
+        [
+            cell.ljust(width) if at < left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
         for line in lines
     )
     return "\n".join("  ".join(line).rstrip() for line in cells)
@@ -34,7 +39,7 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int =
 def arms_table(report: Report) -> str:
     """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving."""
     metrics = list(dict.fromkeys(name for arm in report.arms for name in arm.quality))
-    header = ["arm", "forward", "backward", "scoring s", "selecting s", "training s", *metrics, "epochs' cost", "saved"]
+    header = ["arm", "forward", "backward", "scoring s", "selecting s", "training s", *metrics, "cost", "saved"]
     return aligned(header, [_arm_row(report, arm, metrics) for arm in report.arms])
 
 
@@ -43,11 +48,15 @@ def _arm_row(report: Report, arm: ArmResult, metrics: Sequence[str]) -> list[str
         arm.name,
         f"{arm.forward:,}",
         f"{arm.examples_trained:,}",
-        *(f"{seconds:.2f}" for seconds in (arm.seconds.scoring, arm.seconds.selecting, arm.seconds.training)),
+        *_seconds(arm.seconds),
         *(quality(arm.quality[name]) if name in arm.quality else NOTHING for name in metrics),
         f"{report.full_epochs(arm):.2f}",
         percent(report.saving(arm)),
     ]
+
+
+def _seconds(seconds: Seconds) -> list[str]:
+    return [f"{value:.2f}" for value in (seconds.scoring, seconds.selecting, seconds.training)]
 
 
 def epochs_table(trace: Trace) -> str:
@@ -59,15 +68,13 @@ def epochs_table(trace: Trace) -> str:
     rows = []
     for record in trace.records:
         made = record.selection
-        scores = (None, None, None, None)
+        scores: tuple[float | None, ...] = (None,) * 4
         if made is not None:
             scores = (made.score_min, made.score_mean, made.score_max, made.age_mean)
         rows.append([
             str(record.epoch), record.phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
             *(NOTHING if value is None else f"{value:.3g}" for value in scores),
-            *(f"{value:.2f}" for value in (
-                record.seconds.scoring, record.seconds.selecting, record.seconds.training
-            )),
+            *_seconds(record.seconds),
         ])  # fmt: skip
     return aligned(header, rows, left=2)
 
@@ -95,17 +102,35 @@ def timeline_table(rows: Sequence[Epoch]) -> str:
     return aligned(["epochs", "phase", "ratio", "k", "score", "select", "steps"], lines, left=2)
 
 
+def plan_line(fields: Mapping[str, object]) -> str:
+    """Return a plan on one line: its ``to_dict`` without what is as usual.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.tables import plan_line
+        >>> plan_line(attent.Plan(epochs=4, batch_size=10, warm_up=1).to_dict())
+        'epochs 4, batch_size 10, ratio 0.4, selection hard, source reuse, warm_up 1, seed 0'
+    """
+    if fields["warm_up"] == fields["epochs"]:
+        return f"epochs {fields['epochs']} on all examples, batch_size {fields['batch_size']}, seed {fields['seed']}"
+    usual = Plan(epochs=1, batch_size=1).to_dict()
+    for name in ("epochs", "batch_size", "ratio", "selection", "source", "seed"):
+        del usual[name]
+    told = (f"{name} {value}" for name, value in fields.items() if name not in usual or value != usual[name])
+    return ", ".join(told)
+
+
 def quality(value: float | None) -> str:
     """Return a loss or a metric with four digits; a value that is not finite in words."""
     return "not finite" if value is None else f"{value:.4g}"
 
 
 def percent(share: float) -> str:
-    """Return a share as whole percent, never as minus zero.
+    """Return a share as whole percent.
 
     Example:
         >>> from attent.cli.tables import percent
         >>> percent(0.483), percent(-0.001)
         ('48 %', '0 %')
     """
-    return f"{round(100 * share) + 0:d} %"
+    return f"{round(100 * share)} %"

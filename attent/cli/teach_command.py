@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 from attent.cli.arm_runs import arms_left, first_report, how_to_go_on, run_arms
 from attent.cli.given import Given
-from attent.cli.interrupts import Stop
+from attent.cli.interrupts import stop_signals
 from attent.cli.preparing import Job, prepare
-from attent.cli.progress import watch
+from attent.cli.progress import watching
 from attent.cli.results import Report, read_report, write_report
 from attent.cli.settings import free_folder, write_settings
 from attent.cli.tables import arms_table, percent
@@ -31,8 +32,8 @@ def teach(given: Given, *, resume: bool, tell: Tell = print) -> bool:
     left = arms_left(job, report)
     print(_announcement(job, folder, list(left)), file=sys.stderr)
     work = {name: plan.cost(job.settings.n, job.settings.forward_share).epochs for name, plan in left.items()}
-    with Stop() as stop, watch(work) as shown:
-        report, stopped = run_arms(job, folder, shown, stop)
+    with stop_signals() as stop, watching(work) as watch:
+        report, stopped = run_arms(job, folder, watch, stop)
     if stopped is not None:
         print(f"Stopped {stopped}. Go on with: {how_to_go_on(folder)}", file=sys.stderr)
         return False
@@ -44,16 +45,16 @@ def teach(given: Given, *, resume: bool, tell: Tell = print) -> bool:
 
 def told(report: Report) -> str:
     """Return the table of the arms, what its columns mean, and what it says."""
-    lines = [arms_table(report), "", *_legend(report), "", *verdict(report)]
-    return "\n".join(lines)
+    legend = [textwrap.fill(line, 100) for line in _legend(report)]
+    said = [textwrap.fill(sentence, 100) for sentence in verdict(report)]
+    return "\n".join([arms_table(report), "", *legend, "", *said])
 
 
 def _legend(report: Report) -> list[str]:
     lines = [
-        "forward: examples scored or trained; backward: examples trained. Cost is in epochs on all "
-        f"{report.n:,} examples,",
-        f"a scored example counting {report.forward_share:.2f} of a trained one; saved is against {report.epochs} "
-        "of them. Seconds are of this machine.",
+        "forward: examples scored or trained; backward: examples trained; cost: in epochs on all "
+        f"{report.n:,} examples, a scored example counting {report.forward_share:.2f} of a trained one; "
+        f"saved: of {report.epochs} such epochs. Seconds are wall time, with whatever else the machine did."
     ]
     lines += [f"{name}: the same training as {twin}, run once." for name, twin in report.alike.items()]
     return lines

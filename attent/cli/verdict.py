@@ -19,9 +19,9 @@ def lower_is_better(metric: str) -> bool:
 
 
 def better(metric: str, one: float | None, other: float | None) -> bool:
-    """Return whether the first value is truly better; one that is not finite never is, and loses to any that is."""
+    """Return whether the first value is truly better; one that is not finite loses to any that is."""
     if one is None or other is None:
-        return one is not None
+        return one is not None and other is None
     return one < other if lower_is_better(metric) else one > other
 
 
@@ -32,7 +32,10 @@ def verdict(report: Report) -> list[str]:
         return ["The taught arm has not finished: there is nothing to say yet."]
     sentences = [_saved(report, taught)]
     if "short" in report.alike and report.alike["short"] == TAUGHT:
-        return [*sentences, "This plan trains on all examples throughout: nothing was taught, nothing to compare."]
+        return [
+            *sentences,
+            "This plan trains on all examples throughout: nothing was taught, nothing to compare.",
+        ]
     short = report.arm("short")
     if short is None:
         sentences.append("Whether it beats simply training for less time is not known: no short arm has run.")
@@ -40,7 +43,10 @@ def verdict(report: Report) -> list[str]:
         sentences.append("The learner does not judge itself (evaluate), so whether teaching paid is not known.")
     else:
         sentences.append(_against_short(taught, short))
-    if report.forward_share and (measured := measured_forward_share(report)) is not None:
+    random = report.arm("random")
+    if random is not None and random is not taught and (told := _against_random(taught, random)) is not None:
+        sentences.append(told)
+    if (measured := measured_forward_share(report)) is not None:
         sentences.append(
             f"Measured here, scoring an example took {measured:.2f} of training on it; "
             f"the costs above count {report.forward_share:.2f}."
@@ -72,30 +78,50 @@ def _saved(report: Report, taught: ArmResult) -> str:
     full = report.arm("full")
     if full is None or full is taught or not full.quality:
         return told + "."
-    return f"{told}, with {_values(taught, full, list(full.quality))} of full data."
+    return f"{told}, with {_values(taught, full, list(full.quality))}."
 
 
 def _against_short(taught: ArmResult, short: ArmResult) -> str:
-    metrics = [name for name in taught.quality if name in short.quality]
-    ahead = [name for name in metrics if better(name, taught.quality[name], short.quality[name])]
-    behind = [name for name in metrics if better(name, short.quality[name], taught.quality[name])]
-    if metrics[0] not in ahead:
+    shared, ahead, behind = _compared(taught, short)
+    values = _values(taught, short, shared)
+    if not ahead or shared[0] in behind:
+        did = "better" if behind else "as well"
         return (
-            f"The short arm, full data at the same cost, did {'better' if metrics[0] in behind else 'as well'}: taught "
-            f"has {_values(taught, short, metrics)} of short. Teaching did not pay here, in this single run."
+            f"The short arm, full data at the same cost, did {did}: {values}. "
+            "Teaching did not pay here, in this single run."
         )
-    if behind:
+    if behind or shared[0] not in ahead:
+        level = [name for name in shared if name not in ahead and name not in behind]
+        told = [f"{word} by {', '.join(names)}" for word, names in
+                (("ahead", ahead), ("level", level), ("behind", behind)) if names]  # fmt: skip
         return (
-            f"At the same cost as the short arm, taught is ahead by {_values(taught, short, ahead)} but behind by "
-            f"{_values(taught, short, behind)}: this single run does not show that teaching pays."
+            f"Against the short arm, full data at the same cost, taught is {' and '.join(told)}: {values}. "
+            "This single run does not show that teaching pays."
         )
     return (
-        f"Taught beats the short arm, full data at the same cost: {_values(taught, short, metrics)} of short. "
+        f"Taught beats the short arm, full data at the same cost: {values}. "
         "This is one run with one seed, which proves nothing yet."
     )
 
 
+def _against_random(taught: ArmResult, random: ArmResult) -> str | None:
+    shared, ahead, behind = _compared(taught, random)
+    if not shared or (ahead and not behind):
+        return None
+    did = "better" if not ahead and behind else "as well" if not behind else "better by some measures"
+    return f"Choosing at random, with the same plan, did {did}: {_values(taught, random, shared)}."
+
+
+def _compared(one: ArmResult, other: ArmResult) -> tuple[list[str], list[str], list[str]]:
+    """Return the metrics that both have, those by which the first is better, and those by which the other is."""
+    shared = [name for name in one.quality if name in other.quality]
+    ahead = [name for name in shared if better(name, one.quality[name], other.quality[name])]
+    behind = [name for name in shared if better(name, other.quality[name], one.quality[name])]
+    return shared, ahead, behind
+
+
 def _values(one: ArmResult, other: ArmResult, metrics: list[str]) -> str:
     return ", ".join(
-        f"{name} {quality(one.quality.get(name))} against {quality(other.quality.get(name))}" for name in metrics
+        f"{name} {quality(one.quality.get(name))} ({other.name}: {quality(other.quality.get(name))})"
+        for name in metrics
     )

@@ -54,7 +54,7 @@ def digits() -> Digits:
 
 
 def library_text(limit_bytes: int) -> Text:
-    """Return up to ``limit_bytes`` bytes of Python's standard library, and an eighth as many held out.
+    r"""Return up to ``limit_bytes`` bytes of Python's standard library, and an eighth as many held out.
 
     The beginnings, in equal shares, of 16 modules and of 4 others, read where the running Python keeps them,
     line ends made "\\n". Equal between machines only for the same Python version.

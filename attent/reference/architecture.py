@@ -55,9 +55,7 @@ class Architecture:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise LearnerError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.width % self.heads:
-            raise LearnerError(
-                f"width must be a multiple of heads, got width={self.width}, heads={self.heads}"
-            )
+            raise LearnerError(f"width must be a multiple of heads, got width={self.width}, heads={self.heads}")
 
 
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -97,9 +95,7 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def initial_parameters(
-    architecture: Architecture, seed: int, dtype: npt.DTypeLike = np.float64
-) -> Parameters:
+def initial_parameters(architecture: Architecture, seed: int, dtype: npt.DTypeLike = np.float64) -> Parameters:
     """Return first values drawn from ``seed``, equal to the last bit on every machine.
 
     Biases and shifts are 0, scales 1. A weight matrix is uniform with mean 0 and variance 1 / inputs;

@@ -29,9 +29,7 @@ class SavedBlock(NamedTuple):
     gelu: Array
 
 
-def block(
-    p: Parameters, name: str, x: Array, shape: tuple[int, ...], hidden: Array | None
-) -> tuple[Array, SavedBlock]:
+def block(p: Parameters, name: str, x: Array, shape: tuple[int, ...], hidden: Array | None) -> tuple[Array, SavedBlock]:
     """Return the block's output, (m, d) like ``x``, and what `block_gradients` needs.
 
     ``name`` is the prefix of its parameters, ``shape`` is (b, T, 3, heads, -1), ``hidden`` as in
@@ -53,9 +51,7 @@ def block(
     gelu, tanh = layers.gelu(up)
     z = layers.linear(gelu, p[f"{name}.down.weight"], p[f"{name}.down.bias"])
     z += y
-    return z, SavedBlock(
-        normed1, norm1, weight, queries_keys_values, attention, mixed, normed2, norm2, up, tanh, gelu
-    )
+    return z, SavedBlock(normed1, norm1, weight, queries_keys_values, attention, mixed, normed2, norm2, up, tanh, gelu)
 
 
 def block_gradients(p: Parameters, name: str, dz: Array, saved: SavedBlock, result: Parameters) -> Array:

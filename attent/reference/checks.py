@@ -27,9 +27,7 @@ def check_ids(name: str, ids: Ids, n: int) -> None:
 def check_weights(weights: Sequence[Numbers], batches: Sequence[Ids]) -> None:
     """Raise LearnerError unless there is one finite float64 array per batch, of the batch's shape."""
     if len(weights) != len(batches):
-        raise LearnerError(
-            f"there must be one weight array per batch, got {len(weights)} for {len(batches)} batches"
-        )
+        raise LearnerError(f"there must be one weight array per batch, got {len(weights)} for {len(batches)} batches")
     for position, (values, ids) in enumerate(zip(weights, batches, strict=True)):
         if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != ids.shape:
             array = isinstance(values, np.ndarray)
@@ -42,18 +40,14 @@ def check_weights(weights: Sequence[Numbers], batches: Sequence[Ids]) -> None:
             )
 
 
-def checked_arrays(
-    arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], label: str
-) -> dict[str, Array]:
+def checked_arrays(arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], label: str) -> dict[str, Array]:
     """Return ``arrays`` in the order of ``shapes``; raise LearnerError unless names and shapes agree."""
     for name in shapes:
         if name not in arrays:
             raise LearnerError(f"{label}: '{name}' is missing")
     for name in arrays:
         if name not in shapes:
-            raise LearnerError(
-                f"{label}: '{name}' is unknown here; is it of another architecture or optimiser?"
-            )
+            raise LearnerError(f"{label}: '{name}' is unknown here; is it of another architecture or optimiser?")
     result = {name: np.asarray(arrays[name]) for name in shapes}
     for name, array in result.items():
         if array.shape != shapes[name]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attent.reference.products import inner_product, product
+
 Array = npt.NDArray[Any]
 
 NORM_EPSILON = 1e-5
@@ -28,14 +30,14 @@ def linear(x: Array, weight: Array, bias: Array) -> Array:
         >>> linear(np.ones((1, 2)), np.ones((2, 3)), np.zeros(3)).tolist()
         [[2.0, 2.0, 2.0]]
     """
-    y: Array = x @ weight
+    y = product(x, weight)
     y += bias
     return y
 
 
 def linear_gradients(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Return the gradients by x, weight and bias: dy Wᵀ, xᵀ dy and the column sums of dy."""
-    return dy @ weight.T, x.T @ dy, dy.sum(axis=0)
+    return product(dy, weight.T), inner_product(x, dy), dy.sum(axis=0)
 
 
 def layer_norm(x: Array, scale: Array, shift: Array) -> tuple[Array, tuple[Array, Array]]:

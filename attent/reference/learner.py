@@ -82,8 +82,7 @@ class NumpyLearner:
             )
         shapes = parameter_shapes(architecture)
         self._parameters = {
-            name: array.astype(dtype)
-            for name, array in checked_arrays(parameters, shapes, "parameters").items()
+            name: array.astype(dtype) for name, array in checked_arrays(parameters, shapes, "parameters").items()
         }
         self._moments: Moments = initial_moments(self.optimiser, self._parameters)
         self._steps = 0
@@ -120,7 +119,7 @@ class NumpyLearner:
                 raise LearnerError(f"batch {position} is empty: a step needs at least one example")
         if weights is not None:
             check_weights(weights, batches)
-        result = [np.empty(0)]
+        result: list[Array] = [np.empty(0)]  # makes the result float64, and allows for no batches
         for position, ids in enumerate(batches):
             values, by_parameter = gradients(
                 self.architecture,
@@ -137,7 +136,7 @@ class NumpyLearner:
                 learning_rate=float(rate),
             )
             self._steps += 1
-            result.append(values.astype(np.float64))
+            result.append(values)
         return np.concatenate(result)
 
     def evaluate(self) -> dict[str, float]:
@@ -148,9 +147,7 @@ class NumpyLearner:
         Raises LearnerError if there is no held-out data.
         """
         if self._held_out is None:
-            raise LearnerError(
-                "evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))"
-            )
+            raise LearnerError("evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
         parts = [outcomes(self.architecture, self._parameters, *part) for part in self._parts(self._held_out)]
         values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
         classify = self.architecture.kind == "classify"
@@ -183,8 +180,7 @@ class NumpyLearner:
             raise LearnerError(f"state: 'steps' must be at least 0, got {steps}")
         self._parameters = {name: arrays[f"parameters.{name}"].copy() for name in self._parameters}
         self._moments = {
-            moment: {name: arrays[f"{moment}.{name}"].copy() for name in self._parameters}
-            for moment in self._moments
+            moment: {name: arrays[f"{moment}.{name}"].copy() for name in self._parameters} for moment in self._moments
         }
         self._steps = steps
 

@@ -4,8 +4,8 @@ A pre-norm transformer. With x = embedding + position, each block adds attention
 down(gelu(up(norm2(x)))); a final norm and a linear head follow. "classify" takes the mean over positions
 between the two; "next-token" lets no position see a later one.
 
-Shapes: ``inputs`` is (b, T) integer token ids or (b, T, p) numbers; ``targets`` is (b,) integer for
-"classify" and (b, T) for "next-token"; ``lengths`` is (b,), 1 <= length <= T, or None where no sequence
+Shapes, T being the architecture's length: ``inputs`` is (b, T) integer token ids or (b, T, p) numbers;
+``targets`` is (b,) integer, for "next-token" (b, T); ``lengths`` is (b,), from 1 to T, or None where nothing
 is padded. Padding is no key, no part of the mean, and has no loss; what it holds does not matter.
 """
 
@@ -20,6 +20,7 @@ from attent.learner import Numbers
 from attent.reference import layers
 from attent.reference.architecture import Architecture, Parameters
 from attent.reference.block import SavedBlock, block, block_gradients
+from attent.reference.products import inner_product
 
 Array = npt.NDArray[Any]
 
@@ -34,9 +35,7 @@ class _Pass(NamedTuple):
     blocks: list[SavedBlock]
 
 
-def forward(
-    architecture: Architecture, parameters: Parameters, inputs: Array, lengths: Array | None = None
-) -> Array:
+def forward(architecture: Architecture, parameters: Parameters, inputs: Array, lengths: Array | None = None) -> Array:
     """Return the logits: shape (b, outputs) for "classify", (b, T, outputs) for "next-token".
 
     Example:
@@ -108,9 +107,7 @@ def gradients(
     dlogits[np.arange(len(dlogits)), targets.ravel()] -= 1.0
     scale = np.full(count, 1.0) if weights is None else weights
     scale = (scale / count).astype(dlogits.dtype)
-    per_row = (
-        scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
-    )
+    per_row = scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
     dlogits *= per_row
     dx, *by = layers.linear_gradients(dlogits, run.features, p["head.weight"])
     result["head.weight"], result["head.bias"] = by
@@ -122,16 +119,14 @@ def gradients(
         dx = block_gradients(p, f"blocks.{i}", dx, run.blocks[i], result)
     result["position"] = dx.reshape(count, length, -1).sum(axis=0)
     if architecture.patch is not None:
-        result["embed.weight"] = inputs.reshape(count * length, -1).T @ dx
+        result["embed.weight"] = inner_product(inputs.reshape(count * length, -1), dx)
         result["embed.bias"] = result["position"].sum(axis=0)
     else:
         result["embed.weight"] = _rows_by_token(dx, inputs.ravel(), len(p["embed.weight"]))
     return values, {name: result[name] for name in parameters}
 
 
-def _forward(
-    architecture: Architecture, p: Parameters, inputs: Array, lengths: Array | None, *, keep: bool
-) -> _Pass:
+def _forward(architecture: Architecture, p: Parameters, inputs: Array, lengths: Array | None, *, keep: bool) -> _Pass:
     count, length = inputs.shape[:2]
     hidden, share = _masks(architecture, count, lengths, p["position"].dtype)
     if architecture.patch is not None:
@@ -153,19 +148,17 @@ def _forward(
 def _masks(
     architecture: Architecture, count: int, lengths: Array | None, dtype: npt.DTypeLike
 ) -> tuple[Array | None, Array]:
-    """Return the keys hidden, (b or 1, 1, T or 1, T), and each position's share of its example, (b, T)."""
+    """Return the keys hidden, (T, T) or (b, 1, 1, T) or None, and each position's share of its example, (b, T)."""
     length = architecture.length
     positions = np.arange(length)
-    causal = architecture.kind == "next-token"
-    hidden = (positions > positions[:, None])[None, None] if causal else None
+    # Padding comes last: a causal mask hides it from every position that counts.
+    hidden = positions > positions[:, None] if architecture.kind == "next-token" else None
     if lengths is None:
         return hidden, np.full((count, length), 1.0 / length, dtype)
     valid = positions < lengths[:, None]
-    padding = ~valid[:, None, None, :]
-    return (
-        padding if hidden is None else hidden | padding,
-        (valid / lengths[:, None]).astype(dtype),
-    )
+    if hidden is None:
+        hidden = ~valid[:, None, None, :]
+    return hidden, (valid / lengths[:, None]).astype(dtype)
 
 
 def _losses(architecture: Architecture, run: _Pass, targets: Array) -> tuple[Array, Array]:

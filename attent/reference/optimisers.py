@@ -60,9 +60,7 @@ class AdamW:
         _check("beta1", self.beta1, "in [0, 1)", 0.0 <= self.beta1 < 1.0)
         _check("beta2", self.beta2, "in [0, 1)", 0.0 <= self.beta2 < 1.0)
         _check("epsilon", self.epsilon, "a finite number above 0", 0.0 < self.epsilon < math.inf)
-        _check(
-            "weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf
-        )
+        _check("weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf)
 
     @property
     def moment_names(self) -> tuple[str, ...]:
@@ -114,9 +112,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check("momentum", self.momentum, "in [0, 1)", 0.0 <= self.momentum < 1.0)
-        _check(
-            "weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf
-        )
+        _check("weight_decay", self.weight_decay, "finite and at least 0", 0.0 <= self.weight_decay < math.inf)
 
     @property
     def moment_names(self) -> tuple[str, ...]:
@@ -128,8 +124,7 @@ class SGD:
     ) -> tuple[Arrays, Moments]:
         """Return new parameters and moments; ``count`` does not matter."""
         velocities = {
-            name: moments["velocity"][name] * self.momentum
-            + (gradient + self.weight_decay * parameters[name])
+            name: moments["velocity"][name] * self.momentum + (gradient + self.weight_decay * parameters[name])
             for name, gradient in gradients.items()
         }
         return (
@@ -140,10 +135,7 @@ class SGD:
 
 def initial_moments(optimiser: Optimiser, parameters: Arrays) -> Moments:
     """Return what ``optimiser`` remembers before its first step: zeros."""
-    return {
-        moment: {name: np.zeros_like(p) for name, p in parameters.items()}
-        for moment in optimiser.moment_names
-    }
+    return {moment: {name: np.zeros_like(p) for name, p in parameters.items()} for moment in optimiser.moment_names}
 
 
 def warm_up_cosine(peak: float, total_steps: int, warm_up_steps: int = 0) -> Callable[[int], float]:

@@ -13,6 +13,7 @@ from attent.reference import (
     NumpyLearner,
     forward,
     gradients,
+    initial_moments,
     initial_parameters,
     losses,
 )
@@ -25,11 +26,7 @@ KINDS = pytest.mark.parametrize("kind", ["classify", "next-token"])
 
 def whole(draw, top, *shape):
     """Return fixed whole numbers in [0, top)."""
-    return (
-        (raw(Noise(5, LEARNER + draw), 0, int(np.prod(shape))) % np.uint64(top))
-        .astype(np.int64)
-        .reshape(shape)
-    )
+    return (raw(Noise(5, LEARNER + draw), 0, int(np.prod(shape))) % np.uint64(top)).astype(np.int64).reshape(shape)
 
 
 LENGTHS = 1 + whole(3, 4, N)
@@ -74,9 +71,7 @@ def test_scores_are_the_losses_of_the_examples_asked_for(kind):
     it = learner(kind)
     inputs, targets = data(kind)
     own = ids(6, 2, 2, 9)
-    expected = losses(
-        it.architecture, initial_parameters(it.architecture, 0), inputs[own], targets[own], LENGTHS[own]
-    )
+    expected = losses(it.architecture, initial_parameters(it.architecture, 0), inputs[own], targets[own], LENGTHS[own])
     assert it.score(own).tolist() == expected.tolist()
     assert it.score(own).dtype == np.float64
     assert it.score(ids()).shape == (0,)
@@ -110,7 +105,8 @@ def test_scoring_and_evaluating_change_nothing(kind):
 def test_training_returns_the_unweighted_losses_from_before_each_step(kind):
     it, other = learner(kind), learner(kind)
     seen = it.train(BATCHES, WEIGHTS)
-    assert seen.shape == (9,) and seen.dtype == np.float64
+    assert seen.shape == (9,)
+    assert seen.dtype == np.float64
     expected = []
     for batch, weights in zip(BATCHES, WEIGHTS, strict=True):
         expected.append(other.score(batch))
@@ -127,9 +123,23 @@ def test_a_step_follows_the_gradient_of_the_weighted_mean(kind):
     _, by = gradients(it.architecture, p, inputs[batch], targets[batch], LENGTHS[batch], weights)
     it.train([batch], [weights])
     for name in p:
-        np.testing.assert_array_equal(
-            it.state()[f"parameters.{name}"], p[name] - 0.5 * by[name], err_msg=name
-        )
+        np.testing.assert_array_equal(it.state()[f"parameters.{name}"], p[name] - 0.5 * by[name], err_msg=name)
+
+
+@pytest.mark.parametrize("optimiser", [AdamW(), SGD()], ids=["AdamW", "SGD"])
+def test_the_optimiser_is_told_the_step_and_its_learning_rate(optimiser):
+    rates = [0.01, 0.02, 0.03]
+    it = learner(optimiser=optimiser, learning_rate=lambda step: rates[step])
+    p, moments = initial_parameters(CLASSIFY, 0), initial_moments(optimiser, initial_parameters(CLASSIFY, 0))
+    inputs, targets = data("classify")
+    for count, batch in enumerate(BATCHES, 1):
+        _, by = gradients(CLASSIFY, p, inputs[batch], targets[batch], LENGTHS[batch])
+        p, moments = optimiser.step(p, by, moments, count=count, learning_rate=rates[count - 1])
+    it.train(BATCHES)
+    expected = {f"parameters.{name}": array for name, array in p.items()}
+    for moment, arrays in moments.items():
+        expected.update({f"{moment}.{name}": array for name, array in arrays.items()})
+    assert same(it.state(), {**expected, "steps": np.array(3)})
 
 
 def test_weights_of_one_are_no_weights():
@@ -159,7 +169,8 @@ def test_a_state_taken_up_elsewhere_goes_on_bit_for_bit(kind, optimiser, dtype):
     state = one.state()
     two = learner(kind, optimiser=optimiser, dtype=dtype, learning_rate=rate)
     two.load_state(state)
-    assert same(two.state(), state) and two.steps == 3
+    assert same(two.state(), state)
+    assert two.steps == 3
     assert one.train(BATCHES, WEIGHTS).tolist() == two.train(BATCHES, WEIGHTS).tolist()
     assert same(one.state(), two.state())
 
@@ -194,7 +205,8 @@ def test_a_state_names_parameters_moments_and_steps():
     names = list(initial_parameters(CLASSIFY, 0))
     expected = [f"{part}.{name}" for part in ("parameters", "mean", "square") for name in names]
     assert list(state) == [*expected, "steps"]
-    assert state["steps"].dtype == np.int64 and state["steps"] == 3
+    assert state["steps"].dtype == np.int64
+    assert state["steps"] == 3
 
 
 @pytest.mark.parametrize(
@@ -275,7 +287,8 @@ def test_bad_weights_are_refused_before_any_step(bad, message):
 
 def test_no_batches_no_losses():
     it = learner()
-    assert it.train([]).shape == (0,) and it.steps == 0
+    assert it.train([]).shape == (0,)
+    assert it.steps == 0
 
 
 def test_the_learning_rate_is_asked_with_the_steps_already_taken():
@@ -335,9 +348,9 @@ def test_evaluate_without_held_out_data_says_what_to_give():
 
 
 def test_training_does_not_touch_global_random_state():
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = np.random.get_state()[1].tolist()
     learner().train(BATCHES)
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == before
 
 
 def build(**change):

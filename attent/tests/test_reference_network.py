@@ -156,9 +156,7 @@ def test_a_batch_gradient_is_the_weighted_sum_over_single_examples_by_the_batch_
     a, p, inputs, targets, lengths, weights = task(case, padded)
     values, whole = gradients(a, p, inputs, targets, lengths, weights)
     parts = [
-        gradients(
-            a, p, inputs[i : i + 1], targets[i : i + 1], None if lengths is None else lengths[i : i + 1]
-        )
+        gradients(a, p, inputs[i : i + 1], targets[i : i + 1], None if lengths is None else lengths[i : i + 1])
         for i in range(3)
     ]
     np.testing.assert_allclose(values, np.concatenate([part[0] for part in parts]), rtol=1e-12)
@@ -192,7 +190,7 @@ def test_no_position_sees_a_later_one():
 
 
 def test_every_position_sees_every_other_when_classifying():
-    a, p, inputs, targets, *_ = task("classify-tokens", padded=False)
+    a, p, inputs, _targets, *_ = task("classify-tokens", padded=False)
     inputs[:, 0] = (inputs[:, 0] + 1) % a.vocabulary
     _, p2, other, *_ = task("classify-tokens", padded=False)
     assert (forward(a, p, inputs) != forward(a, p2, other)).all()
@@ -224,7 +222,9 @@ def test_arguments_are_not_changed():
     copies = {name: array.copy() for name, array in p.items()}, inputs.copy(), targets.copy(), weights.copy()
     gradients(a, p, inputs, targets, lengths, weights)
     assert all((p[name] == copies[0][name]).all() for name in p)
-    assert (inputs == copies[1]).all() and (targets == copies[2]).all() and (weights == copies[3]).all()
+    assert (inputs == copies[1]).all()
+    assert (targets == copies[2]).all()
+    assert (weights == copies[3]).all()
 
 
 def test_outcomes_count_the_targets_with_the_highest_logit():
@@ -258,9 +258,9 @@ def test_initial_parameters_have_the_stated_variances():
     }.items():
         assert p[name].var() == pytest.approx(variance, rel=0.06), name
         assert np.abs(p[name]).max() <= math.sqrt(3 * variance)
-    assert (
-        (p["norm.scale"] == 1).all() and (p["norm.shift"] == 0).all() and (p["blocks.0.up.bias"] == 0).all()
-    )
+    assert (p["norm.scale"] == 1).all()
+    assert (p["norm.shift"] == 0).all()
+    assert (p["blocks.0.up.bias"] == 0).all()
     assert initial_parameters(a, seed=2)["position"][0, 0] != p["position"][0, 0]
 
 

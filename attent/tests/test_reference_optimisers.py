@@ -15,9 +15,7 @@ def run(optimiser, start, gradient_list, learning_rate):
     moments = initial_moments(optimiser, p)
     seen = []
     for count, gradient in enumerate(gradient_list, 1):
-        p, moments = optimiser.step(
-            p, {"w": np.array([gradient])}, moments, count=count, learning_rate=learning_rate
-        )
+        p, moments = optimiser.step(p, {"w": np.array([gradient])}, moments, count=count, learning_rate=learning_rate)
         seen.append(p["w"].item())
     return seen
 
@@ -48,9 +46,11 @@ def test_a_step_changes_no_argument_and_keeps_the_dtype(optimiser, dtype):
     p, g = {"w": np.ones(3, dtype)}, {"w": np.full(3, 2, dtype)}
     moments = initial_moments(optimiser, p)
     result, after = optimiser.step(p, g, moments, count=1, learning_rate=0.1)
-    assert p["w"].tolist() == [1, 1, 1] and g["w"].tolist() == [2, 2, 2]
+    assert p["w"].tolist() == [1, 1, 1]
+    assert g["w"].tolist() == [2, 2, 2]
     assert all(not moments[name]["w"].any() for name in optimiser.moment_names)
-    assert result["w"].dtype == dtype and {after[name]["w"].dtype.name for name in after} == {dtype}
+    assert result["w"].dtype == dtype
+    assert {after[name]["w"].dtype.name for name in after} == {dtype}
     assert tuple(after) == optimiser.moment_names
 
 

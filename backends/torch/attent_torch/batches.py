@@ -14,9 +14,9 @@ def check_ids(ids: Ids, n: int, name: str) -> None:
     """Raise LearnerError unless ``ids`` is a one-dimensional int64 array with 0 <= id < n."""
     if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
         raise LearnerError(f"{name} must be a one-dimensional int64 array of example ids, got {_described(ids)}")
-    if len(ids) and not (0 <= ids.min() and ids.max() < n):
-        wrong = ids[(ids < 0) | (ids >= n)][0]
-        raise LearnerError(f"{name} names example {wrong}; ids must be 0 <= id < {n}")
+    wrong = (ids < 0) | (ids >= n)
+    if wrong.any():
+        raise LearnerError(f"{name} names example {ids[wrong][0]}; ids must be 0 <= id < {n}")
 
 
 def check_batches(batches: Sequence[Ids], n: int) -> None:
@@ -40,9 +40,7 @@ def check_weights(weights: Sequence[Numbers], batches: Sequence[Ids]) -> None:
         finite = np.isfinite(values)
         if not finite.all():
             example = batch[~finite][0]
-            raise LearnerError(
-                f"weights[{index}] must be finite, got {values[~finite][0]} for example {example}"
-            )
+            raise LearnerError(f"weights[{index}] must be finite, got {values[~finite][0]} for example {example}")
 
 
 def _described(value: object) -> str:

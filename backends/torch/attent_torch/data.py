@@ -10,6 +10,7 @@ draws nothing pays one comparison of generator states per batch, and nothing per
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default
 
 from attent.errors import LearnerError
 from attent.learner import Ids
-from attent_torch.devices import mapped
+from attent_torch.devices import mapped, moved
 from attent_torch.generators import host_kept, mixed, seed_host
 
 
@@ -41,9 +42,7 @@ class Source(Protocol):
         ...
 
 
-def source(
-    data: Any, collate_fn: Callable[[list[Any]], Any] | None, num_workers: int, *, pin_memory: bool
-) -> Source:
+def source(data: Any, collate_fn: Callable[[list[Any]], Any] | None, num_workers: int, *, pin_memory: bool) -> Source:
     """Return the fastest source for ``data``; raise LearnerError if it is not map-style data."""
     if collate_fn is None:
         tensors, rows = _in_memory(data)
@@ -60,15 +59,16 @@ class TensorSource:
     """
 
     def __init__(self, tensors: Any, rows: torch.Tensor | None) -> None:
-        shapes: list[torch.Size] = []
-        devices: set[torch.device] = set()
-        mapped(lambda tensor: (shapes.append(tensor.shape), devices.add(tensor.device)), tensors)
+        found: list[torch.Tensor] = []
+        mapped(found.append, tensors)
+        shapes = [tensor.shape for tensor in found]
         if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
             raise LearnerError(
                 "tensors given as data must share their first dimension, the examples, got shapes "
                 f"{', '.join(str(tuple(shape)) for shape in shapes)}; give a dataset of items as a list"
             )
-        self._tensors, self._rows, self._devices = tensors, rows, devices
+        self._tensors, self._rows = tensors, rows
+        self._devices = {tensor.device for tensor in found}
         self._n = shapes[0][0] if rows is None else len(rows)
 
     def __len__(self) -> int:
@@ -83,9 +83,14 @@ class TensorSource:
         if self._rows is not None:
             rows = self._rows[rows]
         sizes = [len(request.ids) for request in requests]
-        parts = {device: rows.to(device).split(sizes) for device in self._devices}
+        parts = {device: torch.split(moved(rows, device), sizes) for device in self._devices}
         for index in range(len(requests)):
-            yield mapped(lambda t, index=index: t.index_select(0, parts[t.device][index]), self._tensors)
+            here = {device: part[index] for device, part in parts.items()}
+            yield mapped(partial(_selected, here), self._tensors)
+
+
+def _selected(rows: Mapping[torch.device, torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.index_select(0, rows[tensor.device])
 
 
 class ItemSource(Dataset[Any]):
@@ -143,7 +148,7 @@ class WorkerSource:
         self._loader: DataLoader[Any] = DataLoader(
             items,
             batch_size=None,
-            sampler=self._requests,  # type: ignore[arg-type]
+            sampler=self._requests,
             num_workers=num_workers,
             collate_fn=_as_it_is,
             persistent_workers=True,

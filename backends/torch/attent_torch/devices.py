@@ -17,6 +17,8 @@ def mapped(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
     Anything else is passed on as it is. A mapping that is no dict comes back as a dict.
 
     Example:
+        >>> import torch
+        >>> from attent_torch.devices import mapped
         >>> mapped(torch.numel, {"x": torch.ones(3), "name": "a"})
         {'x': 3, 'name': 'a'}
     """

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 
 _MASK = 2**64 - 1
+_numpy: Any = np.random  # the legacy functions: they are what datasets draw from
 
 
 def mixed(key: int, number: int) -> int:
     """Return the 64-bit key of child ``number`` of ``key``: the output of SplitMix64 (Steele et al. 2014).
 
     Example:
+        >>> from attent_torch.generators import mixed
         >>> mixed(0, 0) == 0xE220A8397B1DCDAF
         True
     """
@@ -35,7 +37,7 @@ class HostState(NamedTuple):
     """The states of the three generators that live on the host."""
 
     python: tuple[Any, ...]
-    numpy: Mapping[str, Any]
+    numpy: dict[str, Any]
     torch: torch.Tensor
 
     def equals(self, other: HostState) -> bool:
@@ -52,20 +54,20 @@ class HostState(NamedTuple):
 
 def host_state() -> HostState:
     """Return the present states of the host's generators."""
-    return HostState(random.getstate(), np.random.get_state(legacy=False), torch.get_rng_state())
+    return HostState(random.getstate(), _numpy.get_state(legacy=False), torch.get_rng_state())
 
 
 def restore_host(state: HostState) -> None:
     """Put the host's generators into ``state``."""
     random.setstate(state.python)
-    np.random.set_state(state.numpy)
+    _numpy.set_state(state.numpy)
     torch.set_rng_state(state.torch)
 
 
 def seed_host(key: int) -> None:
     """Seed the host's generators from a 64-bit key."""
     random.seed(key)
-    np.random.seed(key & 0xFFFFFFFF)
+    _numpy.seed(key & 0xFFFFFFFF)
     # Not torch.manual_seed: that also seeds every accelerator.
     torch.default_generator.manual_seed(key)
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.optim import LBFGS, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
@@ -22,11 +22,11 @@ from attent_torch.devices import accelerators, model_device, moved
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
+from attent_torch.settings import check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
 Loss = Callable[[nn.Module, Any], torch.Tensor | Mapping[str, torch.Tensor]]
-_CASTS = (None, torch.float16, torch.bfloat16, torch.float32)
 # Children of the data seed, so that scoring, training and the model's own draws while scoring never share numbers.
 _SCORING, _TRAINING, _MODEL = range(3)
 
@@ -62,7 +62,10 @@ class TorchLearner:
     weights, losses or states that do not fit, naming what and how.
 
     Example:
-        >>> model, data = nn.Linear(1, 2), (torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))
+        >>> import numpy as np, torch
+        >>> from attent_torch import TorchLearner, cross_entropy
+        >>> data = torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1])
+        >>> model = torch.nn.Linear(1, 2)
         >>> learner = TorchLearner(model, data, cross_entropy, torch.optim.SGD(model.parameters(), 0.5))
         >>> both = np.array([0, 1])
         >>> before = learner.score(both).sum()
@@ -93,20 +96,13 @@ class TorchLearner:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         seed: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("accumulate", accumulate, 1),
-            ("score_batch_size", score_batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise LearnerError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        for name, cast in (("autocast", autocast), ("score_autocast", score_autocast)):
-            if cast not in _CASTS:
-                raise LearnerError(f"{name} must be torch.bfloat16, torch.float16, torch.float32 or None, got {cast!r}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise LearnerError(f"clip_norm must be above 0, got {clip_norm}")
-        _check_optimizer(model, optimizer, scheduler)
+        check_settings(
+            {"accumulate": accumulate, "score_batch_size": score_batch_size},
+            {"num_workers": num_workers, "seed": seed},
+            {"autocast": autocast, "score_autocast": score_autocast},
+            clip_norm,
+        )
+        check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.device = model_device(model, device)
         self._loss, self._task_weights = loss, task_weights
@@ -225,16 +221,3 @@ class TorchLearner:
         if self.device.type == "mps":  # has no float64
             values = values.to(torch.float32)
         return moved(values, self.device)  # type: ignore[no-any-return]
-
-
-def _check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
-    if isinstance(optimizer, LBFGS):
-        raise LearnerError("optimizer must not need a closure: LBFGS takes several forwards per step")
-    if isinstance(scheduler, ReduceLROnPlateau):
-        raise LearnerError("scheduler must depend on the step only: ReduceLROnPlateau waits for a metric")
-    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
-        raise LearnerError("scheduler belongs to another optimizer; build it on the one given to the learner")
-    own = {id(parameter) for parameter in model.parameters()}
-    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    if own and own.isdisjoint(held):
-        raise LearnerError("optimizer holds no parameter of the model; build it on model.parameters()")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, Protocol, cast
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ import torch
 
 from attent.data import digits, library_text
 from attent.errors import RecipeError
+from attent.plan import Plan
 from attent.recipes import recipe
-from attent.reference import Architecture, initial_parameters, warm_up_cosine
+from attent.reference import AdamW, Architecture, initial_parameters, warm_up_cosine
 from attent_torch.learner import TorchLearner
 from attent_torch.reference_learner import reference_learner
 
@@ -26,39 +27,33 @@ _INK = 16.0  # the darkest pixel
 _BYTES = 256
 
 
-class Timeline(Protocol):
-    """What these recipes read of a plan: its seed, and its length in optimiser steps for the learning rate."""
-
-    @property
-    def seed(self) -> int:
-        """The seed of every random choice."""
-        ...
-
-    def total_steps(self, n: int) -> int:
-        """Return the number of optimiser steps that the plan takes over ``n`` examples."""
-        ...
-
-
 @recipe(epochs=12, batch_size=32)
 def vit_digits(
-    plan: Timeline,
+    plan: Plan,
     *,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 8e-3,
     depth: int = 2,
     width: int = 32,
     heads: int = 4,
-    precision: str = "float32",
-    device: str = "auto",
+    precision: Literal["float64", "float32"] = "float32",
+    device: Literal["cpu", "cuda", "auto"] = "auto",
 ) -> TorchLearner:
-    """A vision transformer on 8x8 handwritten digits: 1,437 to train on, 360 held out, 16 patches of 2x2 pixels.
+    """A vision transformer on 8x8 handwritten digits, 1,437 to train on, 360 held out; 2x2-pixel patches.
 
-    AdamW with weight decay 0.01; the learning rate warms up over a tenth of the steps to ``learning_rate``
+    AdamW with weight decay 0.1; the learning rate warms up over a tenth of the steps to ``learning_rate``
     and falls to 0 as a cosine. ``device`` is "cpu", "cuda" or "auto" (CUDA if there is one). Needs no
     download. Raises RecipeError for an impossible option.
     """
     data = digits()
     architecture = Architecture(
-        "classify", length=16, outputs=10, patch=_PATCH**2, width=width, heads=heads, depth=depth, hidden=2 * width
+        "classify",
+        length=16,
+        outputs=10,
+        patch=_PATCH**2,
+        width=width,
+        heads=heads,
+        depth=depth,
+        hidden=2 * width,
     )
     return reference_learner(
         architecture,
@@ -66,28 +61,29 @@ def vit_digits(
         _patches(data.x_train),
         data.y_train,
         held_out=(_patches(data.x_test), data.y_test),
+        optimiser=AdamW(weight_decay=0.1),
         learning_rate=_schedule(plan, learning_rate, len(data.y_train)),
-        dtype=_checked_precision(precision),
-        device=_checked_device(device),
+        dtype=precision,
+        device=_present(device),
     )
 
 
 @recipe(epochs=10, batch_size=16)
 def byte_gpt(
-    plan: Timeline,
+    plan: Plan,
     *,
-    learning_rate: float = 3e-3,
-    windows: int = 1536,
+    learning_rate: float = 1e-2,
+    windows: int = 1024,
     window_bytes: int = 64,
     depth: int = 2,
     width: int = 48,
     heads: int = 4,
-    precision: str = "float32",
-    device: str = "auto",
+    precision: Literal["float64", "float32"] = "float32",
+    device: Literal["cpu", "cuda", "auto"] = "auto",
 ) -> TorchLearner:
-    """A byte-level GPT on the sources of Python's standard library: an example is a window of ``window_bytes`` bytes.
+    """A byte-level GPT on Python's standard library; an example is a window of ``window_bytes`` bytes.
 
-    AdamW with weight decay 0.01; the learning rate warms up over a tenth of the steps to ``learning_rate``
+    AdamW with weight decay 0.1; the learning rate warms up over a tenth of the steps to ``learning_rate``
     and falls to 0 as a cosine. ``device`` is "cpu", "cuda" or "auto" (CUDA if there is one). Needs no
     download; the text differs between Python versions. Raises RecipeError for an impossible option.
     """
@@ -103,7 +99,7 @@ def byte_gpt(
         width=width,
         heads=heads,
         depth=depth,
-        hidden=4 * width,
+        hidden=2 * width,
     )
     inputs, targets = _windows(text.train, window_bytes, windows)
     if len(inputs) < windows:
@@ -117,9 +113,10 @@ def byte_gpt(
         inputs,
         targets,
         held_out=_windows(text.held_out, window_bytes, windows),
+        optimiser=AdamW(weight_decay=0.1),
         learning_rate=_schedule(plan, learning_rate, len(inputs)),
-        dtype=_checked_precision(precision),
-        device=_checked_device(device),
+        dtype=precision,
+        device=_present(device),
     )
 
 
@@ -133,26 +130,22 @@ def _patches(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def _windows(
     text: npt.NDArray[np.uint8], window_bytes: int, most: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return up to ``most`` windows of text that do not overlap, and for each byte the one that follows it."""
+    """Return up to ``most`` windows that do not overlap, and for each byte the one that follows it."""
     count = min(most, (len(text) - 1) // window_bytes)
     used = text[: count * window_bytes + 1].astype(np.int64)
     return used[:-1].reshape(count, window_bytes), used[1:].reshape(count, window_bytes)
 
 
-def _schedule(plan: Timeline, peak: float, n: int) -> Callable[[int], float]:
+def _schedule(plan: Plan, peak: float, n: int) -> Callable[[int], float]:
+    """Return the learning rate by step, falling to 0 at the end of the plan."""
     if not 0.0 < peak < math.inf:
         raise RecipeError(f"learning_rate must be a finite number above 0, got {peak}")
     steps = plan.total_steps(n)
     return warm_up_cosine(peak, steps, steps // 10)
 
 
-def _checked_precision(precision: str) -> Literal["float64", "float32"]:
-    if precision not in ("float64", "float32"):
-        raise RecipeError(f"precision must be 'float64' or 'float32', got {precision!r}")
-    return cast(Literal["float64", "float32"], precision)
-
-
-def _checked_device(device: str) -> str:
+def _present(device: str) -> str:
+    """Return the device to use; "auto" is CUDA if there is one."""
     if device not in ("cpu", "cuda", "auto"):
         raise RecipeError(f"device must be 'cpu', 'cuda' or 'auto', got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -28,16 +27,16 @@ class ReferenceNetwork(nn.Module):
     Raises LearnerError where names or shapes differ.
 
     Example:
-        >>> from attent.reference import initial_parameters
+        >>> import torch
+        >>> from attent.reference import Architecture, initial_parameters
+        >>> from attent_torch import ReferenceNetwork
         >>> a = Architecture("classify", length=16, outputs=10, patch=4)
         >>> network = ReferenceNetwork(a, initial_parameters(a, seed=0))
         >>> network(torch.zeros(2, 16, 4)).shape
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self, architecture: Architecture, parameters: Parameters, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, architecture: Architecture, parameters: Parameters, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         width, hidden = architecture.width, architecture.hidden
         self.architecture = architecture
@@ -147,8 +146,7 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         normed = self.norm1(x)
         query, key, value = (
-            part(normed).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
+            part(normed).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
         )
         mask = None
         if valid is not None:
@@ -159,4 +157,5 @@ class _Block(nn.Module):
             query, key, value, attn_mask=mask, is_causal=self.causal and mask is None
         )
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        y: torch.Tensor = x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        return y

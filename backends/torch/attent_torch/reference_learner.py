@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
@@ -42,13 +41,17 @@ def reference_learner(
     optimiser other than AdamW and SGD.
 
     Example:
-        >>> from attent.reference import initial_parameters
+        >>> import numpy as np
+        >>> from attent.reference import Architecture, initial_parameters
+        >>> from attent_torch import reference_learner
         >>> a = Architecture("classify", length=2, outputs=2, patch=1, width=8, heads=2)
         >>> inputs, targets = np.array([[[0.0], [0.0]], [[1.0], [1.0]]]), np.array([0, 1])
         >>> learner = reference_learner(a, initial_parameters(a, seed=0), inputs, targets)
         >>> learner.score(np.array([0, 1])).shape
         (2,)
     """
+    if dtype not in ("float64", "float32"):
+        raise LearnerError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
     train = checked_examples(architecture, inputs, targets, lengths, dtype, "training")
     model = ReferenceNetwork(architecture, parameters, getattr(torch, dtype)).to(device)
     rate = learning_rate if callable(learning_rate) else None
@@ -86,15 +89,11 @@ def _optimizer(model: nn.Module, optimiser: Optimiser | None, rate: float) -> Op
             weight_decay=settings.weight_decay,
         )
     if isinstance(settings, SGD):
-        return torch.optim.SGD(
-            model.parameters(), rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        return torch.optim.SGD(model.parameters(), rate, momentum=settings.momentum, weight_decay=settings.weight_decay)
     raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
 
 
-def _evaluation(
-    data: tuple[torch.Tensor, ...], batch_size: int
-) -> Callable[[nn.Module], Mapping[str, float]]:
+def _evaluation(data: tuple[torch.Tensor, ...], batch_size: int) -> Callable[[nn.Module], Mapping[str, float]]:
     """Return a function that gives {"accuracy", "loss"} for classes and {"loss", "accuracy"} for tokens.
 
     Both are means over examples for classes, and over all tokens that are not padding for tokens.
@@ -102,7 +101,7 @@ def _evaluation(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         loss, correct, count = 0.0, 0, 0
-        for inputs, targets, *rest in zip(*(part.split(batch_size) for part in data), strict=True):
+        for inputs, targets, *rest in zip(*(torch.split(part, batch_size) for part in data), strict=True):
             lengths = rest[0] if rest else None
             logits = model(inputs, lengths)
             hits = logits.argmax(-1) == targets

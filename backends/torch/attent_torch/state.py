@@ -30,6 +30,8 @@ def pack(tree: Any) -> State:
     LearnerError naming the path of anything else.
 
     Example:
+        >>> import torch
+        >>> from attent_torch.state import pack, unpack
         >>> packed = pack({"lr": 0.1, "w": torch.ones(2, dtype=torch.bfloat16)})
         >>> sorted(packed), packed["w"].dtype
         (['tree', 'w'], dtype('uint16'))
@@ -64,7 +66,7 @@ def _packed(value: Any, path: tuple[str, ...], arrays: State) -> Any:
         return _packed(child, (*path, str(key)), arrays)
 
     name = "/".join(path)
-    if value is None or isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic):
+    if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, torch.Tensor):
         arrays[name] = _array(value, name)

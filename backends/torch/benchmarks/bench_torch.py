@@ -40,7 +40,7 @@ class Pairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def vision(device: str) -> tuple[ReferenceNetwork, torch.Tensor, torch.Tensor]:
-    """Return a vision transformer on digits with a width as in small real models, and its training data."""
+    """Return the vision transformer of the recipe for digits, and its training data."""
     data = digits()
     patches = data.x_train.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 16, 4) / 16.0
     architecture = Architecture("classify", length=16, outputs=10, patch=4)
@@ -50,6 +50,7 @@ def vision(device: str) -> tuple[ReferenceNetwork, torch.Tensor, torch.Tensor]:
 
 
 def trained(model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """Return an optimiser and a schedule for ``model``."""
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     return optimizer, LambdaLR(optimizer, lambda step: 1.0 / (1.0 + step))
 
@@ -57,9 +58,7 @@ def trained(model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
 def score_ratio(rounds: int, device: str) -> list[float]:
     """Time `score` of all examples against a bare forward without gradients over slices."""
     model, x, y = vision(device)
-    learner = TorchLearner(
-        model, (x, y), cross_entropy, trained(model)[0], score_batch_size=SCORE_BATCH
-    )
+    learner = TorchLearner(model, (x, y), cross_entropy, trained(model)[0], score_batch_size=SCORE_BATCH)
     ids = np.arange(len(x))
 
     def bare() -> None:
@@ -127,9 +126,7 @@ def items_ratio(rounds: int, device: str) -> list[float]:
     return paired(taught, by_hand, rounds, device)
 
 
-def paired(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, device: str
-) -> list[float]:
+def paired(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, device: str) -> list[float]:
     """Return the time of ``ours`` over that of ``theirs`` for each round, after two rounds of warming up.
 
     On the CPU it is process time, which other programs disturb less; elsewhere the clock.

@@ -1,0 +1,10 @@
+"""The program's entry point."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line with the program's arguments."""
+    from attent.cli.app import app  # brings typer, which importing this package must not
+
+    app(prog_name="attent")

@@ -1,0 +1,150 @@
+"""Ctrl-C and SIGTERM: a run stops where it can go on from, and goes on as if it had not been stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from attent import Trace, first_difference
+from attent.cli.interrupts import stop_signals
+from attent.run_files import read_arrays
+from attent.tests.cli_toy import RECIPE, command
+
+PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
+PATIENCE = 60.0
+
+
+def start(*arguments):
+    """Start a run that takes its time, in a process of its own."""
+    return subprocess.Popen([*PROGRAM, "teach", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process):
+    """Wait until the condition holds, as long as the process lives."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def lines(path):
+    """Return how many whole lines a file has."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, number):
+    monkeypatch.chdir(tmp_path)
+    options = ("--epochs", "5", "--seed", "2", "--segment-steps", "2", "--set", "rate=0.25")
+    process = start(RECIPE, *options, "--run", "my run", "--set", "pause=0.03")
+    wait_for(lambda: lines(tmp_path / "my run/taught/trace.jsonl") >= 2, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert out == ""
+    assert "\nstopping after this segment, with a checkpoint; once more to stop at once\n" in err
+    stopped = Trace.read("my run/taught")
+    assert not stopped.finished
+    last = err.splitlines()[-1]
+    assert last.startswith("Stopped in epoch ")
+    assert last.endswith(" of 5 of arm taught. Go on with: attent teach --resume 'my run'")
+    assert "epochs so far" in command("report", "my run").out
+    settings = json.loads((tmp_path / "my run/settings.json").read_text())
+    settings["options"]["pause"] = 0.0
+    (tmp_path / "my run/settings.json").write_text(json.dumps(settings))
+
+    assert command("teach", "--resume", "my run").code == 0
+    assert command("teach", RECIPE, *options, "--run", "whole").code == 0
+    for arm in ("taught", "full", "short"):
+        resumed, whole = Trace.read(f"my run/{arm}"), Trace.read(f"whole/{arm}")
+        assert first_difference(resumed, whole) is None
+        assert [record.loss for record in resumed.records] == [record.loss for record in whole.records]
+        ends = [read_arrays(tmp_path / run / arm / "checkpoint.safetensors")[0] for run in ("my run", "whole")]
+        assert ends[0].keys() == ends[1].keys()
+        for name in ends[0]:
+            assert np.array_equal(ends[0][name], ends[1][name]), name
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    process = start(RECIPE, "--run", "mine", "--set", "pause=5")  # one segment takes minutes
+    wait_for((tmp_path / "mine/taught/run.json").exists, process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stopping after this segment" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - begun < 4
+    assert process.returncode == 130
+    assert err.splitlines() == [
+        "attent: stopped at once",
+        "The run folder is mine. Go on with: attent teach --resume mine",
+    ]
+
+
+def test_signals_are_given_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop_signals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_forked_worker_outlives_ctrl_c_but_not_sigterm():
+    with stop_signals() as stop:
+        worker = os.fork()
+        if worker == 0:
+            time.sleep(PATIENCE)
+            os._exit(0)
+        try:
+            os.kill(worker, signal.SIGINT)
+            os.kill(worker, signal.SIGINT)
+            time.sleep(0.1)
+            assert os.waitpid(worker, os.WNOHANG) == (0, 0)
+        finally:
+            os.kill(worker, signal.SIGTERM)
+        _, status = os.waitpid(worker, 0)
+        assert os.WTERMSIG(status) == signal.SIGTERM
+        assert not stop()
+
+
+def test_outside_the_main_thread_nothing_is_taken():
+    asked = []
+
+    def run():
+        with stop_signals() as stop:
+            asked.append(stop())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert asked == [False]
+
+
+def test_a_stop_between_two_arms_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import attent.tests.cli_toy as toy
+
+    def judge_and_signal(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"loss": 1.0}
+
+    monkeypatch.setattr(toy.Judged, "evaluate", judge_and_signal)
+    outcome = command("teach", RECIPE, "--run", "mine")
+    assert outcome.code == 130
+    assert outcome.err.endswith("Stopped before arm full. Go on with: attent teach --resume mine\n")
+    assert [arm["name"] for arm in json.loads((tmp_path / "mine/report.json").read_text())["arms"]] == ["taught"]

@@ -1,0 +1,103 @@
+"""``attent plan``: the timeline and the cost, known before anything is spent."""
+
+from __future__ import annotations
+
+import pytest
+
+from attent import Plan
+from attent.cli.tables import timeline_table
+from attent.tests.cli_toy import RECIPE, Softmax, command, refused
+
+
+def test_a_plan_needs_no_recipe():
+    outcome = command("plan", "--n", 10000, "--epochs", 20, "--batch-size", 64)
+    assert outcome == (
+        0,
+        "epochs 20, batch_size 64, ratio 0.4, selection soft, source reuse, warm_up 1, cool_down 1, "
+        "temperature 0.3, seed 0\n"
+        "\n"
+        "epochs  phase      ratio       k  score  select  steps\n"
+        "0       warm-up     1.00  10,000      -       -    157\n"
+        "1-18    taught      0.40   4,000      -     yes     63\n"
+        "19      cool-down   1.00  10,000      -       -    157\n"
+        "\n"
+        "1,448 optimiser steps (on all examples: 3,140), 92,000 examples trained, 0 scored.\n"
+        "Cost: 9.20 epochs on all examples instead of 20, 54 % saved, a scored example counting 0.33 of a\n"
+        "trained one (--forward-share).\n",
+        "",
+    )
+
+
+def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Softmax, "train", None)
+    out = command("plan", RECIPE, "--set", "width=3", "--epochs", 3).out
+    assert out.startswith("epochs 3, batch_size 8, ratio 0.4, selection soft")
+    assert "0       warm-up     1.00  60      -       -      8\n" in out
+    assert "1       taught      0.40  24      -     yes      3\n" in out
+    assert list(tmp_path.iterdir()) == []
+    assert "1.00  500 " in command("plan", RECIPE, "--n", 500).out
+
+
+def test_every_epoch_is_there_once_however_rows_are_joined():
+    plan = Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft")
+    lines = timeline_table(plan.timeline(500)).splitlines()[1:]
+    epochs = []
+    for line in lines:
+        first, _, last = line.split()[0].partition("-")
+        epochs += range(int(first), int(last or first) + 1)
+    assert epochs == list(range(40))
+    cells = [line.split() for line in lines]
+    for row in plan.timeline(500):
+        spans = [(cell, *map(int, (cell[0] + "-" + cell[0]).split("-")[:2])) for cell in cells]
+        cell = next(cell for cell, first, last in spans if first <= row.epoch <= last)
+        assert cell[1:] == [
+            row.phase, f"{row.ratio:.2f}", str(row.k), "yes" if row.score else "-",
+            "yes" if row.select else "-", str(row.steps),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--ratio", "0.5", "--source", "fresh"), "Cost: 8.67 epochs on all examples instead of 10, 13 % saved"),
+        (("--ratio", "0.5", "--source", "fresh", "--forward-share", "0.25"), "Cost: 8.00 epochs on all examples"),
+        (("--ratio", "0.8", "--source", "fresh"),
+         "This plan costs MORE than it saves: 11.07 epochs on all examples against 10, 11 % more"),
+        (("--preset", "full"), "This plan saves nothing: it costs exactly what training on all examples costs."),
+        (("--ratio", "1.0"), "This plan saves nothing: it costs exactly what training on all examples costs."),
+        (("--preset", "paper", "--ratio", "0.9"), "keep selections for longer (--interval), or take the losses"),
+    ],
+)  # fmt: skip
+def test_what_it_costs_is_said_plainly(flags, said):
+    outcome = command("plan", "--n", 1000, "--epochs", 10, "--batch-size", 50, *flags)
+    assert outcome.code == 0
+    assert said in outcome.out.replace("\n", " ")
+
+
+def test_a_file_is_read_too(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(f'[plan]\nepochs = 3\nratio = 0.25\n[run]\nrecipe = "{RECIPE}"\n[recipe]\nwidth = 2')
+    assert "0.25  15" in command("plan", "--config", path).out
+    path.write_text("[plan]\nratio = 1.4")
+    assert refused("plan", "--config", path, "--n", 10, "--epochs", 3, "--batch-size", 2) == (
+        "plan.ratio in a.toml must be in (0, 1], got 1.4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give a recipe, or the number of examples by --n"),
+        (("--n", 100), "--epochs is needed: no recipe suggests a value"),
+        (("--n", 100, "--epochs", 3), "--batch-size is needed: no recipe suggests a value"),
+        (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be at least 1, got 0: there is nothing to teach"),
+        (("--n", 9, "--set", "width=3"), "an option of a recipe (--set) needs a recipe"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        ((RECIPE, "--set", "depth=3"),
+         "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known: width, rate, pause, tags"),
+        ((RECIPE, "--forward-share", "third"), "--forward-share must be a number, got 'third'"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_named(arguments, message):
+    assert refused("plan", *arguments) == message

@@ -1,0 +1,169 @@
+"""The program itself: its entry point, its help, its exit codes, the backends it lists, and what it shows under way."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from attent import Plan, plugins, teach
+from attent.cli.progress import TimeLeft, lines, watching
+from attent.tests.cli_toy import N, command, tiny
+
+COMMANDS = ("teach", "plan", "report", "diff", "backends")
+
+
+def test_the_entry_point_is_installed():
+    (point,) = importlib.metadata.entry_points(group="console_scripts", name="attent")
+    assert point.value == "attent.cli:main"
+    from attent.cli import main
+
+    assert point.load() is main
+
+
+def test_the_version_is_told():
+    assert command("--version") == (0, f"attent {importlib.metadata.version('attent')}\n", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help(name):
+    outcome = command(name, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"Usage: attent {name} [OPTIONS]")
+    assert name in command("--help").out
+
+
+@pytest.mark.parametrize("arguments", [("teach", "--epoch", "3"), ("tech",), ("diff", "one"), ("plan", "--n", "x")])
+def test_a_misspelt_call_is_a_usage_error(arguments):
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Error: " in outcome.err
+
+
+def test_help_is_fast_and_brings_no_numpy():
+    script = (
+        "import sys, atexit; from attent.cli import main; "
+        "atexit.register(lambda: print([m for m in ('numpy', 'rich', 'pluggy') if m in sys.modules])); main()"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # 0.15 on a quiet machine
+
+
+def test_output_into_a_closed_pipe_is_no_traceback():
+    script = "from attent.cli import main; main()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, "plan", "--n", "1000", "--epochs", "5000", "--batch-size", "8",
+         "--ratio", "linear(0.1, 0.9)"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    writer.stdout.read(10)
+    writer.stdout.close()
+    assert b"Traceback" not in writer.stderr.read()
+    writer.stderr.close()
+    writer.wait()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a plugin: an importable module behind an entry point."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._loaded.cache_clear()
+
+    def add(name, code, distribution):
+        (tmp_path / f"cli_plugin_{name}.py").write_text(code)
+        info = tmp_path / f"{distribution}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[attent]\n{name} = cli_plugin_{name}\n")
+
+    yield add
+    plugins._loaded.cache_clear()
+    for module in [name for name in sys.modules if name.startswith("cli_plugin_")]:
+        del sys.modules[module]
+
+
+def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
+    install("broken", "import nothing_of_this_name", "broken-one")
+    install(
+        "extra",
+        "import attent\n@attent.hookimpl\ndef attent_selections(): return {'lowest': print}\n"
+        "@attent.hookimpl\ndef attent_recipes(): return {'mine': 'm:f'}",
+        "extra-one",
+    )
+    outcome = command("backends")
+    assert outcome.code == 0
+    table, _, problem = outcome.out.partition("\n\n")
+    rows = {line.split()[0]: line for line in table.splitlines()}
+    assert rows["plugin"].split() == ["plugin", "distribution", "backend", "recipes"]
+    assert rows["numpy"].split() == ["numpy", "attent", "0.1.0", "yes", "byte-gpt,", "vit-digits"]
+    assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "selections:", "lowest"]
+    assert rows["broken"].endswith("cannot be loaded, see below")
+    assert problem == (
+        "plugin 'broken' (cli_plugin_broken of broken-one 1.0) cannot be imported: ModuleNotFoundError: "
+        "No module named 'nothing_of_this_name'\n"
+    )
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_time_left_counts_every_arm_and_no_pause_between_them():
+    clock = Clock()
+    left = TimeLeft({"taught": 1.0, "full": 3.0}, clock)
+    assert left.update("taught", 0.5) is None  # a resumed arm begins in the middle
+    clock.now = 10.0
+    assert left.update("taught", 1.0) == pytest.approx(60.0)
+    clock.now = 1000.0
+    assert left.update("full", 0.0) == pytest.approx(60.0)
+    clock.now = 1040.0
+    assert left.update("full", 0.5) == pytest.approx(1.5 * 50 / 2)
+
+
+def test_lines_are_few_and_say_what_is_under_way():
+    clock, told = Clock(), io.StringIO()
+    plan = Plan.default(epochs=4, batch_size=8)
+    listen = lines({"taught": 1.0}, told, clock)("taught")
+
+    def tick(progress):
+        clock.now += 2.0
+        listen(progress)
+
+    teach(tiny(plan), plan, listeners=[tick])
+    shown = told.getvalue().splitlines()
+    assert len(shown) == 2  # after 6 seconds, and at the end
+    assert shown[0].startswith("taught: epoch 3/4 taught, loss ")
+    assert shown[0].endswith(f", ratio 0.40, {round(N * 0.4)} examples, 0:00:05 left")
+    assert shown[1].startswith("taught: epoch 4/4 cool-down, loss ")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_there_are_bars(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal, plan = Terminal(), Plan.default(epochs=3, batch_size=8)
+    with watching({"taught": 1.0, "full": 2.0}, terminal) as watch:
+        for name in ("taught", "full"):
+            teach(tiny(plan), plan, listeners=[watch(name)])
+    shown = terminal.getvalue()
+    for part in ("taught", "full", "100%", "epoch 3/3", "ratio 1.00, 60 examples"):
+        assert part in shown

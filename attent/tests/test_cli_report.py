@@ -1,0 +1,102 @@
+"""``attent report`` and ``attent diff``: run folders read back, in words and in exit codes."""
+
+from __future__ import annotations
+
+import pytest
+
+import attent
+from attent import Plan
+from attent.tests.cli_toy import RECIPE, command, refused, tiny
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return a folder with runs: ``arms`` of the command line, ``one``, ``again`` and ``other`` of Python."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert command("teach", RECIPE, "--run", folder / "arms", "--epochs", "4").code == 0
+    plan = Plan.default(epochs=4, batch_size=8)
+    for name, one in (
+        ("one", plan),
+        ("again", plan),
+        ("other", Plan.default(epochs=4, batch_size=8, selection="hard")),
+        ("seeded", Plan.default(epochs=4, batch_size=8, seed=1)),
+        ("longer", Plan(**{**plan.to_dict(), "epochs": 5, "cool_down": 2})),
+    ):
+        attent.teach(tiny(one), one, run=folder / name)
+    return folder
+
+
+def test_a_report_shows_every_epoch_and_the_arms(runs):
+    out = command("report", runs / "arms").out
+    parts = out.split("\n\n")
+    assert [part.partition(":")[0] for part in parts[:3]] == ["taught", "full", "short"]
+    head = parts[0].splitlines()
+    assert head[0] == f"taught: {RECIPE}, 60 examples, finished"
+    assert head[1].startswith("plan: epochs 4, batch_size 8, ratio 0.4, selection soft, source reuse, warm_up 1")
+    assert head[2].startswith("attent 0.1.0, python 3.")
+    assert parts[1].splitlines()[1] == "plan: epochs 4 on all examples, batch_size 8, seed 0"
+    record = attent.Trace.read(runs / "arms/taught").records[1]
+    cells = head[5].split()
+    assert cells[:5] == ["1", "taught", "0.40", "24", f"{record.loss:.4g}"]
+    assert cells[5:9] == [f"{value:.3g}" for value in (
+        record.selection.score_min, record.selection.score_mean, record.selection.score_max, record.selection.age_mean
+    )]  # fmt: skip
+    assert head[4].split()[5:9] == ["-"] * 4  # nothing was chosen in the first epoch
+    assert len(head) == 3 + 1 + 4
+    assert "\narm     forward  backward  scoring s  selecting s  training s  accuracy    loss  cost  saved\n" in out
+    assert "Teaching cost 2.80 epochs on all examples instead of 4: 30 % saved" in out
+
+
+def test_a_report_of_one_run_or_one_arm(runs):
+    for folder, name in ((runs / "one", "one"), (runs / "arms/short", "short")):
+        out = command("report", folder).out
+        assert out.startswith(f"{name}: ")
+        assert "arm     forward" not in out
+
+
+def test_a_report_of_a_run_under_way(runs, tmp_path):
+    plan, calls = Plan.default(epochs=4, batch_size=8), []
+
+    def stop():
+        calls.append(1)
+        return len(calls) == 2
+
+    attent.teach(tiny(plan), plan, run=tmp_path / "now/taught", stop=stop)
+    out = command("report", tmp_path / "now").out
+    assert out.startswith("taught: no recipe, 60 examples, 2 of 4 epochs so far\n")
+    attent.teach(tiny(plan), plan, run=tmp_path / "begun", stop=lambda: True, segment_steps=1)
+    assert "0 of 4 epochs so far" in command("report", tmp_path / "begun").out
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("one", "again"), ("arms", "one"), ("arms/taught", "again"), ("arms", "arms")]
+)
+def test_equal_runs_do_not_differ(runs, first, second):
+    assert command("diff", runs / first, runs / second) == (0, "the same 4 epochs\n", "")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("one", "other", "epoch 1: the first teaches 24 examples, the second 24, "),
+        ("one", "seeded", "epoch 0: seed is 0 in the first and 1 in the second"),
+        ("arms/full", "arms/short", "epoch 2: the first teaches 60 examples, the second 48, 12 differ"),
+        ("one", "longer", "epoch 4: the first has 4 epochs, the second 5"),
+    ],
+)
+def test_runs_that_differ_are_told_and_the_exit_code_is_1(runs, first, second, said):
+    outcome = command("diff", runs / first, runs / second)
+    assert outcome.code == 1
+    assert outcome.out.startswith(said)
+    assert outcome.err == ""
+
+
+def test_what_is_no_run_is_named(runs, tmp_path):
+    said = f"no run in {tmp_path}: neither it nor a folder in it has a run.json"
+    assert refused("report", tmp_path) == said
+    assert refused("diff", runs / "one", tmp_path) == said
+    assert refused("diff", runs, runs / "one") == (
+        f"{runs} has several runs and none is called taught: name one of again, longer, one, other, seeded"
+    )
+    (tmp_path / "run.json").write_text("{}")
+    assert "run.json is not a run's header" in refused("report", tmp_path)

@@ -1,0 +1,312 @@
+"""``attent teach``: arms run, compared, kept and resumed; what is refused leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+import attent
+from attent import Plan, Trace, first_difference
+from attent.cli.arms import short_plan
+from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
+
+ALL = ("--against", "full,short,random")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
+def rows_of(table):
+    """Return the arms' table of an output as a dict of cells by arm and column."""
+    lines = table[table.index("arm ") :].split("\n\n")[0].splitlines()
+    header = lines[0].replace("scoring s", "scoring").replace("selecting s", "selecting").replace(
+        "training s", "training").split()  # fmt: skip
+    rows = (line.replace(" %", "%").split() for line in lines[1:])
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def test_every_arm_is_run_as_python_would_run_it(elsewhere):
+    outcome = command("teach", RECIPE, *ALL, "--ratio", "0.3", "--source", "fresh", "--set", "width=3")
+    assert outcome.code == 0
+    plan = Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh")
+    plans = {
+        "taught": plan,
+        "full": Plan.full(epochs=6, batch_size=8),
+        "short": short_plan(plan, N, 1 / 3),
+        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh", selection="random"),
+    }
+    told = json.loads((elsewhere / "runs/tiny-1/report.json").read_text())
+    assert [row["name"] for row in told["arms"]] == list(plans)
+    for row in told["arms"]:
+        learner = Judged(plans[row["name"]], width=3)
+        trace = attent.teach(learner, plans[row["name"]])
+        kept = Trace.read(elsewhere / "runs/tiny-1" / row["name"])
+        assert kept.finished
+        assert first_difference(trace, kept) is None
+        assert [record.loss for record in trace.records] == [record.loss for record in kept.records]
+        assert row["quality"] == learner.evaluate()
+        assert row["plan"] == plans[row["name"]].to_dict()
+
+
+def test_the_table_says_what_the_traces_say(elsewhere):
+    outcome = command("teach", RECIPE, *ALL, "--source", "fresh", "--epochs", "7")
+    rows = rows_of(outcome.out)
+    report = json.loads((elsewhere / "runs/tiny-1/report.json").read_text())
+    assert list(rows) == ["taught", "full", "short", "random"]
+    for kept in report["arms"]:
+        records = Trace.read(elsewhere / "runs/tiny-1" / kept["name"]).records
+        scored = sum(record.examples_scored for record in records)
+        trained = sum(record.examples_trained for record in records)
+        row = rows[kept["name"]]
+        assert (kept["examples_scored"], kept["examples_trained"]) == (scored, trained)
+        assert row["forward"] == f"{scored + trained:,}"
+        assert row["backward"] == f"{trained:,}"
+        for phase in ("scoring", "selecting", "training"):
+            assert kept["seconds"][phase] == pytest.approx(sum(getattr(r.seconds, phase) for r in records))
+            assert row[phase] == f"{kept['seconds'][phase]:.2f}"
+        cost = (trained + scored / 3) / N
+        assert row["cost"] == f"{cost:.2f}"
+        assert row["saved"] == f"{round(100 * (1 - cost / 7))}%"
+        assert row["accuracy"] == f"{kept['quality']['accuracy']:.4g}"
+        assert row["loss"] == f"{kept['quality']['loss']:.4g}"
+    assert rows["taught"]["cost"] == rows["short"]["cost"]
+    assert rows["taught"]["backward"] == rows["random"]["backward"]
+    assert rows["random"]["forward"] == rows["random"]["backward"]  # it looks at no score
+    assert outcome.out.endswith("Run folder: runs/tiny-1\n")
+
+
+def test_progress_goes_to_standard_error(elsewhere):
+    outcome = command("teach", RECIPE, "--against", "none")
+    lines = outcome.err.splitlines()
+    assert lines[0] == f"{RECIPE} (numpy), 60 examples; arms to run: taught; in runs/tiny-1"
+    assert lines[-1].startswith("taught: epoch 6/6 cool-down, loss ")
+    assert lines[-1].endswith("ratio 1.00, 60 examples, 0:00:00 left")
+    assert "no short arm has run" in outcome.out.replace("\n", " ")
+
+
+def test_folders_are_numbered_and_never_reused(elsewhere):
+    for number in (1, 2):
+        assert f"Run folder: runs/tiny-{number}\n" in command("teach", RECIPE, "--against", "none").out
+    assert command("teach", RECIPE, "--run", "mine", "--against", "none").code == 0
+    message = refused("teach", RECIPE, "--run", "mine")
+    assert message == "mine holds a run already: add --resume to go on with it, or name another folder"
+
+
+def test_a_run_of_another_making_is_left_alone(elsewhere):
+    plan = Plan.default(epochs=6, batch_size=8)
+    attent.teach(tiny(plan), plan, run="mine/taught")
+    assert refused("teach", RECIPE, "--run", "mine") == (
+        "mine holds a run that `attent teach` did not begin: name another folder"
+    )
+    assert refused("teach", RECIPE, "--run", "mine/taught", "--resume") == (
+        "mine/taught holds a run that `attent teach` did not begin: name another folder"
+    )
+
+
+def test_everything_can_come_from_a_file(elsewhere):
+    (elsewhere / "a.toml").write_text(
+        f'[plan]\nepochs = 3\nseed = 4\n[recipe]\nwidth = 2\n[run]\nrecipe = "{RECIPE}"\nfolder = "out"\nagainst = []'
+    )
+    assert command("teach", "--config", "a.toml", "--seed", "5").code == 0
+    header = Trace.read("out/taught").header
+    assert (header.plan["epochs"], header.plan["seed"], header.recipe) == (3, 5, RECIPE)
+    assert json.loads((elsewhere / "out/report.json").read_text())["options"] == {"width": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("vit-digits", "--backend", "abacus"), "no backend 'abacus'. Installed: "),
+        ((RECIPE, "--epochs", "many"), "--epochs must be a whole number, got 'many'"),
+        ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),
+        ((RECIPE, "--set", "depth=3"), "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known:"),
+        ((RECIPE, "--against", "long"), "--against must be some of full, short, random, or none, got 'long'"),
+        ((RECIPE, "--forward-share", "-1"), "--forward-share must be a finite number of at least 0, got -1.0"),
+        ((RECIPE, "--forward-share", "inf"), "--forward-share must be a finite number of at least 0, got inf"),
+        ((RECIPE, "--segment-steps", "0"), "--segment-steps must be a finite number of at least 1, got 0"),
+        ((RECIPE.replace("tiny", "no_learner"),), "recipe 'attent.tests.cli_toy:no_learner' must return a learner"),
+        (("--config", "a.toml"), "cannot read a.toml: No such file or directory"),
+        (("--resume",), "--resume needs the run folder: attent teach --resume FOLDER"),
+        (("--resume", "nowhere"), "no run to go on with in nowhere: it has no settings.json"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_leaves_nothing_behind(elsewhere, arguments, message):
+    assert message in refused("teach", *arguments)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(elsewhere):
+    with pytest.raises(attent.RecipeError, match="no recipe 'nope'"):
+        command("teach", "nope", "--debug")
+
+
+def test_arms_that_train_alike_are_run_once(elsewhere):
+    outcome = command("teach", RECIPE, "--preset", "full", *ALL[:1], "full,short")
+    assert list(rows_of(outcome.out)) == ["taught"]
+    assert "short: the same training as taught, run once." in outcome.out
+    assert sorted(path.name for path in (elsewhere / "runs/tiny-1").iterdir()) == [
+        "report.json", "settings.json", "taught",
+    ]  # fmt: skip
+
+
+def test_a_plan_that_costs_more_is_announced(elsewhere):
+    outcome = command("teach", RECIPE, "--ratio", "0.9", "--source", "fresh", "--against", "none")
+    assert "Note: this plan costs 6.93 epochs on all examples, 16 % more than the 6 it is to shorten." in outcome.err
+    assert "nothing was saved" in outcome.out.replace("\n", " ")
+
+
+def test_a_learner_that_does_not_judge_itself_still_gets_a_table(elsewhere):
+    outcome = command("teach", RECIPE.replace("tiny", "silent"))
+    rows = rows_of(outcome.out)
+    assert "accuracy" not in rows["taught"]
+    assert rows["taught"]["saved"] == "50%"
+    assert "whether teaching paid is not known" in outcome.out.replace("\n", " ")
+
+
+def test_a_quality_that_cannot_be_told_does_not_end_the_run(elsewhere, monkeypatch):
+    monkeypatch.setattr(Judged, "evaluate", lambda self: {"accuracy": "high"})
+    outcome = command("teach", RECIPE, "--against", "short")
+    assert outcome.code == 0
+    assert "attent: the quality of arm taught is unknown: learner.evaluate() must return numbers by metric name, " \
+           "got {'accuracy': 'high'}" in outcome.err  # fmt: skip
+    monkeypatch.setattr(Judged, "evaluate", lambda self: {"loss": float("nan")})
+    outcome = command("teach", RECIPE, "--against", "short")
+    assert rows_of(outcome.out.replace("not finite", "not-finite"))["taught"]["loss"] == "not-finite"
+
+
+def test_an_unforeseen_error_says_where_the_run_is(elsewhere):
+    with pytest.raises(ZeroDivisionError) as caught:
+        command("teach", RECIPE.replace("tiny", "fails"))
+    assert caught.value.__notes__ == ["The run folder is runs/fails-1. Go on with: attent teach --resume runs/fails-1"]
+
+
+def test_attent_s_own_error_in_the_middle_says_how_to_go_on(elsewhere, monkeypatch):
+    monkeypatch.setattr(Judged, "train", lambda self, batches, weights=None: [1.0])
+    outcome = command("teach", RECIPE)
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[1:] == [
+        "attent: learner.train() must return a NumPy array, got builtins.list; convert it once per call, on the host",
+        "The 0 epochs before are kept in runs/tiny-1/taught.",
+        "The run folder is runs/tiny-1. Go on with: attent teach --resume runs/tiny-1",
+    ]
+
+
+class Interrupted(Exception):
+    """What a power cut is to a test."""
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    """Return a function that makes training fail after so many steps in this process, or never again."""
+    train = Judged.train
+
+    def at(steps):
+        taken = 0
+
+        def limited(self, batches, weights=None):
+            nonlocal taken
+            taken += len(batches)
+            if steps is not None and taken > steps:
+                raise Interrupted
+            return train(self, batches, weights)
+
+        monkeypatch.setattr(Judged, "train", limited)
+
+    return at
+
+
+@pytest.mark.parametrize("steps", [0, 3, 31, 80])
+def test_a_run_cut_off_anywhere_goes_on_as_if_it_had_not_been(elsewhere, cut, steps):
+    options = (RECIPE, *ALL, "--set", "width=3", "--seed", "3", "--checkpoint-seconds", "0", "--segment-steps", "3")
+    assert command("teach", *options, "--run", "whole").code == 0
+    cut(steps)
+    with pytest.raises(Interrupted):
+        command("teach", *options, "--run", "cut")
+    cut(None)
+    outcome = command("teach", "--resume", "cut")
+    assert outcome.code == 0
+    arms = ("taught", "full", "short", "random")
+    for arm in arms:
+        assert first_difference(Trace.read(f"whole/{arm}"), Trace.read(f"cut/{arm}")) is None
+    whole, resumed = (json.loads((elsewhere / f"{name}/report.json").read_text()) for name in ("whole", "cut"))
+    assert [arm["name"] for arm in resumed["arms"]] == list(arms)
+    assert [arm["quality"] for arm in resumed["arms"]] == [arm["quality"] for arm in whole["arms"]]
+    assert [arm["examples_trained"] for arm in resumed["arms"]] == [arm["examples_trained"] for arm in whole["arms"]]
+
+
+def test_a_finished_arm_is_not_run_again(elsewhere, cut):
+    command("teach", RECIPE, "--run", "mine")
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*.safetensors")}
+    cut(0)
+    first, again = command("report", "mine").out, command("teach", "mine", "--resume")
+    assert again.code == 0
+    assert "arms to run: none" in again.err
+    assert first.endswith(again.out.removesuffix("Run folder: mine\n"))
+    assert before == {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*.safetensors")}
+
+
+def test_resume_takes_any_form_and_begins_what_is_not_there(elsewhere, cut):
+    options = (RECIPE, "--run", "mine", "--resume", "--epochs", "4", "--set", "width=3", "--set", "rate=0.25")
+    cut(5)
+    with pytest.raises(Interrupted):
+        command("teach", *options)
+    cut(None)
+    assert command("teach", *options).code == 0
+    assert command("teach", "--run", "mine", "--resume").code == 0
+    assert command("teach", "--resume", "mine", "--epochs", "4", "--set", "pause=0").code == 0
+    assert Trace.read("mine/taught").header.plan["epochs"] == 4
+    assert json.loads((elsewhere / "mine/report.json").read_text())["options"] == {"width": 3, "rate": 0.25}
+
+
+def test_more_arms_can_be_asked_for_later(elsewhere):
+    command("teach", RECIPE, "--run", "mine", "--against", "none")
+    outcome = command("teach", "--resume", "mine", "--against", "random,short")
+    assert "arms to run: random, short" in outcome.err
+    assert list(rows_of(outcome.out)) == ["taught", "random", "short"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "9"), "--epochs was 6 when this run began, now it is 9: "),
+        (("--ratio", "0.5"), "--ratio was 0.3 when this run began, now it is 0.5: "),
+        (("--set", "width=9"), "--set width was 3 when this run began, now it is 9: "),
+        (("--set", "rate=0.125"), "--set rate was 0.5 when this run began, now it is 0.125: "),
+        (("--forward-share", "0.4"), "--forward-share was 0.3333333333333333 when this run began, now it is 0.4: "),
+        (("--run", "mine", "vit-digits"), "recipe was 'attent.tests.cli_toy:tiny' when this run began, now it is 'vit"),
+    ],
+)
+def test_a_run_does_not_go_on_as_another(elsewhere, arguments, message):
+    command("teach", RECIPE, "--run", "mine", "--ratio", "0.3", "--set", "width=3", "--against", "none")
+    kept = (elsewhere / "mine/settings.json").read_bytes()
+    place = ("--resume",) if "--run" in arguments else ("--resume", "mine")
+    assert message in refused("teach", *place, *arguments)
+    assert (elsewhere / "mine/settings.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "mine/settings.json is damaged: "),
+        ('{"format": 2, "recipe": "x"}', "mine/settings.json has format 2, this attent reads format 1"),
+        ("{}", "mine/settings.json is damaged: Object missing required field `recipe`"),
+    ],
+)
+def test_damaged_settings_are_named(elsewhere, text, message):
+    (elsewhere / "mine").mkdir()
+    (elsewhere / "mine/settings.json").write_text(text)
+    assert message in refused("teach", "--resume", "mine")
+
+
+def test_a_folder_that_cannot_be_made_is_named(elsewhere):
+    (elsewhere / "runs").write_text("a file")
+    assert "cannot make runs/tiny-1: " in refused("teach", RECIPE).splitlines()[0]

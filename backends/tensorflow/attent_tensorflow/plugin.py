@@ -1,0 +1,17 @@
+"""The TensorFlow backend as a plugin. Importing this imports no TensorFlow."""
+
+from __future__ import annotations
+
+from attent import Backend, hookimpl
+
+
+@hookimpl
+def attent_backend() -> Backend:
+    """Return the backend."""
+    return Backend("tensorflow", "attent_tensorflow:TensorFlowLearner", ("tensorflow", "keras"))
+
+
+@hookimpl
+def attent_recipes() -> dict[str, str]:
+    """Return the recipes."""
+    return {"vit-digits": "attent_tensorflow.recipes:vit_digits", "byte-gpt": "attent_tensorflow.recipes:byte_gpt"}

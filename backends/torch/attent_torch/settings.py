@@ -1,0 +1,46 @@
+"""Checking what a learner is built from, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.optim import LBFGS, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from attent.errors import LearnerError
+
+_CASTS = (torch.bfloat16, torch.float16, torch.float32)
+
+
+def check_settings(
+    counts: Mapping[str, int],
+    naturals: Mapping[str, int],
+    casts: Mapping[str, torch.dtype | None],
+    clip_norm: float | None,
+) -> None:
+    """Raise LearnerError naming the first setting that is impossible; counts start at 1, naturals at 0."""
+    for values, least in ((counts, 1), (naturals, 0)):
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise LearnerError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    for name, cast in casts.items():
+        if cast is not None and cast not in _CASTS:
+            raise LearnerError(f"{name} must be {', '.join(map(str, _CASTS))} or None, got {cast!r}")
+    if clip_norm is not None and not clip_norm > 0:
+        raise LearnerError(f"clip_norm must be above 0, got {clip_norm}")
+
+
+def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
+    """Raise LearnerError where model, optimiser and schedule do not belong together, or cannot be stepped."""
+    if isinstance(optimizer, LBFGS):
+        raise LearnerError("optimizer must not need a closure: LBFGS takes several forwards per step")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise LearnerError("scheduler must depend on the step only: ReduceLROnPlateau waits for a metric")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise LearnerError("scheduler belongs to another optimizer; build it on the one given to the learner")
+    own = {id(parameter) for parameter in model.parameters()}
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    if own and own.isdisjoint(held):
+        raise LearnerError("optimizer holds no parameter of the model; build it on model.parameters()")
