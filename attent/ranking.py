@@ -19,7 +19,7 @@ from attent.learner import Ids, Numbers
 Mask = npt.NDArray[np.bool_]
 Chunk = Callable[[int, int], Numbers]
 
-_CHUNK = 1 << 16  # half of a megabyte of float64: stays in a core's cache
+_CHUNK = 1 << 16  # half a megabyte of float64: stays in a core's cache
 _BLOCK = 1024
 _BLOCKS = 64
 _LARGE = 1 << 18
@@ -40,7 +40,8 @@ def find_cut(chunk: Chunk, n: int, k: int, slack: Callable[[float], float], *, t
     """Return the cut below the k-th highest of n numbers, 1 <= k <= n, with all numbers within its slack.
 
     ``chunk(start, stop)`` gives the numbers of these positions, always the same, without NaN, in an array that
-    its next call may write again; ``slack(value)`` is how far around the cut numbers must be kept. With ``threads`` chunks are computed on all cores.
+    its next call may write again; ``slack(value)`` is how far around the cut numbers must be kept. With
+    ``threads`` chunks are computed on all cores.
     """
     if n >= _LARGE:
         low, high = _bracket(chunk, n, k)

@@ -26,8 +26,11 @@ def how_to_go_on(folder: Path) -> str:
     return f"attent teach --resume {shlex.quote(str(folder))}"
 
 
-def first_report(job: Job) -> Report:
-    """Return the report of a run none of whose arms has finished."""
+def report_so_far(job: Job, folder: Path) -> Report:
+    """Return the report of the arms that have finished, none of them if the run only begins."""
+    kept = read_report(folder)
+    if kept is not None:
+        return msgspec.structs.replace(kept, alike=job.alike)
     return Report(
         attent=importlib.metadata.version("attent"),
         recipe=job.settings.recipe,
@@ -36,6 +39,7 @@ def first_report(job: Job) -> Report:
         n=job.settings.n,
         epochs=next(iter(job.plans.values())).epochs,
         forward_share=job.settings.forward_share,
+        alike=job.alike,
     )
 
 
@@ -45,14 +49,12 @@ def arms_left(job: Job, report: Report) -> dict[str, Plan]:
     return {name: plan for name, plan in job.plans.items() if name not in finished}
 
 
-def run_arms(job: Job, folder: Path, watch: Watch, stop: Stop) -> tuple[Report, str | None]:
-    """Run or go on with every arm that has not finished.
+def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -> tuple[Report, str | None]:
+    """Run or go on with every arm that is not in the report.
 
-    Returns the report, and in words where it stopped (None: it did not). ``report.json`` holds every
+    Returns the report with them, and in words where it stopped (None: it did not). ``report.json`` holds every
     finished arm at every moment. An error is given a note that says how to go on.
     """
-    report = read_report(folder) or first_report(job)
-    report = msgspec.structs.replace(report, alike=job.alike)
     learner, job.learner = job.learner, None
     try:
         for name, plan in arms_left(job, report).items():

@@ -54,13 +54,14 @@ def full_plan(plan: Plan) -> Plan:
 def short_plan(plan: Plan, n: int, forward_share: float) -> Plan:
     """Return the training on all examples that costs what the plan costs, as long as its own schedule.
 
-    Whole epochs first; what remains is a last epoch on that share of the examples, drawn at random. So the
-    costs differ by half an example at most. A recipe gives it a complete learning-rate schedule of its own.
+    Whole epochs first; what remains is a last epoch on that share of the examples, drawn at random. Less than
+    half a batch is left out, since a step on a few examples is mostly noise; so the costs differ by less than
+    half a batch. A recipe gives this plan a complete learning-rate schedule of its own.
     """
     cost = plan.cost(n, forward_share)
     examples = max(1, round(cost.examples_trained + cost.examples_scored * forward_share))
     epochs, rest = divmod(examples, n)
-    if rest == 0:
+    if epochs and rest < min(plan.batch_size, n) / 2:
         return _on_all(plan, epochs)
     return dataclasses.replace(_on_all(plan, epochs + 1), warm_up=epochs, ratio=rest / n, selection="random")
 

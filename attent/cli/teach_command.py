@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from attent.cli.arm_runs import arms_left, first_report, how_to_go_on, run_arms
+from attent.cli.arm_runs import arms_left, how_to_go_on, report_so_far, run_arms
 from attent.cli.given import Given
 from attent.cli.interrupts import stop_signals
 from attent.cli.preparing import Job, prepare
 from attent.cli.progress import watching
-from attent.cli.results import Report, read_report, write_report
+from attent.cli.results import Report, write_report
 from attent.cli.settings import free_folder, write_settings
 from attent.cli.tables import arms_table, percent
 from attent.cli.verdict import verdict
@@ -28,12 +28,12 @@ def teach(given: Given, *, resume: bool, tell: Tell = print) -> bool:
     job = prepare(given, resume=resume)
     folder = job.folder or free_folder(job.settings.recipe)
     write_settings(folder, job.settings)
-    report = read_report(folder) or first_report(job)
+    report = report_so_far(job, folder)
     left = arms_left(job, report)
     print(_announcement(job, folder, list(left)), file=sys.stderr)
     work = {name: plan.cost(job.settings.n, job.settings.forward_share).epochs for name, plan in left.items()}
     with stop_signals() as stop, watching(work) as watch:
-        report, stopped = run_arms(job, folder, watch, stop)
+        report, stopped = run_arms(job, folder, report, watch, stop)
     if stopped is not None:
         print(f"Stopped {stopped}. Go on with: {how_to_go_on(folder)}", file=sys.stderr)
         return False

@@ -52,10 +52,18 @@ def test_the_short_arm_costs_what_the_taught_arm_costs(name, n, share):
     short = short_plan(plan, n, share)
     cost, taught = short.cost(n, share), plan.cost(n, share)
     assert cost.examples_scored == 0
-    assert abs(cost.examples_trained - taught.epochs * n) <= 0.5 + 1e-6
+    half = min(plan.batch_size, n) / 2
+    assert abs(cost.examples_trained - taught.epochs * n) <= half + 0.5
+    assert short.epochs == 1 or short.timeline(n)[-1].k >= half
     rows = short.timeline(n)
     assert all(row.k == n for row in rows[:-1])  # only the last epoch may be a part of one
     assert (short.batch_size, short.seed) == (plan.batch_size, plan.seed)
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.5, [100]), (0.51, [100]), (0.52, [100, 4]), (0.4, [80]), (0.01, [2])])
+def test_the_short_arm_takes_no_step_on_less_than_half_a_batch(ratio, kept):
+    plan = Plan(epochs=2, batch_size=8, ratio=ratio, selection="random")
+    assert [row.k for row in short_plan(plan, 100, 1 / 3).timeline(100)] == kept
 
 
 def test_arms_share_batch_size_seed_and_policy():

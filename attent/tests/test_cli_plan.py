@@ -39,8 +39,15 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
     assert "1.00  500 " in command("plan", RECIPE, "--n", 500).out
 
 
-def test_every_epoch_is_there_once_however_rows_are_joined():
-    plan = Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft")
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft"),
+        Plan(epochs=40, batch_size=16, ratio=0.5, interval=3, warm_up=1),  # rows that differ in select alone
+        Plan(epochs=40, batch_size=16, ratio=0.5, selection="hard"),  # only the first is scored
+    ],
+)
+def test_every_epoch_is_there_once_however_rows_are_joined(plan):
     lines = timeline_table(plan.timeline(500)).splitlines()[1:]
     epochs = []
     for line in lines:

@@ -7,6 +7,8 @@ PyTorch backend's tests.
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -134,3 +136,25 @@ def test_a_saving_that_is_a_loss_is_predicted():
         return Plan(epochs=10, batch_size=1, ratio=ratio, source="fresh").cost(300, forward_share=1 / 3).saving
 
     assert saving(0.66) > 0 > saving(0.68)
+
+
+SELECTING = """
+import sys
+import numpy as np, attent
+from attent.noise import raw
+scores = np.random.default_rng(0).normal(size=1000)
+worker, draw = int(sys.argv[1]), 5
+shard = raw(attent.Noise(3, draw), worker * 250, worker * 250 + 250)
+chosen = attent.soft(scores, 100, attent.Noise(3, draw))
+print(attent.records.digest_of(chosen), shard.tolist() == raw(attent.Noise(3, draw), 0, 1000)[worker * 250:][:250].tolist())
+"""
+
+
+def test_every_worker_selects_the_same_and_draws_its_own_shard_of_one_stream():
+    script = "import attent.records\n" + SELECTING
+    told = [
+        subprocess.run([sys.executable, "-c", script, str(worker)], capture_output=True, text=True, check=True).stdout
+        for worker in range(4)
+    ]
+    assert len(set(told)) == 1
+    assert told[0].split()[1] == "True"

@@ -15,6 +15,7 @@ import pytest
 import attent
 from attent import Plan, Trace, first_difference, teach
 from attent.run_files import keep_lines, read_arrays, write_arrays
+from attent.tests import killing
 from attent.tests.toy import Toy
 
 PLAN = Plan(epochs=6, batch_size=3, ratio=0.5, selection="soft", warm_up=1, cool_down=1)
@@ -278,3 +279,7 @@ def test_progress_tells_where_the_run_stands():
     ended = [p.record for p in seen if p.record is not None]
     assert [r.epoch for r in ended] == [0, 1, 2, 3, 4, 5]
     assert ended == teach(Toy(), PLAN, segment_steps=2).records or ended[0].seconds.training > 0
+
+
+def test_a_network_killed_ten_times_ends_bit_for_bit_as_if_it_had_not_been(tmp_path):
+    assert killing.check("attent.reference.recipes:vit_digits", tmp_path, 0, {}) == []

@@ -1,8 +1,32 @@
 """attent for PyTorch: teach any module with any per-example loss on any map-style dataset."""
 
-from attent_torch.learner import TorchLearner
-from attent_torch.losses import cross_entropy, token_mean
-from attent_torch.reference import ReferenceNetwork, reference_loss
-from attent_torch.reference_learner import reference_learner
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attent_torch.learner import TorchLearner
+    from attent_torch.losses import cross_entropy, token_mean
+    from attent_torch.reference import ReferenceNetwork, reference_loss
+    from attent_torch.reference_learner import reference_learner
+
+_MODULE_OF = {
+    "ReferenceNetwork": "attent_torch.reference",
+    "TorchLearner": "attent_torch.learner",
+    "cross_entropy": "attent_torch.losses",
+    "reference_learner": "attent_torch.reference_learner",
+    "reference_loss": "attent_torch.reference",
+    "token_mean": "attent_torch.losses",
+}
 
 __all__ = ["ReferenceNetwork", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss", "token_mean"]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first used, so that loading the plugin imports no PyTorch.
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'attent_torch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value

@@ -42,14 +42,7 @@ class HostState(NamedTuple):
 
     def equals(self, other: HostState) -> bool:
         """Say whether both would draw the same numbers."""
-        # NumPy's cached Gaussian matters only where it is there; its key only together with its position.
-        a, b = self.numpy, other.numpy
-        return (
-            torch.equal(self.torch, other.torch)
-            and self.python == other.python
-            and (a["has_gauss"], a["gauss"], a["state"]["pos"]) == (b["has_gauss"], b["gauss"], b["state"]["pos"])
-            and np.array_equal(a["state"]["key"], b["state"]["key"])
-        )
+        return torch.equal(self.torch, other.torch) and self.python == other.python and _equal(self.numpy, other.numpy)
 
 
 def host_state() -> HostState:
@@ -67,7 +60,11 @@ def restore_host(state: HostState) -> None:
 def seed_host(key: int) -> None:
     """Seed the host's generators from a 64-bit key."""
     random.seed(key)
-    _numpy.seed(key & 0xFFFFFFFF)
+    generator = _numpy.get_bit_generator()
+    if isinstance(generator, np.random.MT19937):
+        _numpy.seed(key & 0xFFFFFFFF)
+    else:  # someone has called np.random.set_bit_generator
+        _numpy.set_state(type(generator)(key).state | {"has_gauss": 0, "gauss": 0.0})
     # Not torch.manual_seed: that also seeds every accelerator.
     torch.default_generator.manual_seed(key)
 
@@ -110,6 +107,12 @@ def seed_device(device: torch.device, key: int) -> None:
     else:
         with _module(device).device(device):
             _module(device).manual_seed(key)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) else bool(a == b)
 
 
 def _module(device: torch.device) -> Any:

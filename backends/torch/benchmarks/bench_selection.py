@@ -57,7 +57,9 @@ def main() -> None:
         ("soft, scaling std", published_soft, lambda: attent.soft(scores, k, noise, scaling="std")),
         ("hard", published_hard, lambda: attent.hard(scores, k)),
     ]
-    print(f"n = {n}, k = {k}, torch threads {torch.get_num_threads()}, numpy {np.__version__}, torch {torch.__version__}")
+    print(
+        f"n = {n}, k = {k}, torch threads {torch.get_num_threads()}, numpy {np.__version__}, torch {torch.__version__}"
+    )
     for name, published, ours in sides:
         published(), ours()
         ratios, mine = [], []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
+import attent
 from attent.data import digits
 from attent.reference import Architecture, initial_parameters
 from attent_torch import ReferenceNetwork, TorchLearner, cross_entropy
@@ -78,26 +79,27 @@ def train_ratio(rounds: int, device: str) -> list[float]:
     """Time `train` on one epoch in segments against the usual loop with the mean loss."""
     (ours, x, y), (theirs, *_) = vision(device), vision(device)
     learner = TorchLearner(ours, (x, y), cross_entropy, *trained(ours))
-    optimizer, scheduler = trained(theirs)
-    order = np.random.default_rng(0).permutation(len(x))
-    batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    batches = shuffled(len(x))
 
     def taught() -> None:
         for start in range(0, len(batches), SEGMENT):
             learner.train(batches[start : start + SEGMENT])
 
-    def by_hand() -> None:
-        for ids in batches:
-            rows = torch.from_numpy(ids).to(x.device)
-            loss = F.cross_entropy(theirs(x[rows]), y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-        if x.is_cuda:
-            torch.cuda.synchronize()
+    return paired(
+        taught, by_hand(theirs, lambda: ((x[ids], y[ids]) for ids in tensors(batches, x)), device), rounds, device
+    )
 
-    return paired(taught, by_hand, rounds, device)
+
+def teach_ratio(rounds: int, device: str) -> list[float]:
+    """Time ``attent.teach`` at ratio 1, shuffling and trace included, against the usual loop."""
+    (ours, x, y), (theirs, *_) = vision(device), vision(device)
+    learner = TorchLearner(ours, (x, y), cross_entropy, *trained(ours))
+    plan = attent.Plan(epochs=1, batch_size=BATCH, ratio=1.0)
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ((x[ids], y[ids]) for ids in torch.randperm(len(x), device=x.device).split(BATCH))
+
+    return paired(lambda: attent.teach(learner, plan), by_hand(theirs, batches, device), rounds, device)
 
 
 def items_ratio(rounds: int, device: str) -> list[float]:
@@ -105,25 +107,39 @@ def items_ratio(rounds: int, device: str) -> list[float]:
     (ours, x, y), (theirs, *_) = vision(device), vision(device)
     data = Pairs(x.cpu(), y.cpu())
     learner = TorchLearner(ours, data, cross_entropy, *trained(ours))
-    optimizer, scheduler = trained(theirs)
-    order = np.random.default_rng(0).permutation(len(x))
-    batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    batches = shuffled(len(x))
     loader = DataLoader(data, batch_sampler=[batch.tolist() for batch in batches])
+    return paired(lambda: learner.train(batches), by_hand(theirs, lambda: iter(loader), device), rounds, device)
 
-    def taught() -> None:
-        learner.train(batches)
 
-    def by_hand() -> None:
-        for inputs, labels in loader:
-            loss = F.cross_entropy(theirs(inputs.to(device)), labels.to(device))
+def shuffled(n: int) -> list[np.ndarray]:
+    """Return one epoch of batches."""
+    order = np.random.default_rng(0).permutation(n)
+    return [order[start : start + BATCH] for start in range(0, n, BATCH)]
+
+
+def tensors(batches: list[np.ndarray], like: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the batches as tensors on the data's device."""
+    return (torch.from_numpy(ids).to(like.device) for ids in batches)
+
+
+def by_hand(
+    model: nn.Module, batches: Callable[[], Iterator[tuple[torch.Tensor, torch.Tensor]]], device: str
+) -> Callable[[], None]:
+    """Return the loop that a user would write, over one epoch."""
+    optimizer, scheduler = trained(model)
+
+    def loop() -> None:
+        for inputs, labels in batches():
+            loss = F.cross_entropy(model(inputs.to(device)), labels.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             scheduler.step()
-        if x.is_cuda:
+        if device != "cpu":
             torch.cuda.synchronize()
 
-    return paired(taught, by_hand, rounds, device)
+    return loop
 
 
 def paired(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, device: str) -> list[float]:
@@ -151,7 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for measure in (score_ratio, train_ratio, items_ratio):
+    for measure in (score_ratio, train_ratio, teach_ratio, items_ratio):
         low, middle, high = np.quantile(measure(arguments.rounds, arguments.device), [0.25, 0.5, 0.75])
         print(f"{measure.__name__:12s} {middle:.3f}  (quartiles {low:.3f} to {high:.3f})")
 

@@ -73,6 +73,12 @@ def attributes(batch):
     return batch.x, batch.y
 
 
+def subset_of_subset(x, y):
+    inner, outer = (np.random.default_rng(seed).permutation(len(x)) for seed in (1, 2))
+    back = np.argsort(inner[outer])
+    return Subset(Subset(TensorDataset(x[back], y[back]), inner.tolist()), outer)
+
+
 KINDS = {
     "tuple": (lambda x, y: (x, y), pairs, tuple),
     "arrays": (lambda x, y: (x.numpy(), y.numpy()), pairs, tuple),
@@ -80,11 +86,7 @@ KINDS = {
     "dict": (lambda x, y: {"x": x, "more": {"y": y}}, named, dict),
     "TensorDataset": (TensorDataset, pairs, tuple),
     "one tensor": (lambda x, y: torch.cat([x, y], 1), lambda b: (b[:, :3], b[:, 3:]), torch.Tensor),
-    "subset": (
-        lambda x, y: Subset(Subset(TensorDataset(x.flip(0), y.flip(0)), range(len(x))), list(range(len(x)))[::-1]),
-        pairs,
-        tuple,
-    ),
+    "subset": (lambda x, y: subset_of_subset(x, y), pairs, tuple),
     "list": (lambda x, y: list(zip(x, y, strict=True)), pairs, list),
     "dataset": (Items, pairs, list),
     "dataset of dicts": (NamedItems, named, dict),
@@ -188,14 +190,17 @@ def recorder(task):
 
 @pytest.mark.parametrize("generator", DRAWS)
 def test_scoring_sees_each_example_in_one_form_however_ids_are_split(task, generator):
-    learner = task.learner(data=Noisy(task, generator), score_batch_size=24)
-    together = learner.score(np.arange(24))
+    met, loss = recorder(task)
+    learner = task.learner(data=Noisy(task, generator), loss=loss, score_batch_size=24)
+    learner.score(np.arange(24))
     learner.train(task.batches)  # another visit, another form; scoring is not impressed
-    learner.load_state(task.learner(data=Noisy(task, generator)).state())
+    del met[1:]
     ids = np.random.default_rng(0).permutation(24)
-    one_by_one = np.concatenate([learner.score(ids[i : i + 5]) for i in range(0, 24, 5)])
-    assert np.allclose(one_by_one, together[ids], rtol=1e-13)
-    assert not np.allclose(together, task.learner().score(np.arange(24)), rtol=1e-3)
+    for start in range(0, 24, 5):
+        learner.score(ids[start : start + 5])
+    together, *split = met
+    assert sum(split, []) == [together[i] for i in ids]
+    assert len(set(together)) == 24
 
 
 @pytest.mark.parametrize("generator", DRAWS)
@@ -251,6 +256,57 @@ def test_items_leave_the_generators_alone(task, generator, values, assert_same):
         torch.get_rng_state().tolist(),
     )
     assert before == after
+
+
+def test_an_item_is_fetched_once_when_it_is_known_to_draw(task):
+    fetched = []
+
+    class Counting(Noisy):
+        def __getitem__(self, i):
+            fetched.append(i)
+            return super().__getitem__(i)
+
+    learner = task.learner(data=Counting(task, "python"), score_batch_size=3)
+    learner.score(np.arange(9))
+    assert fetched == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_collate_fn_draws_other_numbers_than_the_items(task):
+    drawn = []
+
+    class Drawing(Items):
+        def __getitem__(self, i):
+            drawn.append(torch.rand(()).item())
+            return self.x[i], self.y[i]
+
+    def collate(items):
+        drawn.append(torch.rand(()).item())
+        return torch.utils.data.default_collate(items)
+
+    learner = task.learner(data=Drawing(task.x, task.y), collate_fn=collate)
+    learner.score(np.arange(3))
+    del drawn[:]
+    learner.score(np.arange(3))
+    assert len(drawn) == len(set(drawn)) == 4
+
+
+def test_another_global_bit_generator_of_numpy_serves_too(task):
+    usual = np.random.get_bit_generator()
+    try:
+        np.random.set_bit_generator(np.random.PCG64(3))
+        np.random.normal()
+        met, loss = recorder(task)
+        learner = task.learner(data=Noisy(task, "numpy, normal"), loss=loss, score_batch_size=24)
+        before = str(np.random.get_state(legacy=False))
+        learner.score(np.arange(24))
+        learner.score(np.arange(24))
+        assert str(np.random.get_state(legacy=False)) == before
+        learner.load_state(learner.state())
+        assert str(np.random.get_state(legacy=False)) == before
+    finally:
+        np.random.set_bit_generator(usual)
+    assert met[0] == met[1]
+    assert len(set(met[0])) == 24
 
 
 def shaken(items):
