@@ -42,7 +42,7 @@ def docs(session: nox.Session) -> None:
     tests(
         session,
         "-p",
-        "docs.examples",
+        "docs.run_examples",
         "--ignore-glob=*/tests/*",
         "README.md",
         "docs",

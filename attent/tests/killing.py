@@ -22,7 +22,7 @@ import attent
 from attent.run_files import read_arrays
 
 KILLS = 10
-PLAN = attent.Plan(epochs=8, batch_size=64, ratio=0.3, selection="soft", warm_up=1, source="fresh", seed=5)
+PLAN = attent.Plan(epochs=16, batch_size=64, ratio=0.3, selection="soft", warm_up=1, source="fresh", seed=5)
 
 
 def learner(target, options):
@@ -36,7 +36,7 @@ def go_on(target, folder, options, pause):
         PLAN,
         run=folder,
         resume=True,
-        segment_steps=4,
+        segment_steps=1,
         checkpoint_seconds=0.02,
         listeners=[lambda progress: time.sleep(pause)],
     )
@@ -50,9 +50,9 @@ def main():
     while killed < int(sys.argv[5]):
         child = os.fork()
         if child == 0:
-            go_on(target, folder, options, pause=0.05)
+            go_on(target, folder, options, pause=0.01)
             os._exit(0)
-        time.sleep(rng.uniform(0.2, 0.8))
+        time.sleep(rng.uniform(0.05, 0.3))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):

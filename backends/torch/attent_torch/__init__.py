@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from attent_torch.learner import TorchLearner
     from attent_torch.losses import cross_entropy, token_mean
     from attent_torch.reference import ReferenceNetwork, reference_loss
-    from attent_torch.reference_learner import reference_learner
+    from attent_torch.reference_teaching import reference_learner
 
 _MODULE_OF = {
     "ReferenceNetwork": "attent_torch.reference",
     "TorchLearner": "attent_torch.learner",
     "cross_entropy": "attent_torch.losses",
-    "reference_learner": "attent_torch.reference_learner",
+    "reference_learner": "attent_torch.reference_teaching",
     "reference_loss": "attent_torch.reference",
     "token_mean": "attent_torch.losses",
 }

@@ -11,10 +11,11 @@ from torch import nn
 from attent.errors import LearnerError
 
 
-def mapped(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
-    """Return ``structure`` with ``function`` applied to every tensor in its tuples, lists and mappings.
+def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """Return ``structure`` with ``function`` applied to what has a method ``to``: tensors, and what moves itself.
 
-    Anything else is passed on as it is. A mapping that is no dict comes back as a dict.
+    Tuples, lists and mappings are gone through; a mapping that is no dict comes back as a dict. Anything else
+    is passed on as it is.
 
     Example:
         >>> import torch
@@ -22,7 +23,7 @@ def mapped(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
         >>> mapped(torch.numel, {"x": torch.ones(3), "name": "a"})
         {'x': 3, 'name': 'a'}
     """
-    if isinstance(structure, torch.Tensor):
+    if hasattr(structure, "to"):
         return function(structure)
     if isinstance(structure, Mapping):
         return {key: mapped(function, value) for key, value in structure.items()}
@@ -34,20 +35,20 @@ def mapped(function: Callable[[torch.Tensor], Any], structure: Any) -> Any:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """Return ``batch`` with its tensors on ``device``; an object with a method ``to`` moves itself.
+    """Return ``batch`` with its tensors on ``device``; other objects with a method ``to`` move themselves.
 
     Copies to CUDA start from pinned memory and do not wait.
     """
 
-    def move(tensor: torch.Tensor) -> torch.Tensor:
+    def move(tensor: Any) -> Any:
+        if not isinstance(tensor, torch.Tensor):
+            return tensor.to(device)
         if device.type == "cuda" and tensor.device.type == "cpu":
             pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
             return pinned.to(device, non_blocking=True)
         # Not without waiting: a copy to the host that is not waited for is read before it arrives.
         return tensor.to(device)
 
-    if hasattr(batch, "to") and not isinstance(batch, torch.Tensor):
-        return batch.to(device)
     return mapped(move, batch)
 
 

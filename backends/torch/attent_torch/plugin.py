@@ -8,7 +8,7 @@ from attent import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("torch", "attent_torch:TorchLearner", ("torch",))
+    return Backend("torch", "attent_torch:TorchLearner", ("torch",), reference="attent_torch:reference_learner")
 
 
 @hookimpl

@@ -20,7 +20,7 @@ from attent.plan import Plan
 from attent.recipes import recipe
 from attent.reference import AdamW, Architecture, initial_parameters, warm_up_cosine
 from attent_torch.learner import TorchLearner
-from attent_torch.reference_learner import reference_learner
+from attent_torch.reference_teaching import reference_learner
 
 _PATCH = 2  # pixels along each side of a patch
 _INK = 16.0  # the darkest pixel

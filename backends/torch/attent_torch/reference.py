@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,17 @@ def reference_loss(model: nn.Module, batch: Any) -> torch.Tensor:
         return F.cross_entropy(logits, targets, reduction="none")
     losses = token_losses(logits, targets)
     return losses.mean(1) if lengths is None else token_mean(losses, token_mask(targets, lengths))
+
+
+def task_losses(model: Callable[..., torch.Tensor], batch: Any) -> dict[str, torch.Tensor]:
+    """Return each task's cross-entropy (B,) by the task's number, from logits that the tasks share.
+
+    ``batch`` is (inputs, targets) or (inputs, targets, lengths); targets are (B, tasks).
+    """
+    inputs, targets, *rest = batch
+    logits = model(inputs, rest[0] if rest else None)
+    tasks = enumerate(targets.unbind(1))
+    return {str(task): F.cross_entropy(logits, column, reduction="none") for task, column in tasks}
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from attent.errors import LearnerError
+from attent_torch.devices import moved
 
 Pair = namedtuple("Pair", "x y")
 
@@ -424,3 +425,14 @@ def test_a_model_without_parameters_of_its_own_can_be_scored(task):
         loss=lambda model, batch: model(batch[0])[:, 0],
     )
     assert learner.score(np.array([4])).tolist() == task.x[[4], 0].tolist()
+
+
+def test_every_tensor_of_a_batch_moves():
+    items = [(torch.zeros(2), torch.ones(1)), (torch.zeros(2), torch.ones(1))]
+    batch = {"pair": Pair(torch.zeros(2), [torch.ones(1)]), "own": (Handed(items), "text", 3)}
+    there = moved(batch, torch.device("meta"))
+    assert type(there["pair"]) is Pair
+    assert (there["pair"].x.device.type, there["pair"].y[0].device.type) == ("meta", "meta")
+    own, text, number = there["own"]
+    assert (own.x.device.type, text, number) == ("meta", "text", 3)
+    assert moved(Handed(items), torch.device("meta")).y.device.type == "meta"

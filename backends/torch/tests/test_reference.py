@@ -120,6 +120,29 @@ def test_whole_runs_agree_with_numpy(architecture, padded, optimiser):
     assert np.allclose(list(here.values()), list(there.values()), rtol=1e-10)
 
 
+def test_tasks_agree_with_numpy():
+    inputs, _, lengths = problem(PATCHES, padded=True)
+    random = np.random.default_rng(7)
+    targets = random.integers(0, 4, (20, 3))
+    numpy_learner, ours = (
+        make(
+            PATCHES,
+            initial_parameters(PATCHES, seed=2),
+            inputs,
+            targets,
+            lengths=lengths,
+            held_out=(inputs[:7], targets[:7], lengths[:7]),
+            task_weights=(1.0, 0.25, 3.0),
+        )
+        for make in (NumpyLearner, reference_learner)
+    )
+    batches = [random.permutation(20)[:6] for _ in range(8)]
+    weights = [random.uniform(0.5, 2.0, 6) for _ in batches]
+    assert np.allclose(ours.train(batches, weights), numpy_learner.train(batches, weights), rtol=1e-10, atol=0)
+    assert np.allclose(ours.score(np.arange(20)), numpy_learner.score(np.arange(20)), rtol=1e-10, atol=0)
+    assert ours.evaluate() == pytest.approx(numpy_learner.evaluate(), rel=1e-10)
+
+
 def test_float32_scores_are_close():
     inputs, targets, _ = problem(PATCHES, padded=False)
     parameters = initial_parameters(PATCHES, seed=0)

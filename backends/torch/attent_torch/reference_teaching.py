@@ -16,7 +16,7 @@ from attent.errors import LearnerError
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters
 from attent.reference.examples import Examples, checked_examples
 from attent_torch.learner import TorchLearner
-from attent_torch.reference import ReferenceNetwork, reference_loss, token_losses, token_mask
+from attent_torch.reference import ReferenceNetwork, reference_loss, task_losses, token_losses, token_mask
 
 Array = npt.NDArray[Any]
 
@@ -29,6 +29,7 @@ def reference_learner(
     *,
     lengths: Array | None = None,
     held_out: tuple[Array, Array] | tuple[Array, Array, Array] | None = None,
+    task_weights: tuple[float, ...] | None = None,
     optimiser: Optimiser | None = None,
     learning_rate: float | Callable[[int], float] = 1e-3,
     scoring_batch: int = 128,
@@ -52,7 +53,7 @@ def reference_learner(
     """
     if dtype not in ("float64", "float32"):
         raise LearnerError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    train = checked_examples(architecture, inputs, targets, lengths, dtype, "training")
+    train = checked_examples(architecture, inputs, targets, lengths, dtype, "training", task_weights)
     model = ReferenceNetwork(architecture, parameters, getattr(torch, dtype)).to(device)
     rate = learning_rate if callable(learning_rate) else None
     optimizer = _optimizer(model, optimiser, 1.0 if callable(learning_rate) else learning_rate)
@@ -60,15 +61,22 @@ def reference_learner(
     if held_out is not None:
         held_inputs, held_targets, *held_lengths = held_out
         tested = checked_examples(
-            architecture, held_inputs, held_targets, held_lengths[0] if held_lengths else None, dtype, "held-out"
+            architecture,
+            held_inputs,
+            held_targets,
+            held_lengths[0] if held_lengths else None,
+            dtype,
+            "held-out",
+            task_weights,
         )
-        evaluate = _evaluation(_on(tested, device), scoring_batch)
+        evaluate = _evaluation(_on(tested, device), scoring_batch, task_weights)
     return TorchLearner(
         model,
         _on(train, device),
-        reference_loss,
+        reference_loss if task_weights is None else task_losses,
         optimizer,
         None if rate is None else LambdaLR(optimizer, rate),
+        task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
@@ -93,7 +101,9 @@ def _optimizer(model: nn.Module, optimiser: Optimiser | None, rate: float) -> Op
     raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
 
 
-def _evaluation(data: tuple[torch.Tensor, ...], batch_size: int) -> Callable[[nn.Module], Mapping[str, float]]:
+def _evaluation(
+    data: tuple[torch.Tensor, ...], batch_size: int, task_weights: tuple[float, ...] | None
+) -> Callable[[nn.Module], Mapping[str, float]]:
     """Return a function that gives {"accuracy", "loss"} for classes and {"loss", "accuracy"} for tokens.
 
     Both are means over examples for classes, and over all tokens that are not padding for tokens.
@@ -104,8 +114,11 @@ def _evaluation(data: tuple[torch.Tensor, ...], batch_size: int) -> Callable[[nn
         for inputs, targets, *rest in zip(*(torch.split(part, batch_size) for part in data), strict=True):
             lengths = rest[0] if rest else None
             logits = model(inputs, lengths)
-            hits = logits.argmax(-1) == targets
-            if targets.ndim == 1:
+            hits = logits.argmax(-1)[:, None] == targets if task_weights is not None else logits.argmax(-1) == targets
+            if task_weights is not None:
+                by_task = task_losses(lambda *_, found=logits: found, (inputs, targets, *rest))
+                losses = sum(w * by_task[str(task)] for task, w in enumerate(task_weights)) * len(task_weights)
+            elif targets.ndim == 1:
                 losses = F.cross_entropy(logits, targets, reduction="none")
             else:
                 losses = token_losses(logits, targets)
@@ -114,7 +127,7 @@ def _evaluation(data: tuple[torch.Tensor, ...], batch_size: int) -> Callable[[nn
             loss += float(losses.double().sum())
             correct += int(hits.sum())
             count += hits.numel()
-        if data[1].ndim == 1:
+        if data[1].ndim == 1 or task_weights is not None:
             return {"accuracy": correct / count, "loss": loss / count}
         return {"loss": loss / count, "accuracy": correct / count}
 
