@@ -15,16 +15,25 @@ hookspec = pluggy.HookspecMarker("attent")
 hookimpl = pluggy.HookimplMarker("attent")
 
 
+# Precisions; weights per example; padded sequences; losses per token; several weighted tasks.
+ABILITIES = ("float64", "float32", "weights", "lengths", "next-token", "tasks")
+
+
 class Backend(NamedTuple):
     """One framework's way to be taught.
 
     name: of the backend, equal to the entry point's. learner: ``"module:class"`` of its learner.
-    packages: distributions whose versions a run records.
+    packages: distributions whose versions a run records. reference: ``"module:function"`` of a function with
+    the signature of ``attent.reference.NumpyLearner`` that returns the same learner on this framework, which
+    is what `attent-conformance` examines. abilities: what that function can do, out of `ABILITIES`; what is
+    left out is skipped, visibly.
     """
 
     name: str
     learner: str
     packages: tuple[str, ...] = ()
+    reference: str | None = None
+    abilities: tuple[str, ...] = ABILITIES
 
 
 @hookspec

@@ -33,11 +33,13 @@ def checked_examples(
     lengths: Array | None,
     dtype: npt.DTypeLike,
     label: str,
+    task_weights: tuple[float, ...] | None = None,
 ) -> Examples:
     """Return the examples as the network takes them; raise LearnerError naming ``label`` if they do not fit.
 
     Vectors become ``dtype``, token ids, targets and lengths int64. Padding may hold anything, NaN and
-    impossible token ids included: it is replaced by 0, in a copy.
+    impossible token ids included: it is replaced by 0, in a copy. With ``task_weights`` targets have one
+    column per task.
     """
     inputs, targets = np.asarray(inputs), np.asarray(targets)
     n = len(inputs) if inputs.ndim else 0
@@ -46,7 +48,11 @@ def checked_examples(
     shape = (n, architecture.length) + (() if architecture.patch is None else (architecture.patch,))
     _check_shape(f"{label} inputs", inputs, shape)
     sequences = architecture.kind == "next-token"
-    _check_shape(f"{label} targets", targets, (n, architecture.length) if sequences else (n,))
+    if task_weights is not None:
+        check_task_weights(architecture, task_weights)
+        _check_shape(f"{label} targets", targets, (n, len(task_weights)))
+    else:
+        _check_shape(f"{label} targets", targets, (n, architecture.length) if sequences else (n,))
     padding = None
     if lengths is not None:
         lengths = np.asarray(lengths)
@@ -67,6 +73,14 @@ def checked_examples(
             raise LearnerError(f"{label} inputs must be finite, but example {int(bad.argmax())} is not")
     targets = _whole(f"{label} targets", targets, 0, architecture.outputs)
     return Examples(inputs, targets, lengths)
+
+
+def check_task_weights(architecture: Architecture, task_weights: tuple[float, ...]) -> None:
+    """Raise LearnerError unless these are finite numbers, at least one, for an architecture that classifies."""
+    if architecture.kind != "classify":
+        raise LearnerError("task_weights needs an architecture of kind 'classify', got 'next-token'")
+    if not isinstance(task_weights, tuple) or not task_weights or not np.isfinite(task_weights).all():
+        raise LearnerError(f"task_weights must be a tuple of finite numbers, one per task, got {task_weights!r}")
 
 
 def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -26,6 +26,7 @@ class NumpyLearner:
     The deviation of an example is its loss: cross-entropy in nats, for "next-token" its mean over the
     example's own tokens. ``inputs``, ``targets`` and ``lengths`` are as in `attent.reference.network`, n
     rows each; ``held_out`` is (inputs, targets) or (inputs, targets, lengths). ``parameters`` are copied.
+    ``task_weights``, for "classify": targets are (n, tasks), and the loss is the tasks' weighted sum.
     ``learning_rate`` is a number, or a function of the number of steps already taken. ``dtype`` is that of
     parameters, moments and arithmetic; losses and scores are always returned as float64. ``scoring_batch``
     is how many examples a scoring pass takes at a time: it affects memory and speed only.
@@ -53,6 +54,7 @@ class NumpyLearner:
         *,
         lengths: Array | None = None,
         held_out: tuple[Array, Array] | tuple[Array, Array, Array] | None = None,
+        task_weights: tuple[float, ...] | None = None,
         optimiser: Optimiser | None = None,
         learning_rate: float | Callable[[int], float] = 1e-3,
         scoring_batch: int = 16,
@@ -68,7 +70,8 @@ class NumpyLearner:
         self.optimiser: Optimiser = AdamW() if optimiser is None else optimiser
         self.learning_rate = learning_rate
         self._scoring_batch = scoring_batch
-        self._train = checked_examples(architecture, inputs, targets, lengths, dtype, "training")
+        self._task_weights = task_weights
+        self._train = checked_examples(architecture, inputs, targets, lengths, dtype, "training", task_weights)
         self._held_out: Examples | None = None
         if held_out is not None:
             held_inputs, held_targets, *held_lengths = held_out
@@ -79,6 +82,7 @@ class NumpyLearner:
                 held_lengths[0] if held_lengths else None,
                 dtype,
                 "held-out",
+                task_weights,
             )
         shapes = parameter_shapes(architecture)
         self._parameters = {
@@ -126,6 +130,7 @@ class NumpyLearner:
                 self._parameters,
                 *self._train.take(ids),
                 weights=None if weights is None else weights[position],
+                task_weights=self._task_weights,
             )
             rate = self.learning_rate(self._steps) if callable(self.learning_rate) else self.learning_rate
             self._parameters, self._moments = self.optimiser.step(
@@ -148,7 +153,10 @@ class NumpyLearner:
         """
         if self._held_out is None:
             raise LearnerError("evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
-        parts = [outcomes(self.architecture, self._parameters, *part) for part in self._parts(self._held_out)]
+        parts = [
+            outcomes(self.architecture, self._parameters, *part, task_weights=self._task_weights)
+            for part in self._parts(self._held_out)
+        ]
         values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
         classify = self.architecture.kind == "classify"
         # Examples of one length weigh the same, whatever it is.
@@ -193,6 +201,6 @@ class NumpyLearner:
         start = 0
         for part in self._parts(examples):
             stop = start + len(part.inputs)
-            result[start:stop] = losses(self.architecture, self._parameters, *part)
+            result[start:stop] = losses(self.architecture, self._parameters, *part, task_weights=self._task_weights)
             start = stop
         return result

@@ -5,7 +5,7 @@ down(gelu(up(norm2(x)))); a final norm and a linear head follow. "classify" take
 between the two; "next-token" lets no position see a later one.
 
 Shapes, T being the architecture's length: ``inputs`` is (b, T) integer token ids or (b, T, p) numbers;
-``targets`` is (b,) integer, for "next-token" (b, T); ``lengths`` is (b,), from 1 to T, or None where nothing
+``targets`` is (b,) integer, for "next-token" (b, T), with ``task_weights``, one number per task, (b, tasks); ``lengths`` is (b,), from 1 to T, or None where nothing
 is padded. Padding is no key, no part of the mean, and has no loss; what it holds does not matter.
 """
 
@@ -55,13 +55,15 @@ def losses(
     inputs: Array,
     targets: Array,
     lengths: Array | None = None,
+    task_weights: tuple[float, ...] | None = None,
 ) -> Array:
     """Return each example's loss in nats, shape (b,), in the dtype of the parameters.
 
-    "classify": the cross-entropy. "next-token": its mean over the example's own tokens, padding left out.
+    "classify": the cross-entropy; with ``task_weights`` its weighted sum over the tasks, which share the
+    logits. "next-token": its mean over the example's own tokens, padding left out.
     """
     run = _forward(architecture, parameters, inputs, lengths, keep=False)
-    return _losses(architecture, run, targets)[0]
+    return _losses(architecture, run, targets, task_weights)[0]
 
 
 def outcomes(
@@ -70,13 +72,18 @@ def outcomes(
     inputs: Array,
     targets: Array,
     lengths: Array | None = None,
+    task_weights: tuple[float, ...] | None = None,
 ) -> tuple[Array, Array]:
     """Return each example's loss, and the share of its targets that have the highest logit: (b,) each."""
     run = _forward(architecture, parameters, inputs, lengths, keep=False)
-    hits = (run.logits.argmax(axis=-1) == targets.ravel()).astype(run.logits.dtype)
+    best = run.logits.argmax(axis=-1)
+    if task_weights is not None:
+        hits = (best[:, None] == targets).mean(axis=1, dtype=run.logits.dtype)
+    else:
+        hits = (best == targets.ravel()).astype(run.logits.dtype)
     if architecture.kind == "next-token":
         hits = np.vecdot(hits.reshape(run.share.shape), run.share)
-    return _losses(architecture, run, targets)[0], hits
+    return _losses(architecture, run, targets, task_weights)[0], hits
 
 
 def gradients(
@@ -86,6 +93,7 @@ def gradients(
     targets: Array,
     lengths: Array | None = None,
     weights: Numbers | None = None,
+    task_weights: tuple[float, ...] | None = None,
 ) -> tuple[Array, Parameters]:
     """Return each example's unweighted loss, and the gradient of ``mean_i(w_i * loss_i)`` by every parameter.
 
@@ -103,8 +111,7 @@ def gradients(
     p, result = parameters, Parameters()
     count, length = inputs.shape[:2]
     run = _forward(architecture, p, inputs, lengths, keep=True)
-    values, dlogits = _losses(architecture, run, targets)
-    dlogits[np.arange(len(dlogits)), targets.ravel()] -= 1.0
+    values, dlogits = _losses(architecture, run, targets, task_weights)
     scale = np.full(count, 1.0) if weights is None else weights
     scale = (scale / count).astype(dlogits.dtype)
     per_row = scale[:, None] if architecture.kind == "classify" else (scale[:, None] * run.share).reshape(-1, 1)
@@ -161,12 +168,25 @@ def _masks(
     return hidden, (valid / lengths[:, None]).astype(dtype)
 
 
-def _losses(architecture: Architecture, run: _Pass, targets: Array) -> tuple[Array, Array]:
-    """Return the losses per example, and the softmax of each row of logits."""
-    values, softmax = layers.cross_entropy(run.logits, targets.ravel())
+def _losses(
+    architecture: Architecture, run: _Pass, targets: Array, task_weights: tuple[float, ...] | None
+) -> tuple[Array, Array]:
+    """Return the losses per example, and the gradient of each row's own loss by its logits."""
+    if task_weights is not None:
+        parts = [_row_losses(run.logits, targets[:, task]) for task in range(len(task_weights))]
+        pairs = list(zip(task_weights, parts, strict=True))
+        values, slopes = (sum(weight * part[which] for weight, part in pairs) for which in (0, 1))
+        return np.asarray(values), np.asarray(slopes)
+    values, slopes = _row_losses(run.logits, targets.ravel())
     if architecture.kind == "next-token":
         values = np.vecdot(values.reshape(run.share.shape), run.share)
-    return values, softmax
+    return values, slopes
+
+
+def _row_losses(logits: Array, targets: Array) -> tuple[Array, Array]:
+    values, slopes = layers.cross_entropy(logits, targets)
+    slopes[np.arange(len(slopes)), targets] -= 1.0
+    return values, slopes
 
 
 def _rows_by_token(rows: Array, tokens: Array, vocabulary: int) -> Array:

@@ -8,7 +8,8 @@ from attent.hookspecs import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("numpy", "attent.reference.learner:NumpyLearner", ("numpy",))
+    learner = "attent.reference.learner:NumpyLearner"
+    return Backend("numpy", learner, ("numpy",), reference=learner)
 
 
 @hookimpl

@@ -1,14 +1,17 @@
-"""Where tensors live: a model's devices, and moving batches of any structure to them."""
+"""Devices: where a model is, bringing batches of any structure there, and the precision of the arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from attent.errors import LearnerError
+from attent.learner import Numbers
 
 
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
@@ -50,6 +53,20 @@ def moved(batch: Any, device: torch.device) -> Any:
         return tensor.to(device)
 
     return mapped(move, batch)
+
+
+def numbers_on(device: torch.device, parts: Sequence[Numbers]) -> torch.Tensor:
+    """Return float64 arrays as one tensor on ``device``, brought there in one transfer."""
+    values = torch.from_numpy(np.concatenate([np.empty(0), *parts]))
+    there: torch.Tensor = moved(values.float() if device.type == "mps" else values, device)  # mps has no float64
+    return there
+
+
+def casting(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Return the region of automatic mixed precision in ``dtype``; None and float32 cast nothing."""
+    if dtype in (None, torch.float32):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
 
 
 def model_device(model: nn.Module, wanted: torch.device | str | None) -> torch.device:

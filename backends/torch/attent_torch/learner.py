@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
 from attent_torch.batches import check_batches, check_ids, check_weights
 from attent_torch.checkpoint import gathered, taken_up
-from attent_torch.data import Request, source
-from attent_torch.devices import accelerators, model_device, moved
+from attent_torch.data import sources
+from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
+from attent_torch.requests import Request, split
 from attent_torch.settings import check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
@@ -111,16 +109,8 @@ class TorchLearner:
         scaler = torch.amp.GradScaler(self.device.type) if autocast is torch.float16 else None
         self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm), 0
         self._accelerators = accelerators(model, self.device)
-        pin_memory = self.device.type == "cuda"
-        self._source = source(data, collate_fn, num_workers, pin_memory=pin_memory)
-        self._score_source = self._source
-        if score_data is not None:
-            self._score_source = source(score_data, collate_fn, num_workers, pin_memory=pin_memory)
+        self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
-        if len(self._score_source) != self._n:
-            raise LearnerError(
-                f"score_data must hold the same examples as data, {self._n}, got {len(self._score_source)}"
-            )
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
@@ -145,7 +135,10 @@ class TorchLearner:
         requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
         record = LossRecord(len(ids))
         # One autocast region for the whole pass: it casts each weight once.
-        with evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)), self._cast(self._score_autocast):
+        with (
+            evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)),
+            casting(self.device, self._score_autocast),
+        ):
             for request, batch in zip(requests, self._score_source.batches(requests), strict=True):
                 record.add(self._losses(batch, len(request.ids)))
         return record.fetch()
@@ -160,11 +153,11 @@ class TorchLearner:
         scale = None
         if weights is not None:
             check_weights(weights, batches)
-            scale = self._weights(weights)
+            scale = numbers_on(self.device, weights)
         if not self.model.training:
             self.model.train()
         key = mixed(self._seed, _TRAINING)
-        parts = [self._split(ids, mixed(key, self._count + step)) for step, ids in enumerate(batches)]
+        parts = [split(ids, self._accumulate, mixed(key, self._count + step)) for step, ids in enumerate(batches)]
         fetched = self._source.batches([request for batch in parts for request in batch])
         record = LossRecord(sum(map(len, batches)))
         start = 0
@@ -173,7 +166,7 @@ class TorchLearner:
             for request in requests:
                 span = slice(start, start + len(request.ids))
                 start = span.stop
-                with self._cast(self._autocast):
+                with casting(self.device, self._autocast):
                     losses = self._losses(next(fetched), len(request.ids))
                 record.add(losses)
                 self._steps.backward(losses, None if scale is None else scale[span], len(ids))
@@ -204,20 +197,3 @@ class TorchLearner:
 
     def _losses(self, batch: Any, count: int) -> torch.Tensor:
         return per_example(self._loss(self.model, moved(batch, self.device)), count, self._task_weights)
-
-    def _cast(self, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
-        if dtype in (None, torch.float32):
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=dtype)
-
-    def _split(self, ids: Ids, key: int) -> list[Request]:
-        if self._accumulate == 1:
-            return [Request(ids, key)]
-        return [Request(part, key) for part in np.array_split(ids, min(self._accumulate, len(ids)))]
-
-    def _weights(self, weights: Sequence[Numbers]) -> torch.Tensor:
-        """Return the weights of the whole call on the device, in one transfer."""
-        values = torch.from_numpy(np.concatenate([np.empty(0), *weights]))
-        if self.device.type == "mps":  # has no float64
-            values = values.to(torch.float32)
-        return moved(values, self.device)  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -101,15 +100,19 @@ def reference_loss(model: nn.Module, batch: Any) -> torch.Tensor:
     return losses.mean(1) if lengths is None else token_mean(losses, token_mask(targets, lengths))
 
 
-def task_losses(model: Callable[..., torch.Tensor], batch: Any) -> dict[str, torch.Tensor]:
+def task_losses(model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
     """Return each task's cross-entropy (B,) by the task's number, from logits that the tasks share.
 
     ``batch`` is (inputs, targets) or (inputs, targets, lengths); targets are (B, tasks).
     """
     inputs, targets, *rest = batch
-    logits = model(inputs, rest[0] if rest else None)
-    tasks = enumerate(targets.unbind(1))
-    return {str(task): F.cross_entropy(logits, column, reduction="none") for task, column in tasks}
+    return by_task(model(inputs, rest[0] if rest else None), targets)
+
+
+def by_task(logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return each task's cross-entropy (B,) by its number: logits (B, outputs), targets (B, tasks)."""
+    columns = enumerate(targets.unbind(1))
+    return {str(task): F.cross_entropy(logits, column, reduction="none") for task, column in columns}
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

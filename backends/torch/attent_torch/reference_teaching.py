@@ -16,7 +16,8 @@ from attent.errors import LearnerError
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters
 from attent.reference.examples import Examples, checked_examples
 from attent_torch.learner import TorchLearner
-from attent_torch.reference import ReferenceNetwork, reference_loss, task_losses, token_losses, token_mask
+from attent_torch.losses import per_example
+from attent_torch.reference import ReferenceNetwork, by_task, reference_loss, task_losses, token_losses, token_mask
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +58,7 @@ def reference_learner(
     model = ReferenceNetwork(architecture, parameters, getattr(torch, dtype)).to(device)
     rate = learning_rate if callable(learning_rate) else None
     optimizer = _optimizer(model, optimiser, 1.0 if callable(learning_rate) else learning_rate)
+    by_name = None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)}
     evaluate = None
     if held_out is not None:
         held_inputs, held_targets, *held_lengths = held_out
@@ -69,14 +71,14 @@ def reference_learner(
             "held-out",
             task_weights,
         )
-        evaluate = _evaluation(_on(tested, device), scoring_batch, task_weights)
+        evaluate = _evaluation(_on(tested, device), scoring_batch, by_name)
     return TorchLearner(
         model,
         _on(train, device),
         reference_loss if task_weights is None else task_losses,
         optimizer,
         None if rate is None else LambdaLR(optimizer, rate),
-        task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
+        task_weights=by_name,
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
@@ -102,7 +104,7 @@ def _optimizer(model: nn.Module, optimiser: Optimiser | None, rate: float) -> Op
 
 
 def _evaluation(
-    data: tuple[torch.Tensor, ...], batch_size: int, task_weights: tuple[float, ...] | None
+    data: tuple[torch.Tensor, ...], batch_size: int, task_weights: Mapping[str, float] | None
 ) -> Callable[[nn.Module], Mapping[str, float]]:
     """Return a function that gives {"accuracy", "loss"} for classes and {"loss", "accuracy"} for tokens.
 
@@ -110,25 +112,25 @@ def _evaluation(
     """
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        loss, correct, count = 0.0, 0, 0
+        loss, correct, count = 0.0, 0.0, 0
         for inputs, targets, *rest in zip(*(torch.split(part, batch_size) for part in data), strict=True):
             lengths = rest[0] if rest else None
             logits = model(inputs, lengths)
-            hits = logits.argmax(-1)[:, None] == targets if task_weights is not None else logits.argmax(-1) == targets
+            best = logits.argmax(-1)
             if task_weights is not None:
-                by_task = task_losses(lambda *_, found=logits: found, (inputs, targets, *rest))
-                losses = sum(w * by_task[str(task)] for task, w in enumerate(task_weights)) * len(task_weights)
+                losses = per_example(by_task(logits, targets), len(targets), task_weights)
+                hits = (best[:, None] == targets).double().mean(1)
             elif targets.ndim == 1:
-                losses = F.cross_entropy(logits, targets, reduction="none")
+                losses, hits = F.cross_entropy(logits, targets, reduction="none"), best == targets
             else:
-                losses = token_losses(logits, targets)
                 mask = token_mask(targets, lengths)
-                losses, hits = losses[mask], hits[mask]
+                losses, hits = token_losses(logits, targets)[mask], (best == targets)[mask]
             loss += float(losses.double().sum())
-            correct += int(hits.sum())
-            count += hits.numel()
-        if data[1].ndim == 1 or task_weights is not None:
-            return {"accuracy": correct / count, "loss": loss / count}
-        return {"loss": loss / count, "accuracy": correct / count}
+            correct += float(hits.double().sum())
+            count += len(losses)
+        accuracy, loss = correct / count, loss / count
+        if task_weights is not None or data[1].ndim == 1:
+            return {"accuracy": accuracy, "loss": loss}
+        return {"loss": loss, "accuracy": accuracy}
 
     return evaluate

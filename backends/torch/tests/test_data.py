@@ -289,6 +289,8 @@ def test_collate_fn_draws_other_numbers_than_the_items(task):
     del drawn[:]
     learner.score(np.arange(3))
     assert len(drawn) == len(set(drawn)) == 4
+    learner.score(np.arange(3)[::-1].copy())
+    assert drawn[4:] == [drawn[2], drawn[1], drawn[0], drawn[3]]  # whatever item came last
 
 
 def test_another_global_bit_generator_of_numpy_serves_too(task):
