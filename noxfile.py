@@ -1,12 +1,16 @@
 """All checks. ``nox`` runs them all; ``nox -s core -- -x`` is the fast path, ``nox -R`` reuses environments."""
 
+from pathlib import Path
+
 import nox
 
-nox.options.sessions = ["lint", "core", "torch", "docs"]
+nox.options.sessions = ["lint", "core", "torch", "jax", "tensorflow", "example", "agree", "docs"]
 nox.options.default_venv_backend = "virtualenv"
 
 CONSTRAINTS = ("-c", ".ci/constraints.txt")
-TEST = ("pytest>=8", "hypothesis>=6.100")
+TEST = ("pytest>=8", "hypothesis>=6.100", "sybil>=9")
+CERTIFICATES = Path(".nox", "certificates")
+BACKENDS = ("numpy", "torch", "jax", "tensorflow", "autograd")
 
 
 def tests(session: nox.Session, *arguments: str) -> None:
@@ -14,11 +18,33 @@ def tests(session: nox.Session, *arguments: str) -> None:
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
+def examples(session: nox.Session, *where: str) -> None:
+    """Run the examples in Markdown files and docstrings."""
+    tests(session, "-p", "docs.run_examples", "--ignore-glob=*/tests/*", "--ignore=docs/examples", *where)
+
+
+def conformance(session: nox.Session, backend: str) -> None:
+    """Run the conformance suite on a backend and keep its certificate for ``agree``."""
+    CERTIFICATES.mkdir(parents=True, exist_ok=True)
+    certificate = CERTIFICATES / f"{backend}.json"
+    certificate.unlink(missing_ok=True)  # an old one must not stand in for this run's
+    session.run("attent-conformance", backend, "--json", str(certificate))
+
+
+def backend(session: nox.Session, name: str, *packages: str) -> None:
+    """Test a built-in backend in an environment that has no other framework."""
+    session.install(*CONSTRAINTS, *TEST, *packages, "-e", ".", "-e", f"backends/{name}", "-e", "conformance")
+    tests(session, f"backends/{name}/tests")
+    examples(session, f"backends/{name}/attent_{name}")
+    conformance(session, name)
+
+
 @nox.session
 def core(session: nox.Session) -> None:
-    """The core and the NumPy learner: no framework is installed."""
-    session.install(*CONSTRAINTS, *TEST, "-e", ".")
-    tests(session, "attent/tests")
+    """The core, the NumPy learner and the conformance suite itself: no framework is installed."""
+    session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "conformance")
+    tests(session, "attent/tests", "conformance/tests")
+    conformance(session, "numpy")
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -31,24 +57,40 @@ def versions(session: nox.Session) -> None:
 @nox.session
 def torch(session: nox.Session) -> None:
     """The PyTorch backend."""
-    session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "backends/torch")
-    tests(session, "backends/torch/tests")
+    backend(session, "torch")
+
+
+@nox.session
+def jax(session: nox.Session) -> None:
+    """The JAX backend, with flax and equinox for its adapters."""
+    backend(session, "jax", "flax", "equinox")
+
+
+@nox.session
+def tensorflow(session: nox.Session) -> None:
+    """The TensorFlow backend."""
+    backend(session, "tensorflow")
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """The example backend, installed as a stranger would install it, and passing the whole suite."""
+    session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd")
+    conformance(session, "autograd")
+
+
+@nox.session
+def agree(session: nox.Session) -> None:
+    """Whether all backends selected identically, by the certificates of the sessions before."""
+    session.install(*CONSTRAINTS, "-e", ".", "-e", "conformance")
+    session.run("python", "-m", "attent_conformance.agree", str(CERTIFICATES), "--expect", ",".join(BACKENDS))
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every example in the README, the guides and the docstrings, executed."""
-    session.install(*CONSTRAINTS, *TEST, "sybil>=9", "-e", ".", "-e", "backends/torch")
-    tests(
-        session,
-        "-p",
-        "docs.run_examples",
-        "--ignore-glob=*/tests/*",
-        "README.md",
-        "docs",
-        "attent",
-        "backends/torch/attent_torch",
-    )
+    """Every example in the README, the guides and the core's docstrings, executed."""
+    session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "backends/torch", "-e", "conformance")
+    examples(session, "README.md", "docs", "attent", "conformance/attent_conformance")
 
 
 @nox.session
@@ -61,8 +103,9 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Ratios from one process each, sides alternating. Nothing is asserted."""
-    session.install(*CONSTRAINTS, "-e", ".", "-e", "backends/torch")
-    for name in ("selection", "torch"):
-        session.run("python", f"backends/torch/benchmarks/bench_{name}.py", *session.posargs)
+@nox.parametrize("framework", ["torch", "jax", "tensorflow"])
+def bench(session: nox.Session, framework: str) -> None:
+    """Ratios from one process a framework, sides alternating. Nothing is asserted."""
+    session.install(*CONSTRAINTS, "-e", ".", "-e", f"backends/{framework}")
+    for script in sorted(Path("backends", framework, "benchmarks").glob("bench_*.py")):
+        session.run("python", str(script), *session.posargs)

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from attent import choosing, schedules
 from attent.errors import PlanError
 from attent.scaling import SCALINGS, Scaling
@@ -73,6 +75,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Check every field, and every round's ratio and interval."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # NumPy's numbers are taken as Python's
+                object.__setattr__(self, field.name, value.item())
         _whole("epochs", self.epochs, 1)
         _whole("batch_size", self.batch_size, 1)
         _whole("warm_up", self.warm_up, 0)
@@ -187,6 +193,7 @@ class Plan:
 
         Scores are the losses already seen in training (``reuse``), so choosing costs nothing.
         """
+        _whole("epochs", epochs, 1)
         ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}
         chosen = {"ratio": 0.4, "selection": "soft", "scaling": "std", "temperature": 0.3, "source": "reuse"}
         return cls(**{"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
@@ -198,6 +205,7 @@ class Plan:
         Source: AtteNT, arXiv 2602.20461, ablation "soft, incremental ratio, incremental interval". Scores are
         scaled first, since the softmax of raw losses is nearly flat.
         """
+        _whole("epochs", epochs, 1)
         chosen = {
             "ratio": schedules.linear(0.2, 0.8),
             "interval": schedules.incremental(1, max(1, round(epochs / 10))),
@@ -235,11 +243,13 @@ class Plan:
     @classmethod
     def official_simple(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the published code's plan for language models: one full epoch, then its hardest 70 % to the end."""
+        _whole("epochs", epochs, 1)
         chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
         return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
 
 def _whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    value = value.item() if isinstance(value, np.generic) else value
     limit = f"at least {least}" if most is None else f"in [{least}, {most}]"
     if isinstance(value, bool) or not isinstance(value, int):
         raise PlanError(f"{name} must be a whole number {limit}, got {value!r}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from attent.course_state import pack_ids, unpack_ids
-from attent.errors import TraceError
+from attent.errors import LearnerError, TraceError
 from attent.learner import Ids, Numbers, State
 
 
@@ -23,7 +25,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
     Raises TraceError naming the file and the system's reason.
     """
-    temporary = path.with_name(path.name + ".partial")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -80,6 +82,23 @@ def read_arrays(path: Path) -> tuple[State, dict[str, str]]:
         raise TraceError(f"cannot read {path}: {error}") from None
 
 
+def checked_state(state: object, owner: str) -> State:
+    """Return a learner's state if a run folder can hold it; raise LearnerError naming what it cannot hold."""
+    if not isinstance(state, dict):
+        raise LearnerError(f"{owner}.state() must return a dict of NumPy arrays, got {type(state).__name__}")
+    for name, array in state.items():
+        if not isinstance(name, str):
+            raise LearnerError(f"{owner}.state() must have text as names, got {name!r}")
+        if not isinstance(array, np.ndarray):
+            raise LearnerError(f"{owner}.state()[{name!r}] must be a NumPy array, got {type(array).__name__}")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise LearnerError(
+                f"{owner}.state()[{name!r}] has dtype {array.dtype}, which cannot be kept; "
+                "use booleans, integers or floats of up to 64 bits (view complex numbers as pairs of floats)"
+            )
+    return state
+
+
 def selection_path(folder: Path, draw: int) -> Path:
     """Return where a run folder keeps the selection of this draw."""
     return folder / "selections" / f"{draw:06d}.safetensors"
@@ -99,14 +118,34 @@ def read_selection(folder: Path, draw: int, n: int) -> tuple[Ids, Numbers | None
     return unpack_ids(arrays["ids"], n), arrays.get("scores")
 
 
+def locked(path: Path) -> IO[bytes] | None:
+    """Return the file, locked until it is closed or its process ends; None if another process holds it."""
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    try:
+        if os.name == "posix":
+            fcntl = importlib.import_module("fcntl")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt = importlib.import_module("msvcrt")
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, safetensors.SafetensorError) as error:
-        raise TraceError(
-            f"cannot write {path}: {error}. What was written before is kept; make room and go on with resume"
-        ) from error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        # safetensors words the system's error itself.
+        full = full or any(words in str(error) for words in ("No space left", "quota exceeded", "File too large"))
+        advice = ". What was written before is kept; make room and go on with resume" if full else ""
+        raise TraceError(f"cannot write {path}: {error}{advice}") from error
 
 
 def _sync_folder(folder: Path) -> None:

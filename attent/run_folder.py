@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,16 @@ from attent.errors import TraceError
 from attent.learner import Ids, Numbers, State
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
-from attent.run_files import append_line, keep_lines, read_arrays, write_arrays, write_selection, write_whole
+from attent.run_files import (
+    append_line,
+    checked_state,
+    keep_lines,
+    locked,
+    read_arrays,
+    write_arrays,
+    write_selection,
+    write_whole,
+)
 from attent.trace import FORMAT, Header, read_header, read_records
 
 _CHECKPOINT = "checkpoint.safetensors"
@@ -59,6 +69,9 @@ class RunFolder:
         """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
         if (folder / "run.json").exists():
             raise TraceError(f"{folder} holds a run already: go on with it by resume, or name another folder")
+        for left in ("trace.jsonl", "selections", _CHECKPOINT):
+            if (folder / left).exists():
+                raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
         data = msgspec.json.format(msgspec.json.encode(header), indent=2)
         write_whole(folder / "run.json", lambda path: _write(path, data))
         return cls(folder, header)
@@ -83,8 +96,13 @@ class RunFolder:
         if difference:
             raise TraceError(f"{folder} is of another plan: {difference}")
         checkpoint = _read_checkpoint(folder / _CHECKPOINT)
-        keep_lines(folder / "trace.jsonl", checkpoint.epochs if checkpoint else 0)
+        if checkpoint is None and read_records(folder / "trace.jsonl"):
+            raise TraceError(f"{folder} cannot be continued: its {_CHECKPOINT} is gone. Its trace can still be read")
         return cls(folder, old), checkpoint
+
+    def cut(self, epochs: int) -> None:
+        """Forget what was recorded after this many epochs: it is taught again."""
+        keep_lines(self.folder / "trace.jsonl", epochs)
 
     def records(self) -> list[EpochRecord]:
         """Return the epochs recorded so far."""
@@ -101,7 +119,8 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint in place of the last one."""
         arrays = {f"course/{name}": array for name, array in checkpoint.course.items()}
-        arrays.update({f"learner/{name}": array for name, array in checkpoint.learner.items()})
+        learner = checked_state(checkpoint.learner, "learner")
+        arrays.update({f"learner/{name}": array for name, array in learner.items()})
         told = {"epochs": checkpoint.epochs, "seconds": msgspec.to_builtins(checkpoint.seconds)}
         write_arrays(self.folder / _CHECKPOINT, arrays, {"attent": json.dumps(told)})
 
@@ -117,6 +136,16 @@ def _read_checkpoint(path: Path) -> Checkpoint | None:
         parts[owner][rest] = array
     seconds = msgspec.convert(told["seconds"], Seconds)
     return Checkpoint(parts["course"], parts["learner"], told["epochs"], seconds)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from teaching in a folder. Raises TraceError if one is; its end frees the folder."""
+    lock = locked(folder / "lock")
+    if lock is None:
+        raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
+    with lock:
+        yield
 
 
 def _write(path: Path, data: bytes) -> None:

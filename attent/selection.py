@@ -139,10 +139,12 @@ def finite_ids(scores: Numbers, policy: NonFinite) -> Ids | None:
     if policy == "error" or not finite.any():
         bad = np.flatnonzero(~finite)
         shown = ", ".join(f"{i} ({scores[i]})" for i in bad[:5].tolist())
+        ways = "look at these examples or lower the learning rate"
+        if policy == "error":
+            ways += ", or set non_finite='drop' or 'last' in the plan"
         raise ScoreError(
             f"scores must be finite, got {len(bad)} of {len(scores)} that are not: id {shown}"
-            f"{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the learning rate, or set "
-            "non_finite='drop' or 'last' in the plan"
+            f"{', ...' if len(bad) > 5 else ''}; {ways}"
         )
     return np.flatnonzero(finite)
 

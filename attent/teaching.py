@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from attent.course import Course, Done, Score
-from attent.errors import AttentError
+from attent.errors import AttentError, TraceError
 from attent.learner import Learner, checked_length
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
-from attent.run_folder import Checkpoint, RunFolder, header_of
+from attent.run_folder import Checkpoint, RunFolder, header_of, held
 from attent.trace import Taught, Trace
 
 _KEEP_SCORES_UP_TO = 100_000
@@ -85,73 +86,84 @@ def teach(
         >>> attent.teach(vit_digits(plan), plan).finished
         True
     """
+    if run is None:
+        if resume:
+            raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
+        holding: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    else:
+        run = Path(run)
+        holding = held(run)
     n = checked_length(learner)
-    course = Course(plan, n, segment_steps=segment_steps)
-    header = header_of(plan, n, versions, recipe)
-    records: list[EpochRecord] = []
-    selections: dict[int, Taught] = {}
-    seconds = Seconds()
-    folder: RunFolder | None = None
-    if run is not None:
-        path = Path(run)
-        if resume and (path / "run.json").exists():
-            folder, checkpoint = RunFolder.open(path, header, plan)
-            if checkpoint is not None:
-                course.load_state(checkpoint.course)
-                learner.load_state(checkpoint.learner)
-                records, seconds = folder.records(), checkpoint.seconds
-        else:
-            folder = RunFolder.create(path, header)
-    keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
-    saved_at = time.monotonic()
-    total = sum(_work(row.k, n if row.score else 0) for row in course.timeline)
-    behind = sum(_work(record.examples_trained, record.examples_scored) for record in records)
-    try:
-        while True:
-            started = time.perf_counter()
-            lesson = course.next()
-            seconds = _spent(seconds, "selecting", started)
-            if isinstance(lesson, Done):
-                break
-            if course.selection is not None and course.step == 0 and not isinstance(lesson, Score):
-                assert course.ids is not None  # a selection leaves its ids
-                taught = Taught(course.ids, course.scores.copy() if keep else None)
-                if folder is None:
-                    selections[course.selection.draw] = taught
-                else:
-                    folder.add_selection(course.selection.draw, *taught)
-            checked_length(learner, n)
-            started = time.perf_counter()
-            if isinstance(lesson, Score):
-                numbers = learner.score(lesson.ids)
-                seconds = _spent(seconds, "scoring", started)
+    with holding:
+        course = Course(plan, n, segment_steps=segment_steps)
+        header = header_of(plan, n, versions, recipe)
+        records: list[EpochRecord] = []
+        selections: dict[int, Taught] = {}
+        seconds = Seconds()
+        folder: RunFolder | None = None
+        if run is not None:
+            if resume and (run / "run.json").exists():
+                folder, checkpoint = RunFolder.open(run, header, plan)
+                if checkpoint is not None:
+                    course.load_state(checkpoint.course)
+                    learner.load_state(checkpoint.learner)
+                    folder.cut(checkpoint.epochs)
+                    records, seconds = folder.records(), checkpoint.seconds
             else:
-                numbers = learner.train(lesson.batches, lesson.weights)
-                seconds = _spent(seconds, "training", started)
-            row = course.row
-            record = course.record(numbers)
-            if record is not None:
-                record = msgspec.structs.replace(record, seconds=seconds)
-                seconds = Seconds()
-                records.append(record)
-                behind += _work(record.examples_trained, record.examples_scored)
-                if folder is not None:
-                    folder.append(record)
-            progress = _progress(course, row.epoch, record, behind, total)
-            for listener in listeners:
-                listener(progress)
-            stopping = stop()
-            ended = course.epoch == len(course.timeline)
-            if folder is not None and (stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds):
-                folder.save(Checkpoint(course.state(), learner.state(), len(records), seconds))
-                saved_at = time.monotonic()
-            if stopping:
-                break
-    except AttentError as error:
-        if folder is not None:
-            error.add_note(f"The {len(records)} epochs before are kept in {folder.folder}.")
-        raise
-    return Trace.read(folder.folder) if folder is not None else Trace(header, records, selections)
+                folder, checkpoint = RunFolder.create(run, header), None
+            if checkpoint is None:
+                # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
+                folder.save(Checkpoint(course.state(), learner.state(), 0, seconds))
+        keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
+        saved_at = time.monotonic()
+        total = sum(_work(row.k, n if row.score else 0) for row in course.timeline)
+        behind = sum(_work(record.examples_trained, record.examples_scored) for record in records)
+        try:
+            while True:
+                started = time.perf_counter()
+                lesson = course.next()
+                seconds = _spent(seconds, "selecting", started)
+                if isinstance(lesson, Done):
+                    break
+                if course.selection is not None and course.step == 0 and not isinstance(lesson, Score):
+                    assert course.ids is not None  # a selection leaves its ids
+                    taught = Taught(course.ids, course.scores.copy() if keep else None)
+                    if folder is None:
+                        selections[course.selection.draw] = taught
+                    else:
+                        folder.add_selection(course.selection.draw, *taught)
+                checked_length(learner, n)
+                started = time.perf_counter()
+                if isinstance(lesson, Score):
+                    numbers = learner.score(lesson.ids)
+                    seconds = _spent(seconds, "scoring", started)
+                else:
+                    numbers = learner.train(lesson.batches, lesson.weights)
+                    seconds = _spent(seconds, "training", started)
+                row = course.row
+                record = course.record(numbers)
+                if record is not None:
+                    record = msgspec.structs.replace(record, seconds=seconds)
+                    seconds = Seconds()
+                    records.append(record)
+                    behind += _work(record.examples_trained, record.examples_scored)
+                    if folder is not None:
+                        folder.append(record)
+                progress = _progress(course, row.epoch, record, behind, total)
+                for listener in listeners:
+                    listener(progress)
+                stopping = stop()
+                ended = course.epoch == len(course.timeline)
+                if folder is not None and (stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds):
+                    folder.save(Checkpoint(course.state(), learner.state(), len(records), seconds))
+                    saved_at = time.monotonic()
+                if stopping:
+                    break
+        except AttentError as error:
+            if folder is not None:
+                error.add_note(f"Epochs recorded in {folder.folder}: {len(records)}.")
+            raise
+        return Trace.read(folder.folder) if folder is not None else Trace(header, records, selections)
 
 
 def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:

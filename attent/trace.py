@@ -11,7 +11,7 @@ import numpy as np
 
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
-from attent.records import EpochRecord, Selected
+from attent.records import EpochRecord, Selected, digest_of
 from attent.run_files import read_selection
 
 FORMAT = 1
@@ -53,6 +53,11 @@ class Trace:
     def __init__(self, header: Header, records: list[EpochRecord], selections: Mapping[int, Taught]) -> None:
         self.header, self.records, self.selections = header, records, selections
 
+    def __repr__(self) -> str:
+        """Return how far the run is."""
+        epochs, n = self.header.plan["epochs"], self.header.n
+        return f"<Trace: {len(self.records)} of {epochs} epochs, {n} examples, {len(self.selections)} selections>"
+
     @classmethod
     def read(cls, folder: str | Path) -> Trace:
         """Return the trace of a run folder, also while the run goes on. Raises TraceError naming file and line."""
@@ -72,13 +77,23 @@ class Trace:
         if not 0 <= epoch < len(self.records):
             raise TraceError(f"epoch must be in [0, {len(self.records)}), the epochs recorded, got {epoch}")
         draw = self.records[epoch].draw
-        return np.arange(self.header.n) if draw is None else self.selections[draw].ids
+        if draw is None:
+            return np.arange(self.header.n)
+        ids, made = self.selections[draw].ids, self.selection(epoch)
+        if made is not None and digest_of(ids) != made.digest:
+            raise TraceError(f"the ids kept for draw {draw} are not those recorded in epoch {made_in(self, draw)}")
+        return ids
 
     def selection(self, epoch: int) -> Selected | None:
         """Return the record of the selection taught in an epoch, None where all examples were."""
         draw = self.records[epoch].draw
         made = (record.selection for record in self.records if record.selection is not None)
         return next((one for one in made if one.draw == draw), None)
+
+
+def made_in(trace: Trace, draw: int) -> int:
+    """Return the epoch in which a draw was made."""
+    return next(r.epoch for r in trace.records if r.selection is not None and r.selection.draw == draw)
 
 
 class _Selections(Mapping[int, Taught]):
@@ -163,8 +178,8 @@ _NO_IDS = np.empty(0, np.int64)
 def first_difference(first: Trace, second: Trace) -> Difference | None:
     """Return where two traces first teach something else, or None if they teach the same throughout.
 
-    Compares examples, batches (seed and batch size) and, epoch by epoch, the ids; not losses or seconds,
-    which differ between machines.
+    Compares examples, batches (seed and batch size), whether they are weighted and, epoch by epoch, the ids;
+    not losses or seconds, which differ between machines.
 
     Example:
         >>> import attent
@@ -178,6 +193,7 @@ def first_difference(first: Trace, second: Trace) -> Difference | None:
         ("n", first.header.n, second.header.n),
         ("seed", first.header.plan["seed"], second.header.plan["seed"]),
         ("batch_size", first.header.plan["batch_size"], second.header.plan["batch_size"]),
+        ("correction", first.header.plan["correction"], second.header.plan["correction"]),
     ):
         if mine != theirs:
             return Difference(0, f"{name} is {mine} in the first and {theirs} in the second", _NO_IDS, _NO_IDS)

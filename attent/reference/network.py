@@ -5,7 +5,8 @@ down(gelu(up(norm2(x)))); a final norm and a linear head follow. "classify" take
 between the two; "next-token" lets no position see a later one.
 
 Shapes, T being the architecture's length: ``inputs`` is (b, T) integer token ids or (b, T, p) numbers;
-``targets`` is (b,) integer, for "next-token" (b, T), with ``task_weights``, one number per task, (b, tasks); ``lengths`` is (b,), from 1 to T, or None where nothing
+``targets`` is (b,) integer, for "next-token" (b, T), with ``task_weights``, one number per task,
+(b, tasks); ``lengths`` is (b,), from 1 to T, or None where nothing
 is padded. Padding is no key, no part of the mean, and has no loss; what it holds does not matter.
 """
 

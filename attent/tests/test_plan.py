@@ -186,3 +186,11 @@ def test_no_data_is_refused():
         Plan(epochs=1, batch_size=1).timeline(0)
     with pytest.raises(attent.PlanError, match="forward_share must be a number of at least 0"):
         Plan(epochs=1, batch_size=1).cost(5, forward_share=-1)
+
+
+def test_numbers_of_numpy_are_numbers():
+    plan = Plan(epochs=np.int64(3), batch_size=np.int32(2), ratio=np.float64(0.5), seed=np.uint64(2**64 - 1))
+    assert plan == Plan(epochs=3, batch_size=2, ratio=0.5, seed=2**64 - 1)
+    assert all(type(value) in (int, float, str, bool, type(None)) for value in plan.to_dict().values())
+    with pytest.raises(attent.PlanError, match="epochs must be a whole number at least 1, got '3'"):
+        Plan.default(epochs="3", batch_size=1)

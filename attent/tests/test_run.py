@@ -33,7 +33,7 @@ def test_a_folder_reads_back_as_the_trace_in_memory(tmp_path):
     assert read.header.plan == PLAN.to_dict()
     assert read.finished
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["checkpoint.safetensors", "run.json", "selections", "trace.jsonl"]
+    assert names == ["checkpoint.safetensors", "lock", "run.json", "selections", "trace.jsonl"]
 
 
 def test_scores_are_kept_only_if_asked(tmp_path):
@@ -195,7 +195,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, room):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(attent.TraceError, match="cannot write .*run.json"):
+    with pytest.raises(attent.TraceError, match="cannot write .*lock"):
         teach(Toy(), PLAN, run=tmp_path / "file" / "run")
 
 
@@ -267,7 +267,7 @@ def test_learners_that_break_the_contract_are_named(tmp_path):
 
     with pytest.raises(attent.ScoreError, match="train.. returned 10 of 10 numbers that are not finite") as error:
         teach(Diverging(), PLAN, run=tmp_path / "nan")
-    assert error.value.__notes__ == [f"The 2 epochs before are kept in {tmp_path / 'nan'}."]
+    assert error.value.__notes__ == [f"Epochs recorded in {tmp_path / 'nan'}: 2."]
     assert len(Trace.read(tmp_path / "nan").records) == 2
 
 
@@ -283,3 +283,96 @@ def test_progress_tells_where_the_run_stands():
 
 def test_a_network_killed_ten_times_ends_bit_for_bit_as_if_it_had_not_been(tmp_path):
     assert killing.check("attent.reference.recipes:vit_digits", tmp_path, 0, {}) == []
+
+
+def test_two_processes_do_not_teach_in_one_folder(tmp_path):
+    def intrude(progress):
+        with pytest.raises(attent.TraceError, match="another process is teaching in"):
+            teach(Toy(), PLAN, run=tmp_path, resume=True)
+
+    trace = teach(Toy(), PLAN, run=tmp_path, listeners=[intrude])
+    assert first_difference(trace, teach(Toy(), PLAN)) is None
+    assert teach(Toy(), PLAN, run=tmp_path, resume=True).finished  # free again
+
+
+@pytest.mark.parametrize("lessons", [0, 1, 5])
+def test_a_learner_that_was_interrupted_goes_on_from_the_checkpoint(tmp_path, lessons):
+    seen = []
+
+    def interrupt(progress):
+        seen.append(progress)
+        if len(seen) > lessons:
+            raise KeyboardInterrupt
+
+    learner = Toy()
+    with pytest.raises(KeyboardInterrupt):
+        teach(learner, PLAN, run=tmp_path, listeners=[interrupt], segment_steps=2)
+    trace = teach(learner, PLAN, run=tmp_path, resume=True, segment_steps=2)
+    whole = Toy()
+    assert first_difference(trace, teach(whole, PLAN)) is None
+    assert np.array_equal(learner.guess, whole.guess)
+
+
+def test_what_is_left_of_a_run_is_never_written_over(tmp_path):
+    teach(Toy(), PLAN, run=tmp_path / "a")
+    (tmp_path / "a" / "checkpoint.safetensors").unlink()
+    with pytest.raises(attent.TraceError, match="its checkpoint.safetensors is gone. Its trace can still be read"):
+        teach(Toy(), PLAN, run=tmp_path / "a", resume=True)
+    assert len(Trace.read(tmp_path / "a").records) == 6
+    (tmp_path / "a" / "run.json").unlink()
+    for resume in (False, True):
+        with pytest.raises(attent.TraceError, match="holds trace.jsonl of a run whose run.json is gone"):
+            teach(Toy(), PLAN, run=tmp_path / "a", resume=resume)
+
+
+class Foreign(Toy):
+    def load_state(self, state):
+        raise attent.LearnerError("another model")
+
+
+def test_a_refused_resume_changes_nothing(tmp_path):
+    stops = iter([False] * 3 + [True] * 9)
+    teach(Toy(), PLAN, run=tmp_path, stop=lambda: next(stops), checkpoint_seconds=1e9)
+    before = (tmp_path / "trace.jsonl").read_bytes() + b'{"epoch": 99'
+    (tmp_path / "trace.jsonl").write_bytes(before)
+    with pytest.raises(attent.LearnerError, match="another model"):
+        teach(Foreign(), PLAN, run=tmp_path, resume=True)
+    assert (tmp_path / "trace.jsonl").read_bytes() == before
+    assert teach(Toy(), PLAN, run=tmp_path, resume=True).finished
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"w": np.zeros(2, complex)}, r"state\(\)\['w'\] has dtype complex128, which cannot be kept"),
+        ({"w": np.array([None])}, "has dtype object"),
+        ({"w": [1.0]}, "must be a NumPy array, got list"),
+        ({0: np.zeros(1)}, "must have text as names, got 0"),
+        (None, "must return a dict of NumPy arrays, got NoneType"),
+    ],
+    ids=["complex", "object", "list", "number", "none"],
+)
+def test_a_state_that_cannot_be_kept_is_named_before_anything_is_taught(tmp_path, state, words):
+    class Odd(Toy):
+        def state(self):
+            return state
+
+    learner = Odd()
+    with pytest.raises(attent.LearnerError, match=words):
+        teach(learner, PLAN, run=tmp_path)
+    assert learner.trained == []
+
+
+def test_ids_that_are_not_those_recorded_are_refused(tmp_path):
+    trace = teach(Toy(), PLAN, run=tmp_path)
+    first, second = (tmp_path / "selections" / f"00000{draw}.safetensors" for draw in (0, 1))
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(attent.TraceError, match="the ids kept for draw 0 are not those recorded in epoch 1"):
+        trace.ids(1)
+
+
+def test_weights_make_a_difference():
+    plain = Plan(epochs=3, batch_size=4, warm_up=1, selection="soft", scaling="none")
+    weighted = Plan(epochs=3, batch_size=4, warm_up=1, selection="soft", scaling="none", correction=5.0)
+    found = first_difference(teach(Toy(), plain), teach(Toy(), weighted))
+    assert found.what == "correction is None in the first and 5.0 in the second"

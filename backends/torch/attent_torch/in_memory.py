@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -73,7 +74,9 @@ def _tensors(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         if data.dtype.kind not in "biufc":
             return None
-        return torch.from_numpy(data if data.flags.writeable else data.copy())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about arrays that may not be written, such as mapped files: none is
+            return torch.from_numpy(data if min(data.strides, default=0) >= 0 else data.copy())
     if isinstance(data, Mapping):
         values = {key: _tensors(value) for key, value in data.items()}
         return None if not values or any(v is None for v in values.values()) else values

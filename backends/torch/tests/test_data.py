@@ -129,7 +129,13 @@ def test_tensors_in_memory_are_not_read_item_by_item(task, monkeypatch, subset):
 def test_arrays_that_may_not_be_written_are_taken(task):
     x, y = task.x.numpy().copy(), task.y.numpy().copy()
     x.flags.writeable = y.flags.writeable = False
-    assert task.learner(data=(x, y)).score(np.arange(2)).shape == (2,)
+    assert task.learner(data=(x, y)).score(np.arange(24)).tolist() == task.learner().score(np.arange(24)).tolist()
+
+
+def test_arrays_that_run_backwards_are_taken(task):
+    data = task.x.numpy()[::-1], task.y.numpy()[::-1]
+    scores = task.learner(data=data).score(np.arange(24))
+    assert np.allclose(scores, task.learner().score(np.arange(24))[::-1], rtol=1e-13)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

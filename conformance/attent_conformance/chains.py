@@ -1,0 +1,114 @@
+"""The golden runs: chains of plans, and the digests of what each of their epochs must teach."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from attent import schedules
+from attent.plan import Plan
+from attent_conformance.runs import TaughtEpoch, taught
+from attent_conformance.subject import numpy_learner
+from attent_conformance.tasks import task
+
+_SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"ratio": 0.4},
+    "linear": {"ratio": schedules.linear(0.7, 0.3)},
+    "cosine": {"ratio": schedules.cosine(0.25, 0.75)},
+    "step": {"ratio": schedules.step([0.6, 0.3], [0.5])},
+    "incremental": {"ratio": 0.5, "interval": schedules.incremental(1, 2)},
+}
+_QUICK = 2  # plans of a chain in a quick run
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Plans taught one after another to one learner of a task, which starts from the task's parameters."""
+
+    task: str
+    plans: Mapping[str, Plan]
+    needs: tuple[str, ...] = ()
+
+    def shortened(self, quick: bool) -> Mapping[str, Plan]:
+        """Return the plans, of a quick run the first few."""
+        return dict(list(self.plans.items())[:_QUICK]) if quick else self.plans
+
+
+def _plan(number: int, selection: str, schedule: str, source: str, batch_size: int, **settings: Any) -> Plan:
+    warm_up = 1 if source == "reuse" else 0
+    fields: dict[str, Any] = {
+        "epochs": 3 + warm_up,
+        "warm_up": warm_up,
+        "batch_size": batch_size,
+        "selection": selection,
+        "source": source,
+        "temperature": 0.4,
+        "seed": number,
+    }
+    return Plan(**{**fields, **_SCHEDULES[schedule], **settings})
+
+
+def _product(selections: tuple[str, ...], names: tuple[str, ...], batch_size: int, **settings: Any) -> dict[str, Plan]:
+    cases = [(s, name, source) for name in names for s in selections for source in ("fresh", "reuse")]
+    return {
+        f"{selection}/{schedule}/{source}": _plan(number, selection, schedule, source, batch_size, **settings)
+        for number, (selection, schedule, source) in enumerate(cases)
+    }
+
+
+def _cycles(batch_size: int) -> dict[str, Plan]:
+    """Return plans with full epochs between rounds, and with a new selection in each epoch of a round."""
+    shape: dict[str, Any] = {"epochs": 8, "warm_up": 1, "cool_down": 1, "cycle": 3, "interval": 2}
+    return {
+        "hard/cosine/fresh/cycle": _plan(50, "hard", "cosine", "fresh", batch_size, **shape),
+        "soft/cosine/fresh/cycle/reselect": _plan(51, "soft", "cosine", "fresh", batch_size, reselect=True, **shape),
+    }
+
+
+def _weighted() -> dict[str, Plan]:
+    return {
+        "soft/constant/reuse/correction": _plan(0, "soft", "constant", "reuse", 16, correction=4.0),
+        "soft/cosine/fresh/correction/rank": _plan(1, "soft", "cosine", "fresh", 16, correction=2.0, scaling="rank"),
+        "soft/linear/reuse/correction/reselect": _plan(
+            2, "soft", "linear", "reuse", 16, correction=4.0, interval=3, reselect=True, epochs=5, cool_down=1
+        ),
+    }
+
+
+EVERY = ("hard", "soft", "random", "band")
+CHAINS: dict[str, Chain] = {
+    "classes": Chain("classes", {**_product(EVERY, tuple(_SCHEDULES), 8), **_cycles(8)}),
+    "next-token": Chain(
+        "next-token", {**_product(("hard", "soft"), tuple(_SCHEDULES), 3), **_cycles(3)}, ("next-token",)
+    ),
+    "two-tasks": Chain("two-tasks", _product(("hard", "soft"), ("cosine",), 8), ("tasks",)),
+    "padded": Chain("padded", _product(("hard", "soft"), ("incremental",), 8), ("next-token", "lengths")),
+    "weighted": Chain("classes", _weighted(), ("weights",)),
+}
+
+
+@functools.cache
+def reference_run(name: str, quick: bool = False) -> tuple[TaughtEpoch, ...]:
+    """Return the chain's run on this machine's NumPy."""
+    chain = CHAINS[name]
+    return tuple(taught(numpy_learner(task(chain.task)), chain.shortened(quick)))
+
+
+@functools.cache
+def golden() -> dict[str, dict[str, list[list[str]]]]:
+    """Return the committed digests: by chain and plan, for each epoch that of its selection and of its batches."""
+    text = resources.files("attent_conformance.golden").joinpath("chains.json").read_text("utf-8")
+    table: dict[str, dict[str, list[list[str]]]] = json.loads(text)
+    return table
+
+
+def digests_of(epochs: tuple[TaughtEpoch, ...]) -> dict[str, list[list[str]]]:
+    """Return the digests of epochs by plan, as `golden` holds them."""
+    table: dict[str, list[list[str]]] = {}
+    for epoch in epochs:
+        table.setdefault(epoch.plan, []).append(epoch.digests)
+    return table

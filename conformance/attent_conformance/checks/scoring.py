@@ -1,0 +1,136 @@
+"""P1, P2, P5: scoring changes nothing, and gives one float64 number per example, whatever the split."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable
+
+import numpy as np
+
+from attent.learner import Ids, Numbers
+from attent_conformance.comparing import copied, require_close, require_same_state
+from attent_conformance.failures import CheckFailed
+from attent_conformance.needs import Margins
+from attent_conformance.subject import Subject
+from attent_conformance.tasks import task
+
+_BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2]), np.array([95, 1, 60, 61, 7])]
+
+
+def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
+    """P2: ``score`` and ``train`` return float64 arrays, one number per example asked for, also for none."""
+    learner = subject.learner(task("classes"))
+    for where, count, found in (
+        ("score() of 96 ids", 96, learner.score(np.arange(96))),
+        ("score() of 1 id", 1, learner.score(np.array([7]))),
+        ("score() of no ids", 0, learner.score(np.empty(0, np.int64))),
+        ("train() of batches of 4, 3 and 5", 12, learner.train(_BATCHES)),
+        ("train() of no batches", 0, learner.train([])),
+    ):
+        if not isinstance(found, np.ndarray):
+            raise CheckFailed("P2", f"{type(found).__module__}.{type(found).__qualname__}", "a NumPy array", where)
+        if found.dtype != np.float64 or found.shape != (count,):
+            raise CheckFailed("P2", f"{found.dtype} of shape {found.shape}", f"float64 of shape ({count},)", where)
+
+
+def check_score_changes_no_state(subject: Subject) -> None:
+    """P1: ``state()`` is equal bit for bit before and after scoring."""
+    learner = subject.learner(task("classes"))
+    learner.train(_BATCHES)
+    before = copied(learner.state())
+    learner.score(np.arange(96))
+    require_same_state("P1", learner.state(), before, "task 'classes': state() after score() of all examples")
+
+
+def check_training_goes_on_as_if_unscored(subject: Subject) -> Margins:
+    """P1: losses after a scoring pass are those without it: no mode, buffer or generator was left changed."""
+    case, every = task("classes"), np.arange(96)
+    scored, unscored = subject.learner(case), subject.learner(case)
+    for learner in (scored, unscored):
+        learner.train(_BATCHES)
+    scored.score(every)
+    scored.score(every[:5])
+    order = np.concatenate(_BATCHES)
+    tolerance = 0.0 if subject.exact else subject.tolerance
+    where = "task 'classes': losses of train() after score()"
+    found, expected = scored.train(_BATCHES), unscored.train(_BATCHES)
+    return {"error": require_close("P1", found, expected, order, tolerance, where)}
+
+
+def check_score_leaves_global_generators(subject: Subject) -> None:
+    """P1: scoring draws nothing from Python's and NumPy's global generators."""
+    learner = subject.learner(task("classes"))
+    learner.score(np.arange(8))  # what a framework does once, when it is first used, is its own affair
+    before = _generators()
+    learner.score(np.arange(96))
+    for name, state in _generators().items():
+        if state != before[name]:
+            raise CheckFailed("P1", f"another state of the global generator of {name}", "it untouched", "score()")
+
+
+def check_scoring_twice_gives_the_same(subject: Subject) -> Margins:
+    """P1: a second scoring pass gives the same numbers: evaluation mode, nothing random, nothing kept."""
+    learner, every = subject.learner(task("classes")), np.arange(96)
+    learner.train(_BATCHES)
+    first = learner.score(every)
+    tolerance = 0.0 if subject.exact else subject.tolerance
+    return {"error": require_close("P1", learner.score(every), first, every, tolerance, "second score()")}
+
+
+def check_numbers_follow_the_ids(subject: Subject) -> Margins:
+    """P2: the numbers come in the order of the ids given, an id given twice twice."""
+    learner, every = subject.learner(task("classes")), np.arange(96)
+    scores = _scores(subject)
+    shuffled = (every * 37 + 11) % 96
+    error = require_close(
+        "P2", learner.score(shuffled), scores[shuffled], shuffled, subject.tolerance, "score() of shuffled ids"
+    )
+    twice, again = np.array([8, 8, 3, 95, 3]), [1, 0, 4, 3, 2]
+    found = learner.score(twice)
+    if found.shape != (5,):
+        raise CheckFailed("P2", f"shape {found.shape}", "shape (5,)", f"score() of ids {twice.tolist()}")
+    require_close("P2", found, found[again], twice, subject.tolerance, f"score() of ids {twice.tolist()}")
+    return {"error": error}
+
+
+def check_the_length_stays(subject: Subject) -> None:
+    """P2: ``len`` is the number of examples, and neither scoring nor training changes it."""
+    learner = subject.learner(task("classes"))
+    lengths = [len(learner)]
+    learner.score(np.arange(96))
+    lengths.append(len(learner))
+    learner.train(_BATCHES)
+    lengths.append(len(learner))
+    if lengths != [96, 96, 96]:
+        raise CheckFailed("P2", f"lengths {lengths}", "96 each", "before, after score(), after train()")
+
+
+def check_the_split_of_scoring_does_not_matter(subject: Subject) -> Margins:
+    """P5: scores are the same in calls of 1, 7 or all examples, and for any scoring batch."""
+    case, every = task("classes"), np.arange(96)
+    scores = _scores(subject)
+    learner = subject.learner(case)
+    few = subject.learner(case, scoring_batch=5)
+    splits: dict[str, Numbers] = {
+        "calls of 7 examples": np.concatenate([learner.score(ids) for ids in _cut(every, 7)]),
+        "calls of 1 example": np.concatenate([learner.score(ids) for ids in _cut(every[:10], 1)]),
+        "a scoring batch of 5": few.score(every),
+    }
+    return {
+        what: require_close("P5", found, scores[: len(found)], every[: len(found)], subject.tolerance, what)
+        for what, found in splits.items()
+    }
+
+
+def _generators() -> dict[str, Hashable]:
+    name, key, *rest = np.random.get_state()  # noqa: NPY002 - others use it, and must find it as it was
+    return {"random": random.getstate(), "numpy.random": (name, np.asarray(key).tobytes(), *rest)}
+
+
+def _scores(subject: Subject) -> Numbers:
+    """Return the scores of all examples of "classes" before any training, ascending by id, in one call."""
+    return subject.kept("scores", lambda: subject.learner(task("classes")).score(np.arange(96)))
+
+
+def _cut(ids: Ids, size: int) -> list[Ids]:
+    return [ids[at : at + size] for at in range(0, len(ids), size)]

@@ -1,0 +1,77 @@
+"""P6: a state restores everything that decides what follows, and is the caller's own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attent.learner import State
+from attent_conformance.comparing import copied, require_close, require_same_state
+from attent_conformance.failures import CheckFailed
+from attent_conformance.needs import Margins
+from attent_conformance.subject import Subject
+from attent_conformance.tasks import task
+
+_BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
+_EVERY = np.arange(96)
+
+
+def check_a_state_restores_what_follows(subject: Subject) -> Margins:
+    """P6: a fresh learner that takes up a state scores and trains on as the first one does."""
+    learner, other = subject.learner(task("classes")), subject.learner(task("classes"))
+    learner.train(_BATCHES * 2)
+    state = copied(learner.state())
+    other.load_state(copied(state))
+    tolerance = 0.0 if subject.exact else subject.tolerance
+    order = np.concatenate(_BATCHES * 2)
+    errors = [
+        require_close("P6", other.score(_EVERY), learner.score(_EVERY), _EVERY, tolerance, "score() after load_state()")
+    ]
+    where = "losses of train() after load_state(): parameters, moments, step count and schedule decide them"
+    errors.append(require_close("P6", other.train(_BATCHES * 2), learner.train(_BATCHES * 2), order, tolerance, where))
+    return {"error": max(errors)}
+
+
+def check_a_state_round_trips(subject: Subject) -> None:
+    """P6: ``load_state(state())`` leaves a state that is equal bit for bit."""
+    learner, other = subject.learner(task("classes")), subject.learner(task("classes"))
+    learner.train(_BATCHES)
+    state = copied(learner.state())
+    other.load_state(copied(state))
+    require_same_state("P6", other.state(), state, "state() of a fresh learner after load_state()")
+
+
+def check_a_state_holds_plain_arrays(subject: Subject) -> None:
+    """P6: a state is a dict of NumPy arrays of numbers by name, which any file format can keep."""
+    state: object = subject.learner(task("classes")).state()
+    if not isinstance(state, dict):
+        raise CheckFailed("P6", type(state).__qualname__, "a dict", "state()")
+    for name, array in state.items():
+        if not isinstance(name, str):
+            raise CheckFailed("P6", f"the key {name!r}", "names that are strings", "state()")
+        if type(array) is not np.ndarray or array.dtype.kind not in "biufc":
+            kind = type(array)
+            got = f"an array of {array.dtype}" if kind is np.ndarray else f"{kind.__module__}.{kind.__qualname__}"
+            raise CheckFailed("P6", got, "a numpy.ndarray of numbers", f"state()[{name!r}]")
+
+
+def check_a_state_is_the_callers(subject: Subject) -> None:
+    """P6: training changes no state given out; writing into one, or into one taken up, changes no learner."""
+    learner = subject.learner(task("classes"))
+    learner.train(_BATCHES)
+    given = learner.state()
+    kept = copied(given)
+    learner.train(_BATCHES)
+    require_same_state("P6", given, kept, "a state given out, after further training")
+    kept = copied(learner.state())
+    _spoil(learner.state())
+    require_same_state("P6", learner.state(), kept, "the learner, after its state was written into")
+    taken = copied(kept)
+    learner.load_state(taken)
+    _spoil(taken)
+    require_same_state("P6", learner.state(), kept, "the learner, after a state it took up was written into")
+
+
+def _spoil(state: State) -> None:
+    for array in state.values():
+        if array.flags.writeable:
+            array[...] = 1

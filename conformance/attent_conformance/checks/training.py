@@ -1,0 +1,117 @@
+"""P3, P4: a step per batch on the weighted mean; the losses from before it, unweighted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attent.learner import Learner, Numbers
+from attent.reference import SGD
+from attent_conformance.comparing import relative_error, require_close
+from attent_conformance.failures import CheckFailed
+from attent_conformance.needs import Margins, needs
+from attent_conformance.subject import Subject, numpy_learner
+from attent_conformance.tasks import task
+
+_BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
+_WEIGHTS = [np.array([0.5, 3.0, 1.0, 0.0]), np.array([2.0, 2.0, 0.25, 1.0, 4.0]), np.array([1.5, 0.5, 0.75])]
+_EVERY = np.arange(96)
+_RATE = 0.5  # of plain gradient descent: a step whose gradient is wrong by a factor shows at once
+
+
+def check_losses_are_from_before_the_update(subject: Subject) -> Margins:
+    """P3: ``train`` returns each batch's losses as ``score`` gave them just before that batch's own step."""
+    stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
+    expected = []
+    for ids in _BATCHES:
+        expected.append(stepwise.score(ids))
+        stepwise.train([ids])
+    where = "task 'classes': losses of three batches, against score() before each step"
+    found, order = at_once.train(_BATCHES), np.concatenate(_BATCHES)
+    if relative_error(found, numpy_learner(task("classes")).train(_BATCHES)) <= subject.tolerance:
+        return {"error": 0.0}  # right; if score() says otherwise after training, that is A3
+    return {"error": require_close("P3", found, np.concatenate(expected), order, subject.tolerance, where)}
+
+
+def check_every_batch_is_one_step_in_order(subject: Subject) -> Margins:
+    """P3: batches in one call of ``train`` move the parameters as the same batches in calls of their own."""
+    stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
+    at_once.train(_BATCHES)
+    for ids in _BATCHES:
+        stepwise.train([ids])
+    where = "task 'classes': score() after three batches in one call, against three calls"
+    error = require_close("P3", at_once.score(_EVERY), stepwise.score(_EVERY), _EVERY, subject.tolerance, where)
+    return {"error": error}
+
+
+@needs("weights")
+def check_losses_are_unweighted(subject: Subject) -> Margins:
+    """P3: the losses that ``train`` returns do not carry the weights."""
+    learner = subject.learner(task("classes"))
+    ids = _BATCHES[0]
+    expected = learner.score(ids)
+    found = learner.train([ids], _WEIGHTS[:1])
+    where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
+    return {"error": require_close("P3", found, expected, ids, subject.tolerance, where)}
+
+
+def check_a_step_follows_the_mean_over_the_batch(subject: Subject) -> Margins:
+    """P4: a plain gradient step without weights follows the mean of the batch's losses."""
+    found = _stepped(subject, None)
+    summed = [np.full(len(ids), float(len(ids))) for ids in _BATCHES]
+    return {"error": _explained(subject, found, None, {"a sum in place of a mean": summed})}
+
+
+@needs("weights")
+def check_weights_scale_each_gradient(subject: Subject) -> Margins:
+    """P4: with weights a step follows the mean of weight times loss, divided by the batch's size."""
+    mistakes = {
+        "weights that are ignored": None,
+        "weights applied twice": [w * w for w in _WEIGHTS],
+        "a division by the sum of weights": [w * len(w) / w.sum() for w in _WEIGHTS],
+        "a sum in place of a mean": [w * len(w) for w in _WEIGHTS],
+    }
+    return {"error": _explained(subject, _stepped(subject, _WEIGHTS), _WEIGHTS, mistakes)}
+
+
+@needs("weights")
+def check_no_weights_are_weights_of_one(subject: Subject) -> Margins:
+    """P4: training without weights equals training with weights of 1."""
+    ones = _stepped(subject, [np.ones(len(ids)) for ids in _BATCHES])
+    none = _stepped(subject, None)
+    where = "task 'classes': losses after three steps with weights of 1, against none"
+    return {"error": require_close("P4", ones, none, _EVERY, subject.tolerance, where)}
+
+
+def _descend(learner: Learner, weights: list[Numbers] | None) -> Numbers:
+    """Return every example's loss after three steps, as the next step's forward pass sees it.
+
+    Not as ``score`` does: what the steps did is asked here, and A3 asks whether ``score`` sees it.
+    """
+    learner.train(_BATCHES, weights)
+    return learner.train([_EVERY])
+
+
+def _stepped(subject: Subject, weights: list[Numbers] | None) -> Numbers:
+    """Return the losses after three plain gradient steps of the subject."""
+    case, optimiser = task("classes"), SGD(momentum=0.0)
+    key = ("stepped", None if weights is None else tuple(float(w.sum()) for w in weights))
+    return subject.kept(key, lambda: _descend(subject.learner(case, optimiser=optimiser, learning_rate=_RATE), weights))
+
+
+def _expected(weights: list[Numbers] | None) -> Numbers:
+    """Return the losses after the same steps of NumPy's closed-form gradients."""
+    return _descend(numpy_learner(task("classes"), optimiser=SGD(momentum=0.0), learning_rate=_RATE), weights)
+
+
+def _explained(
+    subject: Subject, found: Numbers, weights: list[Numbers] | None, mistakes: dict[str, list[Numbers] | None]
+) -> float:
+    """Return the relative error. Raises CheckFailed saying which mistake the losses come from, if it is a known one."""
+    where = "task 'classes': losses after three gradient steps, against closed-form gradients"
+    try:
+        return require_close("P4", found, _expected(weights), _EVERY, 10 * subject.tolerance, where)
+    except CheckFailed as failure:
+        for what, mistaken in mistakes.items():
+            if relative_error(found, _expected(mistaken)) <= 10 * subject.tolerance:
+                raise CheckFailed("P4", f"the losses of {what}", failure.expected, failure.where) from None
+        raise

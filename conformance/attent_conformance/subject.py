@@ -1,0 +1,164 @@
+"""What is examined: a backend by its name, or a function that builds reference learners."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from attent import plugins
+from attent.errors import PluginError
+from attent.hookspecs import ABILITIES, Backend
+from attent.learner import Learner
+from attent.reference import NumpyLearner, Optimiser, Parameters
+from attent_conformance.tasks import Task, rate
+
+T = TypeVar("T")
+DTYPES = ("float64", "float32")
+
+
+@dataclass
+class Subject:
+    """Builds reference learners, and keeps what was measured on them so that checks share it.
+
+    Args:
+        name: of the backend, or of whatever ``reference`` is.
+        reference: function with the signature of ``attent.reference.NumpyLearner``, returning a learner.
+        abilities: what it can do, out of ``attent.hookspecs.ABILITIES``; the rest is skipped, visibly.
+        device: passed on as ``device=`` where given.
+        dtypes: precisions to examine, out of float64 and float32.
+        quick: only the first plans of the long runs; for trying out, never for a certificate.
+        backend: the plugin's description, where there is one.
+
+    ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
+
+    Example:
+        >>> from attent.reference import NumpyLearner
+        >>> from attent_conformance import Subject, task
+        >>> len(Subject("mine", NumpyLearner).learner(task("classes")))
+        96
+    """
+
+    name: str
+    reference: Callable[..., Learner]
+    abilities: Sequence[str] = ABILITIES
+    device: str | None = None
+    dtypes: Sequence[str] = DTYPES
+    quick: bool = False
+    backend: Backend | None = None
+    digests: dict[str, list[list[str]]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    @classmethod
+    def named(cls, name: str, **settings: Any) -> Subject:
+        """Return the subject that an installed backend is.
+
+        Raises PluginError: no backend of this name, one whose framework cannot be imported, or one that
+        names no ``reference``.
+        """
+        backend = plugins.backend(name)
+        if backend.reference is None:
+            raise PluginError(
+                f"backend {name!r} names no reference learner: attent_backend must return an attent.Backend with "
+                "reference='module:function', a function with the signature of attent.reference.NumpyLearner"
+            )
+        return cls(name, resolved(backend.reference, name), backend.abilities, backend=backend, **settings)
+
+    def learner(
+        self,
+        task: Task,
+        *,
+        dtype: str | None = None,
+        optimiser: Optimiser | None = None,
+        learning_rate: float | Callable[[int], float] = rate,
+        parameters: Parameters | None = None,
+        scoring_batch: int | None = None,
+    ) -> Learner:
+        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None.
+
+        Further settings that are None are left to the reference function's own defaults.
+        """
+        return built(
+            self.reference,
+            task,
+            parameters,
+            dtype=self.precision if dtype is None else dtype,
+            optimiser=optimiser,
+            learning_rate=learning_rate,
+            scoring_batch=scoring_batch,
+            device=self.device,
+        )
+
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` returned when this key was first asked for."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        value: T = self._kept[key]
+        return value
+
+    @property
+    def exact(self) -> bool:
+        """Whether repeated arithmetic must be equal bit for bit: on the CPU."""
+        return self.device is None or self.device.startswith("cpu")
+
+    @property
+    def precision(self) -> str:
+        """The precision for checks that need no certain one: float64 where it is there and asked for."""
+        return "float64" if self.lacking(("float64",)) is None else "float32"
+
+    @property
+    def tolerance(self) -> float:
+        """How far numbers of that precision may be apart, relative, after a few steps."""
+        return 1e-10 if self.precision == "float64" else 1e-4
+
+    def lacking(self, needs: Sequence[str]) -> str | None:
+        """Return why a check with these needs does not apply, None where it does."""
+        for need in needs:
+            if need == "plugin":
+                if self.backend is None:
+                    return "given as a function, not as a plugin"
+            elif need not in self.abilities:
+                return f"{self.name} does not declare the ability {need!r}"
+            elif need in DTYPES and need not in self.dtypes:
+                return f"{need} was not asked for"
+        return None
+
+    def command(self, rules: str) -> str:
+        """Return the command that runs the checks of these rules alone."""
+        device = f" --device {self.device}" if self.device else ""
+        if self.backend is None:
+            return f"attent_conformance.examine(subject, rules={rules!r})"
+        return f"attent-conformance {self.name} --rules {rules}{device}"
+
+
+def built(reference: Callable[..., Learner], task: Task, parameters: Parameters | None, **settings: Any) -> Learner:
+    """Return a learner of a task from a reference function, leaving out settings that are None."""
+    given = {"lengths": task.lengths, "task_weights": task.task_weights, **settings}
+    given = {name: value for name, value in given.items() if value is not None}
+    first = task.parameters if parameters is None else parameters
+    return reference(task.architecture, first, task.inputs, task.targets, **given)
+
+
+def numpy_learner(task: Task, parameters: Parameters | None = None, **settings: Any) -> NumpyLearner:
+    """Return NumPy's learner of a task in float64, which every subject is held against."""
+    learner = built(NumpyLearner, task, parameters, **{"learning_rate": rate, **settings})
+    assert isinstance(learner, NumpyLearner)
+    return learner
+
+
+def resolved(target: str, name: str) -> Callable[..., Any]:
+    """Return what ``"module:attribute"`` names. Raises PluginError naming the backend where it cannot be had."""
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever a framework raises that is broken or missing
+        raise PluginError(
+            f"backend {name!r}: {target!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise PluginError(f"backend {name!r}: {target!r} must be callable, got {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
