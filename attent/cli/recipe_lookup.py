@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,4 +93,7 @@ def _imported(name: str, target: str, known: str) -> Recipe:
         value = getattr(value, part)
     if not callable(value):
         raise RecipeError(f"recipe {name!r} must be a function, got {type(value).__name__}")
+    parameters = inspect.signature(value).parameters.values()
+    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
+        raise RecipeError(f"recipe {name!r} must take the plan as its first argument: def {attribute}(plan, *, ...)")
     return value  # type: ignore[no-any-return]

@@ -62,9 +62,10 @@ def _legend(report: Report) -> list[str]:
 
 def _announcement(job: Job, folder: Path, left: list[str]) -> str:
     settings, plan = job.settings, next(iter(job.plans.values()))
+    whose = "" if ":" in settings.recipe else f" ({settings.backend})"
     cost = plan.cost(settings.n, settings.forward_share)
     lines = [
-        f"{settings.recipe} ({settings.backend}), {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; "
+        f"{settings.recipe}{whose}, {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; "
         f"in {folder}"
     ]
     if cost.saving < 0:

@@ -214,3 +214,11 @@ def test_options_are_what_comes_after_the_plan():
 def test_setting_needs_a_name_and_a_value():
     with pytest.raises(OptionError, match="--set must be name=value, got 'width'"):
         from_flags({}, {}, ["width"])
+
+
+def test_a_recipe_that_takes_no_plan_is_named(tmp_path, monkeypatch):
+    (tmp_path / "planless.py").write_text("def three():\n    return 3\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RecipeError, match=r"'planless:three' must take the plan as its first argument: def three\(plan"):
+        recipe_lookup.find("numpy", "planless:three")

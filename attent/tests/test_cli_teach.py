@@ -85,7 +85,7 @@ def test_the_table_says_what_the_traces_say(elsewhere):
 def test_progress_goes_to_standard_error(elsewhere):
     outcome = command("teach", RECIPE, "--against", "none")
     lines = outcome.err.splitlines()
-    assert lines[0] == f"{RECIPE} (numpy), 60 examples; arms to run: taught; in runs/tiny-1"
+    assert lines[0] == f"{RECIPE}, 60 examples; arms to run: taught; in runs/tiny-1"
     assert lines[-1].startswith("taught: epoch 6/6 cool-down, loss ")
     assert lines[-1].endswith("ratio 1.00, 60 examples, 0:00:00 left")
     assert "no short arm has run" in outcome.out.replace("\n", " ")
@@ -195,7 +195,7 @@ def test_attent_s_own_error_in_the_middle_says_how_to_go_on(elsewhere, monkeypat
     assert outcome.code == 2
     assert outcome.err.splitlines()[1:] == [
         "attent: learner.train() must return a NumPy array, got builtins.list; convert it once per call, on the host",
-        "The 0 epochs before are kept in runs/tiny-1/taught.",
+        "Epochs recorded in runs/tiny-1/taught: 0.",
         "The run folder is runs/tiny-1. Go on with: attent teach --resume runs/tiny-1",
     ]
 

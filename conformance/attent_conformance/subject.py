@@ -13,7 +13,7 @@ from attent.errors import PluginError
 from attent.hookspecs import ABILITIES, Backend
 from attent.learner import Learner
 from attent.reference import NumpyLearner, Optimiser, Parameters
-from attent_conformance.tasks import Task, rate
+from attent_conformance.tasks import Task, rate, task
 
 T = TypeVar("T")
 DTYPES = ("float64", "float32")
@@ -91,6 +91,14 @@ class Subject:
             scoring_batch=scoring_batch,
             device=self.device,
         )
+
+    @property
+    def shared(self) -> Learner:
+        """One learner of "classes" for checks to which it does not matter what it was taught before.
+
+        Frameworks that compile do so once per learner, which is most of what this suite costs them.
+        """
+        return self.kept("shared", lambda: self.learner(task("classes")))
 
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make`` returned when this key was first asked for."""

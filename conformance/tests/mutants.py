@@ -473,8 +473,8 @@ def trained_parameters_in_half_precision(architecture, parameters, *data, dtype=
 
 
 @breaks("R1", "R2")
-class MomentsLostLateInARun(NumpyLearner):
+class MomentsLostBetweenAccumulatedSteps(NumpyLearner):
     def load_state(self, state):
         super().load_state(state)
-        if self._steps > 10:
+        if self._steps % 3:  # accumulates over three batches, and keeps no half of it
             self._moments = {m: {n: np.zeros_like(a) for n, a in each.items()} for m, each in self._moments.items()}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from attent_jax.losses import cross_entropy, token_mean
     from attent_jax.nnx import from_nnx
     from attent_jax.reference import reference_logits, reference_loss
-    from attent_jax.reference_learner import reference_learner
+    from attent_jax.reference_training import reference_learner
 
 _HOME = {
     "attent_jax.equinox": ("from_equinox",),
@@ -21,7 +21,7 @@ _HOME = {
     "attent_jax.losses": ("cross_entropy", "token_mean"),
     "attent_jax.nnx": ("from_nnx",),
     "attent_jax.reference": ("reference_logits", "reference_loss"),
-    "attent_jax.reference_learner": ("reference_learner",),
+    "attent_jax.reference_training": ("reference_learner",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

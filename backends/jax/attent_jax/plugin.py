@@ -8,7 +8,7 @@ from attent import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("jax", "attent_jax:JaxLearner", ("jax", "jaxlib", "optax"))
+    return Backend("jax", "attent_jax:JaxLearner", ("jax", "jaxlib", "optax"), reference="attent_jax:reference_learner")
 
 
 @hookimpl

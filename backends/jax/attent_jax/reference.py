@@ -47,24 +47,26 @@ def reference_logits(
         x = _block(p, f"blocks.{i}", x, architecture.heads, visible)
     x = _norm(p, "norm", x)
     if architecture.kind == "classify":
-        if valid is None:
-            x = x.mean(1)
-        else:
-            x = (x * valid[:, :, None]).sum(1) / valid.sum(1, keepdims=True).astype(x.dtype)
+        kept = x if valid is None else x * valid[:, :, None]
+        x = kept.sum(1) / (x.shape[1] if lengths is None else lengths[:, None].astype(x.dtype))
     return _affine(p, "head", x)
 
 
-def reference_loss(architecture: Architecture) -> Callable[[Arrays, Any], jax.Array]:
+def reference_loss(architecture: Architecture) -> Callable[[Arrays, Any], jax.Array | dict[str, jax.Array]]:
     """Return the loss ``(parameters, batch) -> (B,)`` of the network: cross-entropy in nats.
 
-    ``batch`` is (inputs, targets) or (inputs, targets, lengths); targets are (B,) or, for "next-token", (B, T),
-    whose loss is the mean over the example's own tokens.
+    ``batch`` is (inputs, targets) or (inputs, targets, lengths). Targets are (B,); for "next-token" (B, T), whose
+    loss is the mean over the example's own tokens; or for "classify" (B, tasks), whose losses are a dict by task,
+    "0", "1" and so on, from the same logits.
     """
 
-    def loss(parameters: Arrays, batch: Any) -> jax.Array:
+    def loss(parameters: Arrays, batch: Any) -> jax.Array | dict[str, jax.Array]:
         inputs, targets, *rest = batch
         lengths = rest[0] if rest else None
-        losses = cross_entropies(reference_logits(architecture, parameters, inputs, lengths), targets)
+        logits = reference_logits(architecture, parameters, inputs, lengths)
+        if architecture.kind == "classify" and targets.ndim == 2:
+            return {str(task): cross_entropies(logits, targets[:, task]) for task in range(targets.shape[1])}
+        losses = cross_entropies(logits, targets)
         if losses.ndim == 1:
             return losses
         return losses.mean(1) if lengths is None else token_mean(losses, token_mask(targets, lengths))

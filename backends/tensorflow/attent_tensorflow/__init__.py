@@ -6,26 +6,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attent_tensorflow.keras_learner import KerasLearner, from_keras
+    from attent_tensorflow.keras_learner import KerasLearner
     from attent_tensorflow.learner import TensorFlowLearner
     from attent_tensorflow.losses import cross_entropy, token_mean
     from attent_tensorflow.optimisers import SGD, AdamW
     from attent_tensorflow.reference import ReferenceNetwork, reference_loss
-    from attent_tensorflow.reference_learner import reference_learner
+    from attent_tensorflow.reference_teaching import reference_learner
 
 _HOME = {
-    "attent_tensorflow.keras_learner": ("KerasLearner", "from_keras"),
+    "attent_tensorflow.keras_learner": ("KerasLearner",),
     "attent_tensorflow.learner": ("TensorFlowLearner",),
     "attent_tensorflow.losses": ("cross_entropy", "token_mean"),
     "attent_tensorflow.optimisers": ("SGD", "AdamW"),
     "attent_tensorflow.reference": ("ReferenceNetwork", "reference_loss"),
-    "attent_tensorflow.reference_learner": ("reference_learner",),
+    "attent_tensorflow.reference_teaching": ("reference_learner",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "SGD", "AdamW", "KerasLearner", "ReferenceNetwork", "TensorFlowLearner", "cross_entropy", "from_keras",
-    "reference_learner", "reference_loss", "token_mean",
+    "SGD", "AdamW", "KerasLearner", "ReferenceNetwork", "TensorFlowLearner", "cross_entropy", "reference_learner",
+    "reference_loss", "token_mean",
 ]  # fmt: skip
 
 

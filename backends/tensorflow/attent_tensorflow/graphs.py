@@ -11,12 +11,23 @@ import tensorflow as tf
 
 from attent.errors import LearnerError
 
-_WRITES = re.compile(r"Assign\w*VariableOp|Resource(Apply|SparseApply|Scatter|Strided)\w*|Rng\w*Skip|Stateful[A-Z]\w*")
-_STATEFUL_CALLS = frozenset({"StatefulPartitionedCall"})
+_WRITES = re.compile(
+    r"Assign\w*VariableOp|Resource(Apply|SparseApply|Scatter|Strided)\w*|Rng\w*Skip|Stateful(?!Partitioned)\w*"
+)
 # Their generators live inside the operation: nobody can save them, put them back or seed them anew.
 _UNSAVEABLE = frozenset(
-    "RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal RandomGamma "
-    "RandomPoisson RandomPoissonV2 RandomShuffle Multinomial".split()
+    [
+        "RandomUniform",
+        "RandomUniformInt",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoisson",
+        "RandomPoissonV2",
+        "RandomShuffle",
+        "Multinomial",
+    ]
 )
 
 
@@ -27,16 +38,16 @@ class Graph:
     """
 
     def __init__(self, function: Callable[..., Any], signature: list[tf.TensorSpec]) -> None:
-        self._function = tf.function(function, input_signature=signature).get_concrete_function()
+        self._function = traced(function, signature)
         definition = self._function.graph.as_graph_def()
         nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
-        operations = {node.op for node in nodes} - _STATEFUL_CALLS
+        operations = {node.op for node in nodes}
         unsaveable = sorted(operations & _UNSAVEABLE)
         if unsaveable:
             raise LearnerError(
-                f"the loss draws random numbers by {unsaveable[0]}, whose state cannot be saved, so a run could not "
-                "be resumed; use tf.random.stateless_* with the loss's argument `seed`, a tf.random.Generator that "
-                "the model holds, or Keras layers"
+                f"the loss or the data draw random numbers by {unsaveable[0]}, whose state cannot be saved, so a run "
+                "could not be resumed; use tf.random.stateless_* with the loss's argument `seed`, a "
+                "tf.random.Generator that the model holds, or Keras layers"
             )
         self.writes = any(_WRITES.fullmatch(operation) for operation in operations)
 
@@ -55,6 +66,18 @@ class Graph:
             return self._function(*arguments)
         with kept(self.variables):
             return self._function(*arguments)
+
+
+def traced(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> Any:
+    """Return ``function`` as a concrete function; a LearnerError in it comes out as it was raised."""
+    try:
+        return tf.function(function, input_signature=signature).get_concrete_function()
+    except LearnerError as error:
+        # AutoGraph puts its own account of the call stack into the message.
+        metadata = getattr(error, "ag_error_metadata", None)
+        if metadata is None:
+            raise
+        raise LearnerError(metadata.cause_message.strip().partition("LearnerError: ")[2]) from error
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def cross_entropy(model: Any, batch: Any, training: bool) -> tf.Tensor:
     return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
 
 
+@tf.autograph.experimental.do_not_convert
 def token_mean(losses: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Return each example's mean loss over its valid tokens: shape (B,).
 
@@ -55,6 +56,7 @@ def token_mean(losses: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return total / tf.maximum(counts, tf.ones((), losses.dtype))
 
 
+@tf.autograph.experimental.do_not_convert
 def per_example(output: Any, count: Any, task_weights: Mapping[str, float] | None) -> tf.Tensor:
     """Return the loss of each of ``count`` examples, the tasks' weighted sum where there are several: (count,).
 

@@ -8,7 +8,12 @@ from attent import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("tensorflow", "attent_tensorflow:TensorFlowLearner", ("tensorflow", "keras"))
+    return Backend(
+        "tensorflow",
+        "attent_tensorflow:TensorFlowLearner",
+        ("tensorflow", "keras"),
+        reference="attent_tensorflow:reference_learner",
+    )
 
 
 @hookimpl

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from attent.errors import LearnerError
-from attent_tensorflow.losses import per_example
+from attent_tensorflow.objective import Objective
 
 
 class Steps:
@@ -22,19 +22,24 @@ class Steps:
         self,
         model: Any,
         optimizer: Any,
-        losses: Callable[..., Any],
-        task_weights: Mapping[str, float] | None,
+        objective: Objective,
         clip_norm: float | None,
         penalty: Callable[[Any], tf.Tensor | None],
     ) -> None:
-        self._model, self._optimizer, self._losses = model, optimizer, losses
-        self._task_weights, self._clip_norm, self._penalty = task_weights, clip_norm, penalty
+        self._model, self._optimizer, self._objective = model, optimizer, objective
+        self._clip_norm, self._penalty = clip_norm, penalty
         self.trained = list(model.trainable_variables)
 
-    def take(self, batch: Any, weights: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, shape (B,)."""
+    def take(self, batch: Any, weights: tf.Tensor, step: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
+        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, shape (B,).
+
+        ``step`` is its number, int64; ``rate`` its learning rate, where the optimiser has none of its own.
+        """
+        if rate is not None:
+            variable = self._optimizer.learning_rate
+            variable.assign(tf.cast(rate, variable.dtype))
         with tf.GradientTape() as tape:
-            losses = per_example(self._losses(self._model, batch, True, seed), None, self._task_weights)
+            losses = self._objective.trained(self._model, batch, step)
             penalty = self._penalty(self._model)
         # The objective's gradient by each loss is known; to start from it spares the sum and its gradient.
         share = tf.cast(weights, losses.dtype) / tf.cast(tf.shape(losses)[0], losses.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attent.errors import LearnerError
-from attent_torch.generators import HostState, device_states, host_state, restore_devices, restore_host
+from attent_torch.generators import HostState, check_host, device_states, host_state, restore_devices, restore_host
 from attent_torch.steps import Steps
 
 
@@ -50,10 +50,8 @@ def taken_up(tree: Any, model: nn.Module, steps: Steps, devices: Sequence[torch.
     if steps.scaler is not None:
         steps.scaler.load_state_dict(tree["scaler"])
     steps.clear()
-    random = tree["random"]
-    version, words, gauss = random["python"]
-    restore_host(HostState((version, tuple(words.tolist()), gauss), random["numpy"], random["cpu"]))
-    restore_devices(random, devices)
+    restore_host(_host(tree["random"]))
+    restore_devices(tree["random"], devices)
     return int(tree["steps"])
 
 
@@ -62,6 +60,10 @@ def _check(tree: Any, model: nn.Module, steps: Steps) -> None:
     if not isinstance(tree, dict) or set(tree) != expected:
         raise LearnerError(f"this is no state of a TorchLearner: it must hold {', '.join(sorted(expected))}")
     _check_tensors("model", tree["model"], model.state_dict())
+    try:
+        check_host(_host(tree["random"]))
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        raise LearnerError(f"the state's generators under 'random' cannot be taken up: {error}") from error
     for part, name in _classes(steps).items():
         saved = tree["classes"].get(part)
         if saved != name:
@@ -78,6 +80,11 @@ def _check(tree: Any, model: nn.Module, steps: Steps) -> None:
         _check_tensors(
             f"optimizer/state/{index}", {key: values[key] for key in shared}, {key: known[key] for key in shared}
         )
+
+
+def _host(random: dict[str, Any]) -> HostState:
+    version, words, gauss = random["python"]
+    return HostState((version, tuple(words.tolist()), gauss), random["numpy"], random["cpu"])
 
 
 def _check_tensors(part: str, saved: dict[str, Any], current: dict[str, Any]) -> None:

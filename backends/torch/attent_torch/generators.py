@@ -57,6 +57,13 @@ def restore_host(state: HostState) -> None:
     torch.set_rng_state(state.torch)
 
 
+def check_host(state: HostState) -> None:
+    """Raise what the generators raise at a state that is none of theirs, without touching them."""
+    random.Random().setstate(state.python)
+    np.random.RandomState().set_state(state.numpy)
+    torch.Generator().set_state(state.torch)
+
+
 def seed_host(key: int) -> None:
     """Seed the host's generators from a 64-bit key."""
     random.seed(key)

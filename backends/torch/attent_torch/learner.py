@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
 from attent_torch.batches import check_batches, check_ids, check_weights
 from attent_torch.checkpoint import gathered, taken_up
@@ -193,7 +194,11 @@ class TorchLearner:
 
     def _judged(self) -> dict[str, float]:
         with evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)):
-            return {name: float(value) for name, value in self._evaluate(self.model).items()}
+            found = self._evaluate(self.model)
+        try:
+            return {name: float(value) for name, value in found.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LearnerError(f"evaluate must return numbers by metric name, got {found!r:.200}") from error
 
     def _losses(self, batch: Any, count: int) -> torch.Tensor:
         return per_example(self._loss(self.model, moved(batch, self.device)), count, self._task_weights)

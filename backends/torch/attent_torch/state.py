@@ -54,8 +54,8 @@ def unpack(state: Mapping[str, npt.NDArray[Any]]) -> Any:
     unread = set(state) - {TREE}
     try:
         tree = _unpacked(json.loads(np.asarray(state[TREE]).tobytes()), state, unread)
-    except (ValueError, TypeError) as error:
-        raise LearnerError(f"this is no state of a TorchLearner: its array '{TREE}' holds {error}") from error
+    except (ValueError, TypeError, StopIteration, AttributeError, IndexError) as error:
+        raise LearnerError(f"this is no state of a TorchLearner: its array '{TREE}' cannot be read: {error}") from error
     if unread:
         raise LearnerError(f"the state holds arrays that it does not mention: {', '.join(sorted(unread))}")
     return tree

@@ -256,7 +256,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(task, assert_s
     ("change", "message"),
     [
         ({"tree": None}, "it has no array 'tree'"),
-        ({"tree": np.frombuffer(b"{", np.uint8)}, "its array 'tree' holds"),
+        ({"tree": np.frombuffer(b"{", np.uint8)}, "its array 'tree' cannot be read"),
         ({"tree": np.frombuffer(b"[1, 2]", np.uint8), "model/0.weight": None}, "arrays that it does not mention"),
         ({"model/0.weight": None}, "the state lacks the array 'model/0.weight'"),
         ({"model/9.weight": np.zeros(2)}, "arrays that it does not mention: model/9.weight"),
@@ -334,3 +334,21 @@ def test_arrays_and_their_kin_come_back():
     assert back["a"].tolist() == [0, 2]
     assert [type(back[key]) for key in "bcd"] == [np.float32, Counter, np.int64]
     assert (back["b"], back["c"], back["d"]) == (np.float32(0.1), Counter({3: 2, 5: 1}), 7)
+
+
+@pytest.mark.parametrize("name", ["random/cpu", "random/python/1", "random/numpy/state/key"])
+def test_generators_that_cannot_be_taken_up_change_nothing(task, values, assert_same, name):
+    learner = task.learner(task.model())
+    learner.train([np.arange(5)])
+    state = learner.state()
+    learner.train([np.arange(5)])
+    before = values(learner.model)
+    with pytest.raises(LearnerError, match="generators under 'random' cannot be taken up"):
+        learner.load_state({**state, name: state[name][:3]})
+    assert_same(values(learner.model), before)
+
+
+def test_a_judgement_that_is_no_number_is_named(task):
+    learner = task.learner(task.model(), evaluate=lambda model: {"accuracy": None})
+    with pytest.raises(LearnerError, match="evaluate must return numbers by metric name, got {'accuracy': None}"):
+        learner.evaluate()

@@ -19,7 +19,7 @@ from attent_conformance.tasks import task
 
 MARGIN = 10.0  # how many times the score error must fit into the gap at a cut
 ROUNDING = 1e-8  # relative: a larger error in a float64 run is no rounding
-_ROUNDS = 4
+_ROUNDS = 3
 BAND = 1e-5  # relative: how far float32 scores may be from the reference's
 
 

@@ -14,7 +14,6 @@ from attent_conformance.comparing import copied, require_same_state
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import needs
 from attent_conformance.subject import Subject
-from attent_conformance.tasks import task
 
 Call = Callable[[Learner], Any]
 _GOOD = np.array([0, 1, 2])
@@ -55,7 +54,7 @@ def check_wrong_weights_are_refused(subject: Subject) -> None:
 
 def check_foreign_states_are_refused(subject: Subject) -> None:
     """P7: a state that lacks an array, has one too many, or is of another model is refused by ``load_state``."""
-    own = copied(subject.learner(task("classes")).state())
+    own = copied(subject.shared.state())
     largest = max(own, key=lambda name: own[name].size if own[name].dtype.kind == "f" else 0)
     lacking = {name: array for name, array in own.items() if name != largest}
     reshaped = {**own, largest: own[largest].reshape(-1)[:-1].copy()}
@@ -80,7 +79,7 @@ def _train(batches: list[Ids], learner: Learner) -> Numbers:
 
 def _refused(subject: Subject, calls: dict[str, Call]) -> None:
     """Raise CheckFailed unless each call raises LearnerError with a text and leaves the state as it was."""
-    learner = subject.kept("refusing", lambda: _trained(subject))
+    learner = subject.shared
     before = copied(learner.state())
     for what, call in calls.items():
         try:
@@ -94,9 +93,3 @@ def _refused(subject: Subject, calls: dict[str, Call]) -> None:
         else:
             raise CheckFailed("P7", "no error", "a LearnerError naming the fault", what)
         require_same_state("P7", learner.state(), before, f"state() after the refused {what}")
-
-
-def _trained(subject: Subject) -> Learner:
-    learner = subject.learner(task("classes"))
-    learner.train([_GOOD])
-    return learner

@@ -15,8 +15,8 @@ from attent_conformance.needs import Margins, needs
 from attent_conformance.subject import Subject
 from attent_conformance.tasks import task
 
-# Between lessons of three batches: mid-epoch in the warm-up, within a round, and in the cool-down.
-_STOPS = (2, 5, 9)
+# Between lessons of four batches: in the middle of the warm-up, and of a round.
+_STOPS = (2, 4)
 
 
 class _Lesson(NamedTuple):
@@ -75,7 +75,7 @@ def _run(subject: Subject, stops: tuple[int, ...]) -> _Run:
 
     def fresh() -> tuple[Learner, Course]:
         learner = subject.learner(task("classes"), dtype="float64")
-        return learner, Course(plan, len(learner), segment_steps=3)
+        return learner, Course(plan, len(learner), segment_steps=4)
 
     learner, course = fresh()
     lessons: list[_Lesson] = []

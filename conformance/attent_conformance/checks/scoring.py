@@ -19,7 +19,7 @@ _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2]), np.array([95, 1, 60,
 
 def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
     """P2: ``score`` and ``train`` return float64 arrays, one number per example asked for, also for none."""
-    learner = subject.learner(task("classes"))
+    learner = subject.shared
     for where, count, found in (
         ("score() of 96 ids", 96, learner.score(np.arange(96))),
         ("score() of 1 id", 1, learner.score(np.array([7]))),
@@ -35,7 +35,7 @@ def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
 
 def check_score_changes_no_state(subject: Subject) -> None:
     """P1: ``state()`` is equal bit for bit before and after scoring."""
-    learner = subject.learner(task("classes"))
+    learner = subject.shared
     learner.train(_BATCHES)
     before = copied(learner.state())
     learner.score(np.arange(96))
@@ -46,6 +46,7 @@ def check_training_goes_on_as_if_unscored(subject: Subject) -> Margins:
     """P1: losses after a scoring pass are those without it: no mode, buffer or generator was left changed."""
     case, every = task("classes"), np.arange(96)
     scored, unscored = subject.learner(case), subject.learner(case)
+    subject.kept("first scores", lambda: scored.score(every))
     for learner in (scored, unscored):
         learner.train(_BATCHES)
     scored.score(every)
@@ -59,7 +60,7 @@ def check_training_goes_on_as_if_unscored(subject: Subject) -> Margins:
 
 def check_score_leaves_global_generators(subject: Subject) -> None:
     """P1: scoring draws nothing from Python's and NumPy's global generators."""
-    learner = subject.learner(task("classes"))
+    learner = subject.shared
     learner.score(np.arange(8))  # what a framework does once, when it is first used, is its own affair
     before = _generators()
     learner.score(np.arange(96))
@@ -70,7 +71,7 @@ def check_score_leaves_global_generators(subject: Subject) -> None:
 
 def check_scoring_twice_gives_the_same(subject: Subject) -> Margins:
     """P1: a second scoring pass gives the same numbers: evaluation mode, nothing random, nothing kept."""
-    learner, every = subject.learner(task("classes")), np.arange(96)
+    learner, every = subject.shared, np.arange(96)
     learner.train(_BATCHES)
     first = learner.score(every)
     tolerance = 0.0 if subject.exact else subject.tolerance
@@ -79,8 +80,8 @@ def check_scoring_twice_gives_the_same(subject: Subject) -> Margins:
 
 def check_numbers_follow_the_ids(subject: Subject) -> Margins:
     """P2: the numbers come in the order of the ids given, an id given twice twice."""
-    learner, every = subject.learner(task("classes")), np.arange(96)
-    scores = _scores(subject)
+    learner, every = subject.shared, np.arange(96)
+    scores = learner.score(every)
     shuffled = (every * 37 + 11) % 96
     error = require_close(
         "P2", learner.score(shuffled), scores[shuffled], shuffled, subject.tolerance, "score() of shuffled ids"
@@ -95,7 +96,7 @@ def check_numbers_follow_the_ids(subject: Subject) -> Margins:
 
 def check_the_length_stays(subject: Subject) -> None:
     """P2: ``len`` is the number of examples, and neither scoring nor training changes it."""
-    learner = subject.learner(task("classes"))
+    learner = subject.shared
     lengths = [len(learner)]
     learner.score(np.arange(96))
     lengths.append(len(learner))
@@ -107,29 +108,24 @@ def check_the_length_stays(subject: Subject) -> None:
 
 def check_the_split_of_scoring_does_not_matter(subject: Subject) -> Margins:
     """P5: scores are the same in calls of 1, 7 or all examples, and for any scoring batch."""
-    case, every = task("classes"), np.arange(96)
-    scores = _scores(subject)
-    learner = subject.learner(case)
-    few = subject.learner(case, scoring_batch=5)
+    learner, every = subject.shared, np.arange(96)
+    scores = learner.score(every)
     splits: dict[str, Numbers] = {
         "calls of 7 examples": np.concatenate([learner.score(ids) for ids in _cut(every, 7)]),
         "calls of 1 example": np.concatenate([learner.score(ids) for ids in _cut(every[:10], 1)]),
-        "a scoring batch of 5": few.score(every),
     }
-    return {
+    margins = {
         what: require_close("P5", found, scores[: len(found)], every[: len(found)], subject.tolerance, what)
         for what, found in splits.items()
     }
+    few, what = subject.learner(task("classes"), scoring_batch=5), "a scoring batch of 5"
+    first = subject.kept("first scores", lambda: subject.learner(task("classes")).score(every))
+    return {**margins, what: require_close("P5", few.score(every), first, every, subject.tolerance, what)}
 
 
 def _generators() -> dict[str, Hashable]:
     name, key, *rest = np.random.get_state()  # noqa: NPY002 - others use it, and must find it as it was
     return {"random": random.getstate(), "numpy.random": (name, np.asarray(key).tobytes(), *rest)}
-
-
-def _scores(subject: Subject) -> Numbers:
-    """Return the scores of all examples of "classes" before any training, ascending by id, in one call."""
-    return subject.kept("scores", lambda: subject.learner(task("classes")).score(np.arange(96)))
 
 
 def _cut(ids: Ids, size: int) -> list[Ids]:

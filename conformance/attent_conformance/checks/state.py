@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attent.learner import State
+from attent.learner import Learner, State
 from attent_conformance.comparing import copied, require_close, require_same_state
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
@@ -17,7 +17,7 @@ _EVERY = np.arange(96)
 
 def check_a_state_restores_what_follows(subject: Subject) -> Margins:
     """P6: a fresh learner that takes up a state scores and trains on as the first one does."""
-    learner, other = subject.learner(task("classes")), subject.learner(task("classes"))
+    learner, other = _two(subject)
     learner.train(_BATCHES * 2)
     state = copied(learner.state())
     other.load_state(copied(state))
@@ -33,7 +33,7 @@ def check_a_state_restores_what_follows(subject: Subject) -> Margins:
 
 def check_a_state_round_trips(subject: Subject) -> None:
     """P6: ``load_state(state())`` leaves a state that is equal bit for bit."""
-    learner, other = subject.learner(task("classes")), subject.learner(task("classes"))
+    learner, other = _two(subject)
     learner.train(_BATCHES)
     state = copied(learner.state())
     other.load_state(copied(state))
@@ -42,7 +42,7 @@ def check_a_state_round_trips(subject: Subject) -> None:
 
 def check_a_state_holds_plain_arrays(subject: Subject) -> None:
     """P6: a state is a dict of NumPy arrays of numbers by name, which any file format can keep."""
-    state: object = subject.learner(task("classes")).state()
+    state: object = subject.shared.state()
     if not isinstance(state, dict):
         raise CheckFailed("P6", type(state).__qualname__, "a dict", "state()")
     for name, array in state.items():
@@ -56,7 +56,7 @@ def check_a_state_holds_plain_arrays(subject: Subject) -> None:
 
 def check_a_state_is_the_callers(subject: Subject) -> None:
     """P6: training changes no state given out; writing into one, or into one taken up, changes no learner."""
-    learner = subject.learner(task("classes"))
+    learner = subject.shared
     learner.train(_BATCHES)
     given = learner.state()
     kept = copied(given)
@@ -69,6 +69,10 @@ def check_a_state_is_the_callers(subject: Subject) -> None:
     learner.load_state(taken)
     _spoil(taken)
     require_same_state("P6", learner.state(), kept, "the learner, after a state it took up was written into")
+
+
+def _two(subject: Subject) -> tuple[Learner, Learner]:
+    return subject.kept("two", lambda: (subject.learner(task("classes")), subject.learner(task("classes"))))
 
 
 def _spoil(state: State) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from attent.learner import Learner, Numbers
@@ -20,34 +22,26 @@ _RATE = 0.5  # of plain gradient descent: a step whose gradient is wrong by a fa
 
 def check_losses_are_from_before_the_update(subject: Subject) -> Margins:
     """P3: ``train`` returns each batch's losses as ``score`` gave them just before that batch's own step."""
-    stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
-    expected = []
-    for ids in _BATCHES:
-        expected.append(stepwise.score(ids))
-        stepwise.train([ids])
+    _, expected, at_once = _both_ways(subject)
     where = "task 'classes': losses of three batches, against score() before each step"
-    found, order = at_once.train(_BATCHES), np.concatenate(_BATCHES)
+    found, order = at_once.losses, np.concatenate(_BATCHES)
     if relative_error(found, numpy_learner(task("classes")).train(_BATCHES)) <= subject.tolerance:
         return {"error": 0.0}  # right; if score() says otherwise after training, that is A3
-    return {"error": require_close("P3", found, np.concatenate(expected), order, subject.tolerance, where)}
+    return {"error": require_close("P3", found, expected, order, subject.tolerance, where)}
 
 
 def check_every_batch_is_one_step_in_order(subject: Subject) -> Margins:
     """P3: batches in one call of ``train`` move the parameters as the same batches in calls of their own."""
-    stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
-    at_once.train(_BATCHES)
-    for ids in _BATCHES:
-        stepwise.train([ids])
+    stepwise, _, at_once = _both_ways(subject)
     where = "task 'classes': score() after three batches in one call, against three calls"
-    error = require_close("P3", at_once.score(_EVERY), stepwise.score(_EVERY), _EVERY, subject.tolerance, where)
+    error = require_close("P3", at_once.scores, stepwise.scores, _EVERY, subject.tolerance, where)
     return {"error": error}
 
 
 @needs("weights")
 def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
-    learner = subject.learner(task("classes"))
-    ids = _BATCHES[0]
+    learner, ids = subject.learner(task("classes")), _BATCHES[0]
     expected = learner.score(ids)
     found = learner.train([ids], _WEIGHTS[:1])
     where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
@@ -80,6 +74,26 @@ def check_no_weights_are_weights_of_one(subject: Subject) -> Margins:
     none = _stepped(subject, None)
     where = "task 'classes': losses after three steps with weights of 1, against none"
     return {"error": require_close("P4", ones, none, _EVERY, subject.tolerance, where)}
+
+
+class _Trained(NamedTuple):
+    losses: Numbers
+    scores: Numbers  # of all examples, after it
+
+
+def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
+    """Return three batches in three calls of ``train``, their scores before each, and the three in one call."""
+
+    def trained() -> tuple[_Trained, Numbers, _Trained]:
+        stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
+        before, losses = [], []
+        for ids in _BATCHES:
+            before.append(stepwise.score(ids))
+            losses.append(stepwise.train([ids]))
+        one = _Trained(np.concatenate(losses), stepwise.score(_EVERY))
+        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES), at_once.score(_EVERY))
+
+    return subject.kept("both ways", trained)
 
 
 def _descend(learner: Learner, weights: list[Numbers] | None) -> Numbers:

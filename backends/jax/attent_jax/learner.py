@@ -1,0 +1,228 @@
+"""The learner for JAX: any pure per-example loss, any optax optimizer, any arrays or function of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import optax
+from jax.sharding import NamedSharding
+
+from attent.errors import LearnerError
+from attent.learner import Ids, Numbers, State
+from attent_jax.batches import check_batches, check_ids, check_weights
+from attent_jax.chunks import Chunk, chunks
+from attent_jax.data import source
+from attent_jax.placement import check_params, check_sharding, home, placed
+from attent_jax.programs import Carry, Programs
+from attent_jax.settings import check_optimizer, check_settings
+from attent_jax.signature import asked_for
+from attent_jax.state import pack, unpack
+
+# Batches made on the host wait on the device for their turn: so many at most.
+_AHEAD = 2
+
+
+class JaxLearner:
+    """Teaches a pure function of its parameters; implements `attent.Learner`, and `attent.Evaluates` if it can.
+
+    Args:
+        params: Any pytree of floating-point arrays; copied, so donation never touches the caller's.
+        data: What ids index. A pytree of arrays that share their first dimension, copied to the device; or a
+            function of ids, int64 (B,), that returns a batch, a pytree of arrays (B, ...), made on the host.
+        loss: ``loss(params, batch)``: each example's loss, floating-point (B,), or a dict of them by task. The
+            deviation of an example, and what is trained, is the sum of the tasks' losses times ``task_weights``
+            (1 each where None). It is compiled, and given by keyword what it names of:
+            ``key``: for dropout, a function of (seed, step); None while scoring;
+            ``train``: True in training, False while scoring;
+            ``state``: the model state; the loss then returns (losses, new_state);
+            ``mask``: bool (B,), False where an example is padding.
+        optimizer: An optax transformation, its learning-rate schedule included, which is
+            ``plan.total_steps(len(learner))`` steps long.
+        model_state: A pytree of arrays that training changes without a gradient, such as batch statistics.
+        evaluate: ``evaluate(params)``, or ``evaluate(params, model_state)`` where there is one, returns quality on
+            held-out data by metric name, the main one first.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        pad: Pad batches to the largest one seen by repeating an example, which costs no compilation for a last,
+            smaller batch; padding has no weight, and its losses are dropped. None pads unless there is a model state
+            and the loss takes no ``mask``, as statistics over a batch would count the padding. Give False where
+            examples of a batch see each other in another way.
+        keep_on_host: Index ``data`` on the host, where it is larger than the device; a memory map stays one.
+        batch_sharding: How batches lie on a mesh, such as ``NamedSharding(mesh, P("data"))``. Parameters and data
+            that are not on the mesh are replicated over it.
+        n: The number of examples, where ``data`` is a function.
+        seed: Of ``key``. The plan's, usually.
+
+    Losses stay on the device and come to the host once per call. Raises LearnerError for settings, ids,
+    weights, losses or states that do not fit, naming what and how.
+
+    Example:
+        >>> import jax.numpy as jnp, numpy as np, optax
+        >>> from attent_jax import JaxLearner
+        >>> def loss(params, batch):
+        ...     x, y = batch
+        ...     return (x @ params["w"] - y) ** 2
+        >>> data = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([1.0, 2.0])
+        >>> learner = JaxLearner({"w": jnp.zeros(2)}, data, loss, optax.sgd(0.5))
+        >>> learner.train([np.array([0, 1])] * 9).shape
+        (18,)
+        >>> learner.score(np.array([0, 1])).round(3).tolist()
+        [0.0, 0.0]
+    """
+
+    evaluate: Callable[[], dict[str, float]]
+
+    def __init__(
+        self,
+        params: Any,
+        data: Any,
+        loss: Callable[..., Any],
+        optimizer: optax.GradientTransformation,
+        *,
+        model_state: Any = None,
+        task_weights: Mapping[str, float] | None = None,
+        evaluate: Callable[..., Mapping[str, Any]] | None = None,
+        score_batch_size: int = 128,
+        pad: bool | None = None,
+        keep_on_host: bool = False,
+        batch_sharding: NamedSharding | None = None,
+        n: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        check_settings({"score_batch_size": score_batch_size}, {"seed": seed})
+        check_optimizer(optimizer)
+        check_params(params)
+        self._stateful = model_state is not None
+        asked = asked_for(loss, stateful=self._stateful)
+        self._pad = (not self._stateful or "mask" in asked) if pad is None else pad
+        self._shards = check_sharding(batch_sharding, padded=self._pad)
+        self._score_batch_size = score_batch_size
+        where = home(params, batch_sharding)
+        self._source = source(data, n, where, batch_sharding, keep_on_host=keep_on_host)
+        params = placed(params, where)
+        self._carry = Carry(params, placed(optimizer.init(params), where), placed(model_state, where))
+        self._programs = Programs(loss, asked, task_weights, optimizer, self._source, batch_sharding, self._carry)
+        self._seed, self._count, self._width = seed, 0, 0
+        self._key = _key(seed)
+        pack(self._parts())  # names that collide are noticed now, not at the first checkpoint
+        if evaluate is not None:
+            self._evaluate = evaluate
+            self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+
+    def __len__(self) -> int:
+        """Return the number of training examples."""
+        return self._source.n
+
+    @property
+    def steps(self) -> int:
+        """The number of optimiser steps taken."""
+        return self._count
+
+    @property
+    def params(self) -> Any:
+        """The parameters as they are now. The next call of `train` donates them: copy what must last."""
+        return self._carry.params
+
+    @property
+    def model_state(self) -> Any:
+        """The model state as it is now, None if there is none. The next call of `train` donates it."""
+        return self._carry.model_state
+
+    @property
+    def compilations(self) -> dict[str, int]:
+        """How often "score" and "train" were compiled: once for each width of batches."""
+        return dict(self._programs.traces)
+
+    def score(self, ids: Ids) -> Numbers:
+        """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing."""
+        check_ids(ids, len(self), "ids")
+        size = self._divisible(min(self._score_batch_size, len(self)))
+        parts = [ids[start : start + size] for start in range(0, len(ids), size)]
+        record = _LossRecord()
+        for chunk in chunks(parts, None, lambda count: size, self._source.capacity):
+            examples = self._source.examples(chunk)
+            steps = np.int32(chunk.steps)
+            record.add(chunk, self._programs.score(self._carry, examples, chunk.counts, steps, width=size))
+        return record.fetch()
+
+    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
+        """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
+
+        The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
+        are checked before the first step.
+        """
+        check_batches(batches, len(self))
+        if weights is not None:
+            check_weights(weights, batches)
+        largest = max([self._width, *map(len, batches)])
+        width = self._divisible(largest)
+        record = _LossRecord()
+        for chunk in chunks(batches, weights, lambda count: width if self._pad else count, self._source.capacity):
+            examples = self._source.examples(chunk)
+            first, steps = np.int32(self._count), np.int32(chunk.steps)
+            self._carry, losses = self._programs.train(
+                self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
+            )
+            self._count += chunk.steps
+            self._width = largest
+            record.add(chunk, losses)
+        return record.fetch()
+
+    def state(self) -> State:
+        """Return everything needed to go on exactly, as named arrays that later training does not change.
+
+        "params/...", "optimizer/..." and "model_state/..." hold the leaves of the pytrees by path; "steps", "seed"
+        and "width", the size that batches are padded to, decide what follows as well.
+        """
+        return pack(self._parts())
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take up a state that ``state()`` returned, on the devices where this learner's arrays are.
+
+        Raises LearnerError naming what does not fit (a name, shape or dtype); nothing is changed then.
+        """
+        parts = unpack(state, self._parts())
+        numbers = {name: int(parts[name]) for name in ("seed", "steps", "width")}
+        for name, value in numbers.items():
+            if value < 0:
+                raise LearnerError(f"'{name}' must be at least 0 in the state, got {value}")
+        self._seed, self._count, self._width = numbers.values()
+        self._key = _key(self._seed)
+        self._carry = Carry(*(parts[name] for name in Carry._fields))
+
+    def _parts(self) -> dict[str, Any]:
+        numbers = {"seed": self._seed, "steps": self._count, "width": self._width}
+        return {**self._carry._asdict(), **{name: np.array(value, np.int64) for name, value in numbers.items()}}
+
+    def _judged(self) -> dict[str, float]:
+        arguments = (self.params, self.model_state) if self._stateful else (self.params,)
+        return {name: float(value) for name, value in self._evaluate(*arguments).items()}
+
+    def _divisible(self, count: int) -> int:
+        return -(-count // self._shards) * self._shards
+
+
+def _key(seed: int) -> jax.Array:
+    # By halves: without 64-bit integers JAX would drop the upper one.
+    return jax.random.fold_in(jax.random.key(seed & 0xFFFFFFFF), seed >> 32)
+
+
+class _LossRecord:
+    """The losses of one call, on the device until all of them are fetched at once."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Chunk] = []
+        self._losses: list[jax.Array] = []
+
+    def add(self, chunk: Chunk, losses: jax.Array) -> None:
+        self._chunks.append(chunk)
+        self._losses.append(losses)
+        if len(self._losses) > _AHEAD:
+            jax.block_until_ready(self._losses[-1 - _AHEAD])
+
+    def fetch(self) -> Numbers:
+        fetched: Iterator[Any] = zip(self._chunks, jax.device_get(self._losses), strict=True)
+        return np.concatenate([np.empty(0), *(losses[chunk.valid] for chunk, losses in fetched)])

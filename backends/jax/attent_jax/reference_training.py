@@ -1,0 +1,154 @@
+"""The reference learner of `attent.reference`, with the same arguments, on JAX."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from attent.errors import LearnerError
+from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
+from attent.reference.checks import checked_arrays
+from attent.reference.examples import Examples, checked_examples
+from attent_jax.learner import JaxLearner
+from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask
+
+Array = npt.NDArray[Any]
+
+
+def reference_learner(
+    architecture: Architecture,
+    parameters: Parameters,
+    inputs: Array,
+    targets: Array,
+    *,
+    lengths: Array | None = None,
+    held_out: tuple[Array, Array] | tuple[Array, Array, Array] | None = None,
+    task_weights: tuple[float, ...] | None = None,
+    optimiser: Optimiser | None = None,
+    learning_rate: float | Callable[[int], float] = 1e-3,
+    schedule_steps: int = 2**16,
+    scoring_batch: int = 128,
+    dtype: Literal["float64", "float32"] = "float64",
+) -> JaxLearner:
+    """Return a learner that does what ``attent.reference.NumpyLearner`` of the same arguments does.
+
+    Data and parameters are copied to JAX's default device. float64 switches on JAX's 64-bit mode for the process.
+    A ``learning_rate`` that is a function is evaluated here for the first ``schedule_steps`` steps; later steps
+    take the last value. Raises LearnerError where arguments do not fit, or for an optimiser other than AdamW and
+    SGD.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.reference import Architecture, initial_parameters
+        >>> from attent_jax import reference_learner
+        >>> a = Architecture("classify", length=2, outputs=2, patch=1, width=8, heads=2)
+        >>> inputs, targets = np.array([[[0.0], [0.0]], [[1.0], [1.0]]]), np.array([0, 1])
+        >>> learner = reference_learner(a, initial_parameters(a, seed=0), inputs, targets, dtype="float32")
+        >>> learner.score(np.array([0, 1])).shape
+        (2,)
+    """
+    if dtype not in ("float64", "float32"):
+        raise LearnerError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    train = checked_examples(architecture, inputs, targets, lengths, dtype, "training", task_weights)
+    checked = checked_arrays(parameters, parameter_shapes(architecture), "parameters")
+    evaluate = None
+    if held_out is not None:
+        held_inputs, held_targets, *held_lengths = held_out
+        tested = checked_examples(
+            architecture,
+            held_inputs,
+            held_targets,
+            held_lengths[0] if held_lengths else None,
+            dtype,
+            "held-out",
+            task_weights,
+        )
+        evaluate = _evaluation(architecture, tested, scoring_batch, task_weights)
+    return JaxLearner(
+        {name: array.astype(dtype) for name, array in checked.items()},
+        _present(train),
+        reference_loss(architecture),
+        reference_optimizer(AdamW() if optimiser is None else optimiser, learning_rate, schedule_steps),
+        task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
+        evaluate=evaluate,
+        score_batch_size=scoring_batch,
+    )
+
+
+def reference_optimizer(
+    settings: Optimiser, learning_rate: float | Callable[[int], float], schedule_steps: int = 2**16
+) -> optax.GradientTransformation:
+    """Return the optax transformation that does what AdamW or SGD of `attent.reference` does.
+
+    Example:
+        >>> from attent.reference import AdamW
+        >>> from attent_jax.reference_training import reference_optimizer
+        >>> type(reference_optimizer(AdamW(weight_decay=0.1), 1e-3)).__name__
+        'GradientTransformationExtraArgs'
+    """
+    rate: Any = learning_rate
+    if callable(learning_rate):
+        # A table: the reference's schedules branch on the step in Python, and these are its very numbers.
+        table = np.array([learning_rate(step) for step in range(schedule_steps)])
+
+        def rate(count: jax.Array) -> jax.Array:
+            return jnp.asarray(table)[jnp.minimum(count, len(table) - 1)]
+
+    if isinstance(settings, AdamW):
+        return optax.adamw(
+            rate, b1=settings.beta1, b2=settings.beta2, eps=settings.epsilon, weight_decay=settings.weight_decay
+        )
+    if isinstance(settings, SGD):
+        decay = optax.add_decayed_weights(settings.weight_decay)
+        return optax.chain(decay, optax.trace(settings.momentum), optax.scale_by_learning_rate(rate))
+    raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
+
+
+def _present(examples: Examples) -> tuple[Array, ...]:
+    return tuple(array for array in examples if array is not None)
+
+
+def _evaluation(
+    architecture: Architecture, examples: Examples, batch_size: int, task_weights: tuple[float, ...] | None
+) -> Callable[[Any], dict[str, Any]]:
+    """Return a function that gives {"accuracy", "loss"} for classes and {"loss", "accuracy"} for tokens.
+
+    Both are means over examples for classes, and over all tokens that are not padding for tokens.
+    """
+    data = tuple(jnp.array(array) for array in _present(examples))
+
+    def outcome(parameters: Any, example: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """Return the sums over an example of loss, hits and what counts."""
+        inputs, targets, *rest = (part[None] for part in example)
+        lengths = rest[0] if rest else None
+        logits = reference_logits(architecture, parameters, inputs, lengths)
+        best = logits.argmax(-1)
+        if task_weights is not None:
+            losses = cross_entropies(jnp.repeat(logits, len(task_weights), axis=0), targets[0])
+            return losses @ jnp.asarray(task_weights, losses.dtype), (best == targets[0]).mean(), jnp.ones(())
+        counted = jnp.ones(1, bool) if architecture.kind == "classify" else token_mask(targets, lengths)
+        losses = jnp.where(counted, cross_entropies(logits, targets), 0)
+        return losses.sum(), ((best == targets) & counted).sum(), counted.sum()
+
+    @jax.jit
+    def sums(parameters: Any, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        parts = jax.lax.map(functools.partial(outcome, parameters), data, batch_size=batch_size)
+        return tuple(part.sum() for part in parts)
+
+    def evaluate(parameters: Any) -> dict[str, Any]:
+        loss, hits, count = (float(value) for value in jax.device_get(sums(parameters, data)))
+        accuracy, loss = hits / count, loss / count
+        if architecture.kind == "classify":
+            return {"accuracy": accuracy, "loss": loss}
+        return {"loss": loss, "accuracy": accuracy}
+
+    return evaluate

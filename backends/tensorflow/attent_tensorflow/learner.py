@@ -1,0 +1,191 @@
+"""The learner for TensorFlow: any model with variables, any per-example loss, any optimiser, data by ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from attent.errors import LearnerError
+from attent.learner import Ids, Numbers, State
+from attent_tensorflow.batches import check_batches, check_ids, check_weights
+from attent_tensorflow.data import source
+from attent_tensorflow.graphs import kept
+from attent_tensorflow.objective import Objective
+from attent_tensorflow.programs import Scoring, Training
+from attent_tensorflow.settings import check_model, check_optimizer, check_settings
+from attent_tensorflow.state import Checkpoint
+from attent_tensorflow.steps import Steps
+from attent_tensorflow.variables import Named, bare, model_variables, optimizer_variables, other_variables
+
+
+class TensorFlowLearner:
+    """Teaches a TensorFlow model; implements `attent.Learner`, and `attent.Evaluates` if given ``evaluate``.
+
+    Args:
+        model: Anything with ``variables`` and ``trainable_variables``: a tf.Module, a Keras model (for which
+            `KerasLearner` is shorter), an object of yours.
+        data: What ids index. Tensors or arrays in memory (one, or nested tuples and dicts of them, sharing
+            their first dimension), gathered where they live; or a function ``fetch(ids) -> batch`` of TensorFlow
+            operations, ids int64 (B,), which ``tf.data`` runs ahead of the model; ``n`` is then the number of
+            examples.
+        loss: ``loss(model, batch, training)``: each example's loss, a floating-point tensor (B,), or a dict of
+            them by task. The deviation of an example, and what is trained, is the sum of the tasks' losses
+            times ``task_weights`` (1 each where None). If it has an argument ``seed``, it gets an int64 (2,)
+            for tf.random.stateless_*: another one at each step, in scoring always the same one.
+        optimizer: Has ``apply(gradients, variables)`` and ``variables``: Keras', `AdamW` or `SGD` of this package.
+        learning_rate: Of the steps already taken, set before each step; its length is
+            ``plan.total_steps(len(data))``. Leave out where the optimizer has a schedule of its own.
+        score_data: The same examples without augmentation, for scoring only.
+        evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first.
+            Changes nothing.
+        penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
+        clip_norm: Largest Euclidean norm of a step's gradient.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        seed: Of ``loss(..., seed)``. The plan's, usually.
+
+    All steps of one call run in one graph, traced once for every length; losses come to the host once per call.
+    Raises LearnerError for settings, ids, weights, losses or states that do not fit, naming what and how.
+
+    Example:
+        >>> import numpy as np, tensorflow as tf
+        >>> from attent_tensorflow import SGD, TensorFlowLearner, cross_entropy
+        >>> class Linear(tf.Module):
+        ...     def __init__(self):
+        ...         self.weight, self.bias = tf.Variable(tf.zeros((1, 2))), tf.Variable(tf.zeros(2))
+        ...     def __call__(self, x):
+        ...         return x @ self.weight + self.bias
+        >>> data = np.array([[0.0], [1.0]], np.float32), np.array([0, 1])
+        >>> learner = TensorFlowLearner(Linear(), data, cross_entropy, SGD(0.5))
+        >>> both = np.array([0, 1])
+        >>> before = learner.score(both).sum()
+        >>> learner.train([both] * 20).shape, bool(learner.score(both).sum() < before)
+        ((40,), True)
+    """
+
+    evaluate: Callable[[], dict[str, float]]
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        loss: Callable[..., Any],
+        optimizer: Any,
+        learning_rate: Callable[[int], float] | None = None,
+        *,
+        n: int | None = None,
+        task_weights: Mapping[str, float] | None = None,
+        score_data: Any = None,
+        evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        penalty: Callable[[Any], tf.Tensor | None] | None = None,
+        clip_norm: float | None = None,
+        score_batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        check_settings({"score_batch_size": score_batch_size}, {"seed": seed}, clip_norm)
+        check_model(model)
+        self.model, self.optimizer = model, optimizer
+        self._learning_rate, self._score_batch_size = learning_rate, score_batch_size
+        self._source = source(data, n)
+        self._score_source = (
+            self._source if score_data is None else source(score_data, n if callable(score_data) else None)
+        )
+        self._n, self._count = len(self._source), 0
+        if len(self._score_source) != self._n:
+            raise LearnerError(
+                f"score_data must hold the same examples as data, {self._n}, got {len(self._score_source)}"
+            )
+        objective = Objective(loss, task_weights, seed)
+        self._scoring = Scoring(model, objective, self._score_source)  # creates variables that wait for an input
+        if not getattr(optimizer, "built", True):
+            optimizer.build(model.trainable_variables)
+        check_optimizer(optimizer, learning_rate)
+        steps = Steps(model, optimizer, objective, clip_norm, penalty or (lambda _: None))
+        self._training = Training(steps, self._source, self._scoring.dtype, scheduled=learning_rate is not None)
+        self._checkpoint: Checkpoint | None = None
+        if evaluate is not None:
+            self._evaluate = evaluate
+            self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+
+    def __len__(self) -> int:
+        """Return the number of training examples."""
+        return self._n
+
+    @property
+    def steps(self) -> int:
+        """The number of optimiser steps taken."""
+        return self._count
+
+    @property
+    def traces(self) -> dict[str, int]:
+        """How often each graph was traced: ``{"score": 1, "train": 1}`` for ever, once both were called."""
+        return {"score": self._scoring.traces, "train": self._training.traces}
+
+    def score(self, ids: Ids) -> Numbers:
+        """Return each example's loss in inference mode: float64, shape (len(ids),). Changes nothing.
+
+        What the loss writes to variables, of generators too, is put back afterwards.
+        """
+        check_ids(ids, self._n, "ids")
+        if not len(ids):
+            return np.empty(0)
+        starts = np.append(np.arange(0, len(ids), self._score_batch_size), len(ids))
+        return self._scoring.run(ids, starts)
+
+    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
+        """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
+
+        The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
+        are checked before the first step.
+        """
+        check_batches(batches, self._n)
+        if weights is not None:
+            check_weights(weights, batches)
+        if not len(batches):
+            return np.empty(0)
+        ids = np.concatenate(batches)
+        scale = np.ones(len(ids)) if weights is None else np.concatenate(weights)
+        starts = np.cumsum([0, *map(len, batches)])
+        rates = np.empty(0)
+        if self._learning_rate is not None:
+            rates = np.array([float(self._learning_rate(self._count + step)) for step in range(len(batches))])
+        losses = self._training.run(ids, starts, scale, rates, self._count)
+        self._count += len(batches)
+        return losses
+
+    def state(self) -> State:
+        """Return everything needed to go on exactly, as named arrays that later training does not change.
+
+        Held are all variables of model and optimiser, those that the loss captures besides (a global
+        generator's state), and the number of steps.
+        """
+        return self._checkpointed().gathered(self._count)
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take up a state that ``state()`` returned.
+
+        Raises LearnerError naming what does not fit (a name, shape, dtype, or another kind of optimiser);
+        nothing is changed then.
+        """
+        self._count = self._checkpointed().taken_up(state)
+
+    def _checkpointed(self) -> Checkpoint:
+        if self._checkpoint is None:
+            model = model_variables(self.model)
+            optimizer = optimizer_variables(self.optimizer, model, self._training.trained)
+            known: Named = {
+                **{f"model/{k}": v for k, v in model.items()},
+                **{f"optimizer/{k}": v for k, v in optimizer.items()},
+            }
+            # The graph knows what else the loss uses; tracing it runs nothing.
+            others = other_variables(self._training.variables, known)
+            self._checkpoint = Checkpoint({**known, **{f"other/{k}": v for k, v in others.items()}}, self.optimizer)
+        return self._checkpoint
+
+    def _judged(self) -> dict[str, float]:
+        trained = {id(v) for v in map(bare, self._training.trained)}
+        with kept([v for v in model_variables(self.model).values() if id(v) not in trained]):
+            return {name: float(value) for name, value in self._evaluate(self.model).items()}
