@@ -65,8 +65,7 @@ def _announcement(job: Job, folder: Path, left: list[str]) -> str:
     whose = "" if ":" in settings.recipe else f" ({settings.backend})"
     cost = plan.cost(settings.n, settings.forward_share)
     lines = [
-        f"{settings.recipe}{whose}, {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; "
-        f"in {folder}"
+        f"{settings.recipe}{whose}, {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; in {folder}"
     ]
     if cost.saving < 0:
         lines.append(

@@ -220,5 +220,7 @@ def test_a_recipe_that_takes_no_plan_is_named(tmp_path, monkeypatch):
     (tmp_path / "planless.py").write_text("def three():\n    return 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RecipeError, match=r"'planless:three' must take the plan as its first argument: def three\(plan"):
+    with pytest.raises(
+        RecipeError, match=r"'planless:three' must take the plan as its first argument: def three\(plan"
+    ):
         recipe_lookup.find("numpy", "planless:three")

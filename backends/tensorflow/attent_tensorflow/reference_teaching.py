@@ -99,7 +99,9 @@ def _evaluation(
             if task_weights is not None:
                 hits = tf.cast(tf.argmax(logits, axis=-1)[:, None] == targets, tf.float64)
                 tasks = [tf.cast(losses, tf.float64) for losses in by_task(logits, targets).values()]
-                total = tf.add_n([weight * tf.reduce_sum(l) for weight, l in zip(task_weights, tasks, strict=True)])
+                total = tf.add_n(
+                    [weight * tf.reduce_sum(values) for weight, values in zip(task_weights, tasks, strict=True)]
+                )
                 return total, tf.reduce_sum(tf.reduce_mean(hits, axis=1)), tf.cast(tf.shape(hits)[0], tf.float64)
             hits = tf.cast(tf.argmax(logits, axis=-1) == targets, tf.float64)
             losses = tf.cast(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), tf.float64)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from attent_tensorflow import AdamW, ReferenceNetwork, TensorFlowLearner, cross_entropy
 
 import attent
 from attent.data import digits
 from attent.reference import Architecture, initial_parameters
+from attent_tensorflow import AdamW, ReferenceNetwork, TensorFlowLearner, cross_entropy
 
 BATCH, SCORE_BATCH, EPOCHS = 64, 128, 4
 CLOCKS = {"process": time.process_time, "wall": time.perf_counter}

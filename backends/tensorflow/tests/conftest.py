@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from attent_tensorflow import SGD, TensorFlowLearner
 
 N = 24

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from attent_tensorflow import KerasLearner
 
 from attent.errors import LearnerError
+from attent_tensorflow import KerasLearner
 
 layers, losses = keras.layers, keras.losses
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)

@@ -3,9 +3,8 @@
 import subprocess
 import sys
 
-from attent_tensorflow import plugin
-
 import attent
+from attent_tensorflow import plugin
 
 
 def test_listing_the_backend_imports_no_tensorflow():

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from attent_tensorflow import recipes as own_recipes
-from attent_tensorflow import reference_learner
 
 import attent
 from attent.noise import LEARNER, Noise, raw, uniform
 from attent.reference import SGD, AdamW, Architecture, NumpyLearner, initial_parameters, recipes, warm_up_cosine
+from attent_tensorflow import recipes as own_recipes
+from attent_tensorflow import reference_learner
 
 N = 24
 ARCHITECTURES = {

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from attent_tensorflow import KerasLearner
 
 from attent.errors import LearnerError
+from attent_tensorflow import KerasLearner
 
 IDS = np.arange(24)
 

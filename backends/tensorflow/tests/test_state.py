@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
-from attent_tensorflow import SGD, AdamW, KerasLearner
 
 from attent.errors import LearnerError
+from attent_tensorflow import SGD, AdamW, KerasLearner
 
 DECAY = keras.optimizers.schedules.CosineDecay
 OPTIMIZERS = {

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from attent_tensorflow import SGD, AdamW
 
 from attent.errors import LearnerError
+from attent_tensorflow import SGD, AdamW
 
 
 def values(model):

@@ -86,6 +86,7 @@ def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
 
     def trained() -> tuple[_Trained, Numbers, _Trained]:
         stepwise, at_once = subject.learner(task("classes")), subject.learner(task("classes"))
+        at_once.score(_EVERY)  # as the other is scored: they are to differ in the calls of train alone
         before, losses = [], []
         for ids in _BATCHES:
             before.append(stepwise.score(ids))
