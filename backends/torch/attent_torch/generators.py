@@ -60,7 +60,7 @@ def restore_host(state: HostState) -> None:
 def check_host(state: HostState) -> None:
     """Raise what the generators raise at a state that is none of theirs, without touching them."""
     random.Random().setstate(state.python)
-    np.random.RandomState().set_state(state.numpy)
+    np.random.RandomState(getattr(np.random, state.numpy["bit_generator"])()).set_state(state.numpy)
     torch.Generator().set_state(state.torch)
 
 
