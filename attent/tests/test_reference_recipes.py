@@ -91,7 +91,7 @@ def test_vit_digits_learns():
 def test_vit_digits_splits_images_into_patches_row_by_row():
     image = data.digits().x_train[:1]
     expected = image[0, 2:4, 4:6].ravel() / 16  # second row of patches, third column
-    from attent.reference.recipes import _patches
+    from attent.reference.recipe_tasks import _patches
 
     assert _patches(image)[0, 4 + 2].tolist() == expected.tolist()
 
@@ -107,7 +107,7 @@ def test_byte_gpt_learns():
 
 
 def test_byte_gpt_predicts_the_following_byte():
-    from attent.reference.recipes import _windows
+    from attent.reference.recipe_tasks import _windows
 
     inputs, targets = _windows(np.arange(10, dtype=np.uint8), 3, 5)
     assert inputs.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]

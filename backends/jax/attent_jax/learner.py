@@ -11,9 +11,9 @@ import numpy.typing as npt
 import optax
 from jax.sharding import NamedSharding
 
+from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
-from attent_jax.batches import check_batches, check_ids, check_weights
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.placement import check_params, check_sharding, home, placed

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
-from attent_tensorflow.batches import check_batches, check_ids, check_weights
 from attent_tensorflow.data import source
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective

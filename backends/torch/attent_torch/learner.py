@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
-from attent_torch.batches import check_batches, check_ids, check_weights
 from attent_torch.checkpoint import gathered, taken_up
 from attent_torch.data import sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
