@@ -60,13 +60,25 @@ def _examine(given: argparse.Namespace) -> int:
     from attent_conformance.table import line, summary
 
     selected(given.rules)  # a rule that does not exist is told before a framework is loaded
+    _check_target(given.json)
     dtypes = DTYPES if given.dtype is None else (given.dtype,)
     subject = Subject.named(given.name, device=given.device, dtypes=dtypes, quick=given.quick)
     results = examine(subject, given.rules, lambda result: print(line(result), flush=True))
     print(summary(results))
     if given.json is not None:
-        given.json.write_text(json.dumps(certificate(subject, results), indent=1) + "\n", "utf-8")
+        try:
+            given.json.write_text(json.dumps(certificate(subject, results), indent=1) + "\n", "utf-8")
+        except OSError as error:
+            raise ValueError(f"cannot write {given.json}: {error.strerror}") from error
     return 0 if passed(results) else 1
+
+
+def _check_target(path: Path | None) -> None:
+    # Before half a minute of checks, not after it.
+    if path is not None and not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder; --json takes a file")
 
 
 def _list(rules: str | None) -> int:

@@ -51,6 +51,14 @@ def test_a_genuine_certificate_is_verified(content, tmp_path, capsys):
     assert "not verifiable here: margins, seconds, and that numpy was what ran" in said
 
 
+def test_a_certificate_that_cannot_be_written_is_told_before_any_check(tmp_path, capsys):
+    nowhere = tmp_path / "none"
+    for target, reason in ((nowhere / "x.json", f"there is no folder {nowhere}"), (tmp_path, "it is a folder")):
+        assert main(["numpy", "--rules", "B1", "--json", str(target)]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.startswith(f"attent-conformance: cannot write {target}: {reason}")) == ("", True)
+
+
 def change_digest(content):
     content["digests"]["padded"]["hard/incremental/fresh"][0][0] = "0" * 64
 
