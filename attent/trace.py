@@ -164,9 +164,9 @@ class Difference(NamedTuple):
         count = len(self.only_first)
         for name, ids, at in (("first", self.only_first, 0), ("second", self.only_second, count)):
             for place, example in enumerate(ids[:5].tolist(), at):
-                scores = (self.first_scores, self.second_scores)
-                told = " against ".join(repr(float(s[place])) for s in scores if s is not None)
-                lines.append(f"  only in the {name}: id {example}{', score ' + told if told else ''}")
+                scores = (("first", self.first_scores), ("second", self.second_scores))
+                told = ", ".join(f"{float(s[place])!r} in the {side}" for side, s in scores if s is not None)
+                lines.append(f"  only in the {name}: id {example}{'; score ' + told if told else ''}")
             if len(ids) > 5:
                 lines.append(f"  and {len(ids) - 5} more only in the {name}")
         return "\n".join(lines)

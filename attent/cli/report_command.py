@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attent.cli.arms import AGAINST, TAUGHT
 from attent.cli.results import read_report
-from attent.cli.tables import epochs_table, plan_line
+from attent.cli.tables import NOTHING, epochs_table, plan_line
 from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.trace import Trace, first_difference
@@ -48,7 +48,10 @@ def arms_in(folder: Path) -> dict[str, Path]:
 
 
 def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
-    """Print where two runs first teach something else; return whether they differ. Of arms, the taught ones count."""
+    """Print where two runs first teach something else; return whether they differ. Of arms, the taught ones count.
+
+    With a difference come the packages whose versions differ, since an upgrade is often why.
+    """
     one, two = (Trace.read(_taught(folder)) for folder in (first, second))
     difference = first_difference(one, two)
     if difference is None:
@@ -56,6 +59,10 @@ def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
         tell(f"the same {count} epoch{'s' * (count != 1)}")
         return False
     tell(str(difference))
+    for name in sorted(one.header.versions.keys() | two.header.versions.keys()):
+        versions = [trace.header.versions.get(name, NOTHING) for trace in (one, two)]
+        if versions[0] != versions[1]:
+            tell(f"{name}: {versions[0]} in the first, {versions[1]} in the second")
     return True
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import shutil
+
 import pytest
 
 import attent
@@ -89,6 +93,22 @@ def test_runs_that_differ_are_told_and_the_exit_code_is_1(runs, first, second, s
     assert outcome.code == 1
     assert outcome.out.startswith(said)
     assert outcome.err == ""
+
+
+def test_versions_that_differ_are_told_with_a_difference(runs, tmp_path):
+    for name in ("one", "again", "other"):
+        shutil.copytree(runs / name, tmp_path / name)
+    for name in ("again", "other"):
+        header = json.loads((tmp_path / name / "run.json").read_text())
+        header["versions"] |= {"python": "3.0.0", "jax": "0.1"}
+        (tmp_path / name / "run.json").write_text(json.dumps(header))
+    assert command("diff", tmp_path / "one", tmp_path / "again") == (0, "the same 4 epochs\n", "")
+    out = command("diff", tmp_path / "one", tmp_path / "other").out
+    assert " in the first, " in out.splitlines()[1]
+    assert out.splitlines()[-2:] == [
+        "jax: - in the first, 0.1 in the second",
+        f"python: {platform.python_version()} in the first, 3.0.0 in the second",
+    ]
 
 
 def test_what_is_no_run_is_named(runs, tmp_path):
