@@ -71,9 +71,14 @@ def _loaded(plugin: Listed) -> Any:
     manager = _manager()
     try:
         manager.register(target, plugin.name)
-        manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         raise PluginError(f"plugin {plugin.name!r} ({plugin.distribution}): {error}") from error
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        said = str(error).partition(" in plugin ")[0]  # without the module's repr
+        known = ", ".join(hook for hook in dir(hookspecs) if hook.startswith("attent_"))
+        raise PluginError(f"plugin {plugin.name!r} ({plugin.distribution}): {said}; known: {known}") from error
     unmarked = [hook for hook in dir(target) if hook.startswith("attent_") and not _is_hook(target, hook)]
     if unmarked:
         raise PluginError(

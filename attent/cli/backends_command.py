@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 
 from attent import plugins
 from attent.cli.tables import NOTHING, aligned
 from attent.errors import PluginError
+from attent.hookspecs import Backend
 
 Tell = Callable[[str], None]
 _OFFERS = ("attent_recipes", "attent_selections", "attent_schedules", "attent_listeners")
@@ -15,12 +17,16 @@ _OFFERS = ("attent_recipes", "attent_selections", "attent_schedules", "attent_li
 def show_backends(*, tell: Tell = print) -> None:
     """Print every plugin with its distribution and recipes; one that cannot be loaded with the reason.
 
-    Imports plugins, which import no framework until they are used.
+    Imports plugins, which import no framework until they are used: a framework that is installed but broken
+    is first noticed when its backend is asked for.
     """
     rows, problems = [], []
     for plugin in plugins.listed():
         try:
-            backend = "yes" if plugins.call(plugin.name, "attent_backend") is not None else "no"
+            backend = "no"
+            if plugins.call(plugin.name, "attent_backend") is not None:
+                backend = "yes"
+                problems += _absent(plugins.backend(plugin.name))
             given = {hook: sorted(plugins.call(plugin.name, hook) or {}) for hook in _OFFERS}
         except PluginError as error:
             problems.append(str(error))
@@ -39,3 +45,11 @@ def show_backends(*, tell: Tell = print) -> None:
     tell(aligned(["plugin", "distribution", "backend", "recipes"], rows, left=4))
     for problem in dict.fromkeys(problems):
         tell(f"\n{problem}")
+
+
+def _absent(backend: Backend) -> list[str]:
+    return [
+        f"backend {backend.name!r} runs on {package}, which is not installed here"
+        for package in backend.packages
+        if not any(importlib.metadata.distributions(name=package))
+    ]

@@ -112,6 +112,24 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     )
 
 
+def test_backends_of_another_name_or_without_their_packages_are_told(install):
+    install("called", "import attent\n@attent.hookimpl\ndef attent_backend(): return attent.Backend('x', 'm:c')", "one")
+    install(
+        "bare",
+        "import attent\n@attent.hookimpl\n"
+        "def attent_backend(): return attent.Backend('bare', 'm:c', ('numpy', 'no_such_framework'))",
+        "two",
+    )
+    table, *problems = command("backends").out.rstrip().split("\n\n")
+    rows = {line.split()[0]: line for line in table.splitlines()}
+    assert rows["called"].endswith("cannot be loaded, see below")
+    assert rows["bare"].split() == ["bare", "two", "1.0", "yes", "-"]
+    assert problems == [
+        "backend 'bare' runs on no_such_framework, which is not installed here",
+        "plugin 'called': its backend calls itself 'x'; both names must be one",
+    ]
+
+
 class Clock:
     """Seconds that pass when they are told to."""
 

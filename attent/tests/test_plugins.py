@@ -74,7 +74,10 @@ def test_listing_imports_nothing(install):
     [
         ("import missing_framework", r"'bad' \(plugin_bad of plugin_bad 1.0\) cannot be imported: ModuleNotFoundError"),
         ("def f(:", "cannot be imported: SyntaxError"),
-        ("import attent\n@attent.hookimpl\ndef attent_backends(): pass", "unknown hook 'attent_backends'"),
+        (
+            "import attent\n@attent.hookimpl\ndef attent_backends(): pass",
+            "unknown hook 'attent_backends'; known: attent_backend, ",
+        ),
         ("import attent\n@attent.hookimpl\ndef attent_backend(device): pass", "device"),
         ("def attent_backend(): pass", "attent_backend is not marked with attent.hookimpl"),
     ],
