@@ -40,7 +40,7 @@ def backend(session: nox.Session, name: str, *packages: str) -> None:
     """Test a built-in backend in an environment that has no other framework."""
     session.install(*CONSTRAINTS, *TEST, *packages, "-e", ".", "-e", f"backends/{name}", "-e", "conformance")
     tests(session, f"backends/{name}/tests")
-    examples(session, f"backends/{name}/attent_{name}")
+    examples(session, f"backends/{name}/README.md", f"backends/{name}/attent_{name}")
     conformance(session, name)
 
 
@@ -95,7 +95,7 @@ def agree(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every example in the README, the guides and the core's docstrings, executed."""
     session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "backends/torch", "-e", "conformance")
-    examples(session, "README.md", "docs", "attent", "conformance/attent_conformance")
+    examples(session, "README.md", "docs", "attent", "conformance/README.md", "conformance/attent_conformance")
 
 
 @nox.session
