@@ -236,7 +236,9 @@ def test_the_first_difference_names_epoch_and_ids():
     draw = one.records[first].draw
     assert found.first_scores[0] == one.selections[draw].scores[found.only_first[0]]
     assert f"epoch {first}:" in str(found)
-    assert f"only in the first: id {found.only_first[0]}, score " in str(found)
+    scores = [float(trace.selections[draw].scores[found.only_first[0]]) for trace in (one, two)]
+    told = f"id {found.only_first[0]}; score {scores[0]!r} in the first, {scores[1]!r} in the second"
+    assert f"\n  only in the first: {told}\n" in str(found)
     shorter = teach(Toy(), Plan(epochs=5, batch_size=3, ratio=0.3, selection="hard", warm_up=1))
     assert first_difference(one, shorter).what == "the first has 6 epochs, the second 5"
     reseeded = teach(Toy(), Plan(epochs=6, batch_size=3, ratio=0.3, selection="hard", warm_up=1, seed=2))
