@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import os
 import re
 from pathlib import Path
 
@@ -107,7 +106,7 @@ def test_pre_training_without_a_folder_named_goes_to_the_temporary_one(build, na
     monkeypatch.delenv("ATTENT_PANEL_CACHE")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     build(name)
-    assert os.listdir(tmp_path) == ["attent-panel"]
+    assert [path.name for path in tmp_path.iterdir()] == ["attent-panel"]
 
 
 def test_what_is_new_comes_last_and_what_is_known_was_pre_trained_on(build):
