@@ -65,13 +65,13 @@ class ByteLlama(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
 
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
-        return self.head(self.norm(self.layers(self.embedding(text))))
+    def forward(self, text: torch.Tensor, since: int = 0) -> torch.Tensor:
+        """Return the logits of all places, or of those from ``since``."""
+        return self.head(self.norm(self.layers(self.embedding(text))[:, since:]))
 
 
 class LowRank(nn.Module):
-    """A frozen linear layer plus a trained change of low rank, which is none at the start (Hu et al. 2021)."""
+    """A frozen linear layer without bias plus a trained change of low rank, which is none at the start (Hu et al. 2021)."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
         super().__init__()
@@ -81,7 +81,8 @@ class LowRank(nn.Module):
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return the layer's output with the change."""
-        return self.linear(numbers) + self.scale * (numbers @ self.down.T @ self.up.T)
+        # One product with the changed weights: at this width, thin products over all tokens take longer.
+        return F.linear(numbers, self.linear.weight + self.scale * (self.up @ self.down))
 
 
 def with_adapters(model: nn.Module, rank: int, scale: float = 2.0) -> None:

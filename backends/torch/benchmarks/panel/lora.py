@@ -21,26 +21,26 @@ _EVALUATED_TOGETHER = 128
 
 
 class Dialogues(NamedTuple):
-    """Question and answer as bytes, int64 (n, T + 1), and which of the T targets are the answer's, bool (n, T)."""
+    """Questions and answers as bytes, int64 (n, T + 1); which of the last ones are an answer, not padding: (n, A)."""
 
     text: torch.Tensor
     answered: torch.Tensor
 
 
-@attent.recipe(epochs=8, batch_size=16)
+@attent.recipe(epochs=6, batch_size=16)
 def lora_llama(
     plan: Plan,
     *,
-    learning_rate: float = 1e-2,
+    learning_rate: float = 2e-2,
     data: str = "",
-    examples: int = 2560,
+    examples: int = 2048,
     held_out: int = 500,
-    question_bytes: int = 48,
-    answer_bytes: int = 80,
+    question_bytes: int = 32,
+    answer_bytes: int = 64,
     depth: int = 2,
-    width: int = 64,
+    width: int = 48,
     rank: int = 8,
-    pretraining_windows: int = 12_000,
+    pretraining_windows: int = 11_000,
     pretraining_epochs: int = 2,
 ) -> TorchLearner:
     """Fine-tune a decoder pre-trained on plays and program text, by adapters of rank 8, on GSM8K's answers.
@@ -60,10 +60,11 @@ def lora_llama(
         with_adapters(model, rank)
     optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(examples), weight_decay=0.01)
 
+    parts = [Dialogues(*part) for part in zip(*(whole.split(_EVALUATED_TOGETHER) for whole in test), strict=True)]
+
     def evaluate(model: nn.Module) -> dict[str, torch.Tensor]:
-        parts = zip(test.text.split(_EVALUATED_TOGETHER), test.answered.split(_EVALUATED_TOGETHER), strict=True)
-        losses, right = zip(*(_judged(model, Dialogues(*part)) for part in parts), strict=True)
-        return {"loss": torch.cat(losses).mean(), "byte_accuracy": torch.cat(right).mean()}
+        measured = {"loss": answer_losses, "byte_accuracy": answer_accuracies}
+        return {name: torch.cat([each(model, part) for part in parts]).mean() for name, each in measured.items()}
 
     return TorchLearner(model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, seed=plan.seed)
 
@@ -79,33 +80,39 @@ def dialogues(
         raise RecipeError(f"there are {len(pairs)} questions, got a wish for {count}")
     chosen = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(len(pairs))[:count]
     text = np.zeros((count, question_bytes + answer_bytes + 1), np.int64)
-    answered = np.zeros((count, question_bytes + answer_bytes), bool)
+    answered = np.zeros((count, answer_bytes), bool)
     start = question_bytes + 1
     for row, pair in enumerate(chosen):
         question, answer = (np.frombuffer(part + b"\n", np.uint8) for part in pairs[pair])
         question, answer = question[-start:], answer[:answer_bytes]
         text[row, start - len(question) : start] = question
         text[row, start : start + len(answer)] = answer
-        answered[row, question_bytes : question_bytes + len(answer)] = True
+        answered[row, : len(answer)] = True
     return Dialogues(torch.from_numpy(text), torch.from_numpy(answered))
 
 
 def answer_losses(model: nn.Module, batch: Dialogues) -> torch.Tensor:
     """Return the mean loss over each answer's bytes, in nats: shape (B,)."""
-    return token_mean(_byte_losses(model(batch.text[:, :-1]), batch.text), batch.answered)
+    logits, answers = _answered(model, batch)
+    return token_mean(_byte_losses(logits, answers), batch.answered)
 
 
 def window_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     """Return the mean loss over each window's bytes, in nats: shape (B,)."""
-    return _byte_losses(model(batch[:, :-1]), batch).mean(1)
+    return _byte_losses(model(batch[:, :-1]), batch[:, 1:]).mean(1)
 
 
-def _judged(model: nn.Module, batch: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = model(batch.text[:, :-1])
-    right = (logits.argmax(-1) == batch.text[:, 1:]).float()
-    return token_mean(_byte_losses(logits, batch.text), batch.answered), token_mean(right, batch.answered)
+def answer_accuracies(model: nn.Module, batch: Dialogues) -> torch.Tensor:
+    """Return the share of each answer's bytes that the model thinks likeliest: shape (B,)."""
+    logits, answers = _answered(model, batch)
+    return token_mean((logits.argmax(-1) == answers).float(), batch.answered)
 
 
-def _byte_losses(logits: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    targets = text[:, 1:]
+def _answered(model: nn.Module, batch: Dialogues) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits of the answers' bytes, and those bytes."""
+    answers = batch.text[:, -batch.answered.shape[1] :]
+    return model(batch.text[:, :-1], since=-answers.shape[1]), answers
+
+
+def _byte_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)

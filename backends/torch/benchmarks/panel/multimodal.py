@@ -49,7 +49,7 @@ def masked_autoencoder(
     *,
     learning_rate: float = 2e-3,
     data: str = "",
-    examples: int = 4000,
+    examples: int = 3000,
     held_out: int = 500,
     seen: int = 12,
     depth: int = 3,
@@ -109,7 +109,11 @@ def modalities(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     ranks = luminance.flatten(1).argsort(1).argsort(1)
     levels = (ranks * LEVELS // ranks.shape[1]).view(-1, 32, 32)
     labels = F.one_hot(levels, LEVELS).permute(0, 3, 1, 2).float()
-    return {"rgb": _patches((pixels - 0.47) / 0.25), "edges": _patches((edges - 0.4) / 0.4), "labels": _patches(labels)}
+    return {
+        "rgb": _patches((pixels - 0.47) / 0.25),
+        "edges": _patches((edges - 0.53) / 0.53),
+        "labels": _patches(labels),
+    }
 
 
 def task_losses(model: nn.Module, batch: Any) -> dict[str, torch.Tensor]:

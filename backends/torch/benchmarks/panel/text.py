@@ -15,13 +15,13 @@ from panel.training import adamw, pretrain, seeded
 _EVALUATED_TOGETHER = 128
 
 
-@attent.recipe(epochs=8, batch_size=16)
+@attent.recipe(epochs=8, batch_size=8)
 def byte_gpt(
     plan: Plan,
     *,
     learning_rate: float = 4e-3,
     data: str = "",
-    examples: int = 2560,
+    examples: int = 2048,
     held_out: int = 512,
     window_bytes: int = 64,
     depth: int = 2,
@@ -45,13 +45,13 @@ def byte_gpt(
     )
 
 
-@attent.recipe(epochs=8, batch_size=16)
+@attent.recipe(epochs=8, batch_size=8)
 def continued_gpt(
     plan: Plan,
     *,
     learning_rate: float = 4e-3,
     data: str = "",
-    examples: int = 2560,
+    examples: int = 2048,
     held_out: int = 800,
     known_share: float = 0.7,
     window_bytes: int = 64,
