@@ -1,4 +1,4 @@
-"""A byte-level GPT: pre-norm blocks, learned positions, causal attention."""
+"""A byte-level GPT with learned positions, and the loss of language models."""
 
 from __future__ import annotations
 
@@ -6,26 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from panel.block import Block
+
 BYTES = 256
-
-
-class Block(nn.Module):
-    """Causal attention and a perceptron, each added to the stream of (B, T, width)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_attention, self.norm_hidden = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries_keys_values, self.mixed = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, stream: torch.Tensor) -> torch.Tensor:
-        """Return the stream after this block."""
-        split = self.queries_keys_values(self.norm_attention(stream)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        stream = stream + self.mixed(attended.transpose(1, 2).flatten(2))
-        return stream + self.narrow(F.gelu(self.widen(self.norm_hidden(stream)), approximate="tanh"))
 
 
 class ByteGPT(nn.Module):
@@ -35,7 +18,7 @@ class ByteGPT(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(BYTES, width)
         self.position = nn.Parameter(torch.zeros(length, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, BYTES, bias=False)
         for table in (self.embedding.weight, self.position, self.head.weight):
             nn.init.normal_(table, std=0.02)

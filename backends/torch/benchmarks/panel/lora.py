@@ -14,6 +14,7 @@ from attent.errors import RecipeError
 from attent.plan import Plan
 from attent_torch import TorchLearner, token_mean
 from panel.data import code, play, problems, windows
+from panel.gpt import next_byte_losses
 from panel.llama import ByteLlama, with_adapters
 from panel.training import adamw, pretrain, seeded
 
@@ -31,7 +32,7 @@ class Dialogues(NamedTuple):
 def lora_llama(
     plan: Plan,
     *,
-    learning_rate: float = 2e-2,
+    learning_rate: float = 1.4e-2,
     data: str = "",
     examples: int = 2048,
     held_out: int = 500,
@@ -56,7 +57,7 @@ def lora_llama(
     with seeded(plan.seed):
         model = ByteLlama(length, depth=depth, width=width, heads=width // 16)
         pretraining = Plan.full(epochs=pretraining_epochs, batch_size=16, seed=plan.seed)
-        pretrain(model, torch.cat(known), window_losses, pretraining)
+        pretrain(model, torch.cat(known), next_byte_losses, pretraining)
         with_adapters(model, rank)
     optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(examples), weight_decay=0.01)
 
@@ -95,11 +96,6 @@ def answer_losses(model: nn.Module, batch: Dialogues) -> torch.Tensor:
     """Return the mean loss over each answer's bytes, in nats: shape (B,)."""
     logits, answers = _answered(model, batch)
     return token_mean(_byte_losses(logits, answers), batch.answered)
-
-
-def window_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-    """Return the mean loss over each window's bytes, in nats: shape (B,)."""
-    return _byte_losses(model(batch[:, :-1]), batch[:, 1:]).mean(1)
 
 
 def answer_accuracies(model: nn.Module, batch: Dialogues) -> torch.Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+
+from panel.block import Block
 
 PATCH = 8  # pixels along each side of a patch
 PLACES = 16  # patches of an image of 32 pixels by 32, and of each other map of it
@@ -15,25 +16,6 @@ _PIXELS = PATCH**2
 _SEEN_NUMBERS = {"rgb": 3 * _PIXELS, "edges": _PIXELS, "labels": LEVELS * _PIXELS}
 MODALITIES = tuple(_SEEN_NUMBERS)
 TOKENS = len(MODALITIES) * PLACES
-
-
-class Encoded(nn.Module):
-    """Attention and a perceptron, each added to the stream of (B, T, width)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_attention, self.norm_hidden = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries_keys_values, self.mixed = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, stream: torch.Tensor) -> torch.Tensor:
-        """Return the stream after this block."""
-        split = self.queries_keys_values(self.norm_attention(stream)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value)
-        stream = stream + self.mixed(attended.transpose(1, 2).flatten(2))
-        return stream + self.narrow(F.gelu(self.widen(self.norm_hidden(stream)), approximate="tanh"))
 
 
 class MaskedAutoencoder(nn.Module):
@@ -46,10 +28,14 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.read = nn.ModuleDict({name: nn.Linear(size, width) for name, size in _SEEN_NUMBERS.items()})
         self.place = nn.Parameter(torch.randn(TOKENS, width) * 0.02)
-        self.encoder = nn.Sequential(*(Encoded(width, width // 16) for _ in range(depth)), nn.LayerNorm(width))
+        self.encoder = nn.Sequential(
+            *(Block(width, width // 16, causal=False) for _ in range(depth)), nn.LayerNorm(width)
+        )
         self.passed_on = nn.Linear(width, decoder_width)
         self.unseen = nn.Parameter(torch.randn(TOKENS, decoder_width) * 0.02)
-        self.decoder = nn.Sequential(Encoded(decoder_width, decoder_width // 16), nn.LayerNorm(decoder_width))
+        self.decoder = nn.Sequential(
+            Block(decoder_width, decoder_width // 16, causal=False), nn.LayerNorm(decoder_width)
+        )
         self.write = nn.ModuleDict({name: nn.Linear(decoder_width, size) for name, size in _SEEN_NUMBERS.items()})
 
     def forward(self, patches: Mapping[str, torch.Tensor], seen: torch.Tensor) -> dict[str, torch.Tensor]:

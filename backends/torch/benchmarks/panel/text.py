@@ -45,11 +45,11 @@ def byte_gpt(
     )
 
 
-@attent.recipe(epochs=8, batch_size=8)
+@attent.recipe(epochs=8, batch_size=16)
 def continued_gpt(
     plan: Plan,
     *,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 2e-3,
     data: str = "",
     examples: int = 2048,
     held_out: int = 800,

@@ -25,6 +25,7 @@ from attent.plan import Plan
 from attent.reference.optimisers import warm_up_cosine
 
 _WARM_UP_SHARE = 12  # 8 % of the steps
+_PRETRAINING_RATE = 4e-3
 
 
 @contextmanager
@@ -73,16 +74,15 @@ def pretrain(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         torch.save(model.state_dict(), file)
-    os.replace(file.name, path)  # at once whole: another arm may be looking
-
-
-_PRETRAINING_RATE = 4e-3
+    Path(file.name).replace(path)  # at once whole: another arm may be looking
 
 
 def _kept(model: nn.Module, data: torch.Tensor, loss: Callable[..., Any], plan: Plan) -> Path:
     digest = hashlib.sha256(json.dumps(plan.to_dict(), sort_keys=True).encode())
-    for module in (type(model).__module__, loss.__module__, __name__):
-        digest.update(inspect.getsource(sys.modules[module]).encode())
+    code = {type(part).__module__ for part in model.modules()} | {loss.__module__, __name__}
+    for module in sorted(code):
+        if not module.startswith("torch."):  # the version says it
+            digest.update(inspect.getsource(sys.modules[module]).encode())
     digest.update(f"{torch.__version__} {np.__version__} {platform.machine()}".encode())
     for name, value in [("data", data), *model.state_dict().items()]:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
