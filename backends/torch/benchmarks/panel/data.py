@@ -1,0 +1,102 @@
+"""What the panel teaches: texts and images from a folder of real data, or from what Python and attent ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from attent.data import digits, library_text
+from attent.errors import RecipeError
+
+Bytes = npt.NDArray[np.uint8]
+_HELD_OUT_SHARE = 10
+_LIBRARY_BYTES = 800_000
+
+
+def play(folder: str) -> tuple[Bytes, Bytes]:
+    """Return Shakespeare's text to train on and its last tenth, held out; Python's library where there is none."""
+    path = _path(folder, "tinyshakespeare.txt")
+    if path is None:
+        return code()
+    text = np.frombuffer(path.read_bytes(), np.uint8)
+    cut = len(text) - len(text) // _HELD_OUT_SHARE
+    return text[:cut], text[cut:]
+
+
+def code() -> tuple[Bytes, Bytes]:
+    """Return the text of modules of Python's library to train on, and of others, held out."""
+    text = library_text(_LIBRARY_BYTES)
+    return text.train, text.held_out
+
+
+def problems(folder: str) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+    """Return GSM8K's questions with their answers to train on, and the last tenth, held out.
+
+    Where there are none: each two neighbouring paragraphs of Python's language reference, as ``help()`` has it.
+    """
+    path = _path(folder, "gsm8k_train.jsonl")
+    if path is None:
+        paragraphs = [part.encode() for topic in topics.values() for part in topic.split("\n\n") if len(part) >= 40]
+        pairs = list(zip(paragraphs[::2], paragraphs[1::2], strict=False))
+    else:
+        with path.open(encoding="utf-8") as lines:
+            records = map(json.loads, lines)
+            pairs = [(record["question"].encode(), record["answer"].encode()) for record in records]
+    cut = len(pairs) - len(pairs) // _HELD_OUT_SHARE
+    return pairs[:cut], pairs[cut:]
+
+
+def problem_text(pairs: list[tuple[bytes, bytes]]) -> Bytes:
+    """Return questions and answers as one text."""
+    return np.frombuffer(b"".join(b"%b\n%b\n\n" % pair for pair in pairs), np.uint8)
+
+
+def images(folder: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return CIFAR images to train on and held out, float32 (n, 3, 32, 32) in [0, 1]; digits where there are none."""
+    path = _path(folder, "cifar10_12k.npz")
+    if path is None:
+        shipped = digits()
+        return tuple(_enlarged(part) for part in (shipped.x_train, shipped.x_test))
+    with np.load(path) as arrays:
+        parts = [torch.from_numpy(arrays[name]) for name in ("x_train", "x_test")]
+    return tuple(part.permute(0, 3, 1, 2).float() / 255 for part in parts)
+
+
+def windows(text: Bytes, length: int, count: int, seed: int | None) -> torch.Tensor:
+    """Return ``count`` windows that share at most one byte, int64 (count, length + 1); the last byte is a target only.
+
+    Drawn without replacement by ``seed``; evenly spaced where it is None. Raises RecipeError if there is too
+    little text.
+    """
+    there = (len(text) - 1) // length
+    if not 1 <= count <= there:
+        raise RecipeError(
+            f"this text has {there} windows of {length} bytes, got a wish for {count}; take fewer or shorter"
+        )
+    numbers = (
+        np.arange(count) * there // count if seed is None else np.random.default_rng(seed).permutation(there)[:count]
+    )
+    places = numbers[:, None] * length + np.arange(length + 1)
+    return torch.from_numpy(text[places].astype(np.int64))
+
+
+def _enlarged(ink: Bytes) -> torch.Tensor:
+    """Return (n, 8, 8) images as smooth grey ones of (n, 3, 32, 32)."""
+    small = torch.from_numpy(ink).float()[:, None] / 16
+    large = torch.nn.functional.interpolate(small, size=(32, 32), mode="bilinear", align_corners=False)
+    return large.expand(-1, 3, -1, -1).contiguous()
+
+
+def _path(folder: str, file: str) -> Path | None:
+    """Return the file's path, None if it is not there. Raises RecipeError for a folder that does not exist."""
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise RecipeError(f"data must be a folder, or empty for packaged data; there is no folder {folder!r}")
+    path = Path(folder, file)
+    return path if path.is_file() else None
