@@ -10,6 +10,7 @@ import attent
 from attent.errors import LearnerError, RecipeError
 from attent.reference import SGD, AdamW, Architecture, NumpyLearner, forward, gradients, initial_parameters
 from attent.reference import recipes as numpy_recipes
+from attent_conformance.runs import gap, keys
 from attent_torch import ReferenceNetwork, recipes, reference_learner, reference_loss
 
 PATCHES = Architecture("classify", length=5, outputs=4, patch=3, width=16, heads=4, hidden=24)
@@ -189,6 +190,20 @@ def test_recipes_do_what_the_numpy_ones_do(name):
     (a, scores), (b, ours) = ((learner.train(batches), learner.score(np.arange(40))) for learner in learners)
     assert np.allclose(b, a, rtol=1e-9, atol=0)
     assert np.allclose(ours, scores, rtol=1e-9, atol=0)
+
+
+@RECIPES
+@pytest.mark.parametrize("selection", ["hard", "soft"])
+def test_whole_runs_teach_what_numpy_teaches(name, selection):
+    plan = attent.Plan(epochs=10, batch_size=32, warm_up=1, ratio=0.3, selection=selection, seed=5)
+    options = {"depth": 1, "width": 16} | ({"windows": 96} if name == "byte_gpt" else {})
+    theirs = attent.teach(getattr(numpy_recipes, name)(plan, **options), plan)
+    ours = attent.teach(getattr(recipes, name)(plan, **options, precision="float64", device="cpu"), plan)
+    assert attent.first_difference(theirs, ours) is None
+    assert len(ours.selections) == 9
+    for draw, (chosen, scores) in theirs.selections.items():
+        ordering, other = keys(plan, scores, draw), keys(plan, ours.selections[draw].scores, draw)
+        assert gap(plan, ordering, len(chosen)) > 10 * np.abs(other - ordering).max()  # else equal ids were luck
 
 
 @RECIPES
