@@ -59,13 +59,19 @@ def _examine(given: argparse.Namespace) -> int:
     from attent_conformance.suite import examine, passed, selected
     from attent_conformance.table import line, summary
 
+    if given.json is not None and not given.json.resolve().parent.is_dir():
+        raise ValueError(f"--json {given.json}: there is no folder {given.json.resolve().parent}")
     selected(given.rules)  # a rule that does not exist is told before a framework is loaded
     dtypes = DTYPES if given.dtype is None else (given.dtype,)
     subject = Subject.named(given.name, device=given.device, dtypes=dtypes, quick=given.quick)
     results = examine(subject, given.rules, lambda result: print(line(result), flush=True))
     print(summary(results))
     if given.json is not None:
-        given.json.write_text(json.dumps(certificate(subject, results), indent=1) + "\n", "utf-8")
+        text = json.dumps(certificate(subject, results), indent=1) + "\n"
+        try:
+            given.json.write_text(text, "utf-8")
+        except OSError as error:
+            raise ValueError(f"--json {given.json}: cannot be written: {error.strerror}") from error
     return 0 if passed(results) else 1
 
 

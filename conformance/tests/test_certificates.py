@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from attent import plugins
 from attent.reference import NumpyLearner
 from attent_conformance import CHECKS, Result, Subject, agree, certificate, examine
 from attent_conformance.command import main
@@ -110,7 +111,10 @@ FORGED = {
         "is not skipped, though it needs 'weights', not declared",
     ),
     "no plugin": (edited("plugin", to=False), "is not skipped, though it needs 'plugin', not declared"),
-    "a check renamed": (edited("checks", 5, "check", to="nothing"), "no check 'nothing' for rule .* of attent-conformance 0.1.0"),
+    "a check renamed": (
+        edited("checks", 5, "check", to="nothing"),
+        "no check 'nothing' for rule .* of attent-conformance 0.1.0",
+    ),
     "no digests": (edited("digests"), "is not a certificate: Object missing required field `digests`"),
     "digests in a list": (edited("digests", to=[]), r"Expected `object`, got `array` - at `\$.digests`"),
     "a status unknown": (edited("checks", 2, "status", to="fine"), "Invalid enum value 'fine'"),
@@ -233,7 +237,13 @@ def test_the_command_fails_where_no_check_runs(capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nowhere"], "no backend 'nowhere'. Installed:"), (["numpy", "--rules", "X1"], "no check for rule 'X1'")],
+    [
+        (["nowhere"], "no backend 'nowhere'. Installed:"),
+        (["numpy", "--rules", "X1"], "no check for rule 'X1'"),
+        (["numpy", "--device", "cuda"], "numpy cannot be examined on 'cuda': its reference function has no argument"),
+        (["numpy", "--rules", "P5", "--json", "nowhere/c.json"], "--json nowhere/c.json: there is no folder /"),
+        (["numpy", "--rules", "S2", "--json", "."], "--json .: cannot be written: Is a directory"),
+    ],
 )
 def test_what_cannot_be_run_is_told(arguments, message, capsys):
     assert main(arguments) == 2
@@ -258,3 +268,22 @@ def test_a_subject_without_a_plugin_has_a_certificate_too():
     subject = Subject("mine", NumpyLearner, quick=True)
     content = certificate.certificate(subject, examine(subject, "P5"))
     assert (content["backend"], content["complete"], content["passed"]) == ("mine", False, True)
+
+
+def test_a_package_that_is_missing_spoils_no_certificate():
+    backend = plugins.backend("numpy")._replace(packages=("not-a-package",))
+    subject = Subject("numpy", NumpyLearner, backend=backend)
+    content = certificate.certificate(subject, examine(subject, "what_the_backend_names_is_there"))
+    assert content["versions"]["not-a-package"] == "not installed"
+    assert (content["passed"], content["checks"][0]["rule"], content["checks"][0]["status"]) == (False, "B3", "fail")
+
+
+def test_a_precision_that_is_not_examined_is_refused():
+    with pytest.raises(ValueError, match="dtypes must be out of float64, float32, got 'float16'"):
+        Subject("mine", NumpyLearner, dtypes=("float16",))
+
+
+def test_a_failure_is_reproduced_as_it_was_found():
+    subject = Subject("mine", lambda *data, device, **rest: None, device="cuda:1", dtypes=("float32",), quick=True)
+    subject.backend = plugins.backend("numpy")
+    assert subject.command("L2") == "attent-conformance mine --rules L2 --device cuda:1 --dtype float32 --quick"
