@@ -171,7 +171,7 @@ class Course:
             raise ScoreError(
                 f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
                 f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-                "learning rate, or set non_finite='drop' or 'last' in the plan"
+                "learning rate, or set non_finite='drop' or 'last' in the plan (rule S5)"
             )
 
     def _end_epoch(self) -> EpochRecord:
