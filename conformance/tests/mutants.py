@@ -453,6 +453,13 @@ class ForeignStateAccepted(NumpyLearner):
         super().load_state({n: state[n] if n in state and state[n].shape == own[n].shape else own[n] for n in own})
 
 
+@breaks("P7")
+class StateOfAnotherPrecisionTaken(NumpyLearner):
+    def load_state(self, state):
+        own = self.state()
+        super().load_state({n: a.astype(own[n].dtype) if n in own else a for n, a in state.items()})
+
+
 # Refusals
 
 
