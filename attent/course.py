@@ -171,7 +171,7 @@ class Course:
             raise ScoreError(
                 f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
                 f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-                "learning rate, or set non_finite='drop' or 'last' in the plan"
+                "learning rate, or set non_finite='drop' or 'last' in the plan (rule S5)"
             )
 
     def _end_epoch(self) -> EpochRecord:
@@ -207,10 +207,12 @@ class Course:
         return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection)
 
     def load_state(self, state: State) -> None:
-        """Take up a state of a course with the same plan and n. Raises CourseError naming what differs."""
-        position, scores, seen, ids, weights, selection = unpack(state, self.n, self.plan)
-        self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, selection
-        self.epoch, self.step, self.draw = position["epoch"], position["step"], position["draw"]
-        self.scored, self._chosen = position["scored"], position["chosen"]
-        self._loss_sum, self.trained = position["loss_sum"], position["trained"]
+        """Take up a state of a course with the same plan and n.
+
+        Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
+        """
+        at, scores, seen, ids, weights = unpack(state, self.n, self.plan)
+        self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
+        self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
+        self._loss_sum, self.trained = at.loss_sum, at.trained
         self._order = self._lesson = None

@@ -10,12 +10,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent.course_position import Position, check_position, read_position
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers, State
 from attent.plan import Plan
 from attent.records import Selected
 
-Unpacked = tuple[dict[str, Any], Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Selected | None]
+Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None]
+_DTYPES = {"position": "uint8", "scores": "float64", "seen": "int32", "ids": "uint8", "weights": "float64"}
+_NEEDED = {"position", "scores", "seen"}
 
 
 def pack_ids(ids: Ids, n: int) -> npt.NDArray[np.uint8]:
@@ -66,26 +69,32 @@ def pack(
 
 
 def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacked:
-    """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, or not a course's state."""
-    missing = {"position", "scores", "seen"} - set(state)
-    if missing:
-        raise CourseError(f"not a course's state: {', '.join(sorted(missing))} is missing")
-    position = unpack_json(state["position"])
-    if position["n"] != n:
-        raise CourseError(f"the state is of a course over {position['n']} examples, this one has {n}")
-    difference = plan_difference(position["plan"], position["rounds"], plan)
+    """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, damaged, or no course's state."""
+    missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights"}
+    if missing or unknown:
+        told, names = ("is missing", missing) if missing else ("is unknown", unknown)
+        raise CourseError(f"not a course's state: {', '.join(sorted(names))} {told}")
+    for name, array in state.items():
+        if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
+            got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
+    try:
+        fields = unpack_json(state["position"])
+    except ValueError as error:
+        raise CourseError(f"not a course's state: its position is not JSON: {error}") from None
+    position = read_position(fields)
+    if position.n != n:
+        raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
+    difference = plan_difference(position.plan, position.rounds, plan)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
-    if state["scores"].shape != (n,) or state["seen"].shape != (n,):
-        raise CourseError(f"the state's scores have shape {state['scores'].shape}, expected ({n},)")
-    return (
-        position,
-        np.array(state["scores"], np.float64),
-        np.array(state["seen"], np.int32),
-        unpack_ids(state["ids"], n) if "ids" in state else None,
-        np.array(state["weights"], np.float64) if "weights" in state else None,
-        msgspec.convert(position["selection"], Selected | None),
-    )
+    for name, length in (("scores", n), ("seen", n), ("ids", -(-n // 8))):
+        if name in state and state[name].shape != (length,):
+            raise CourseError(f"the state's {name} have shape {state[name].shape}, expected ({length},)")
+    ids = unpack_ids(state["ids"], n) if "ids" in state else None
+    weights = state["weights"].copy() if "weights" in state else None
+    check_position(position, ids, weights, plan.timeline(n), plan)
+    return position, state["scores"].copy(), state["seen"].copy(), ids, weights
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

@@ -99,12 +99,16 @@ def checked_numbers(values: object, count: int, call: str) -> Numbers:
         kind = type(values)
         raise LearnerError(
             f"{call} must return a NumPy array, got {kind.__module__}.{kind.__qualname__}; "
-            "convert it once per call, on the host"
+            "convert it once per call, on the host (rule P2)"
         )
     if values.shape != (count,):
-        raise LearnerError(f"{call} must return shape ({count},), one number per example, got shape {values.shape}")
+        raise LearnerError(
+            f"{call} must return shape ({count},), one number per example, got shape {values.shape} (rule P2)"
+        )
     if values.dtype != np.float64:
-        raise LearnerError(f"{call} must return float64, got {values.dtype}; end it with .astype(numpy.float64)")
+        raise LearnerError(
+            f"{call} must return float64, got {values.dtype}; end it with .astype(numpy.float64) (rule P2)"
+        )
     return values
 
 

@@ -153,4 +153,9 @@ def backend(name: str) -> Backend:
         raise PluginError(f"plugin {name!r} is no backend: attent_backend must return an attent.Backend")
     if given.name != name:
         raise PluginError(f"plugin {name!r}: its backend calls itself {given.name!r}; both names must be one")
+    for field in ("packages", "abilities"):
+        value = getattr(given, field)
+        # A text is a sequence too: of its letters.
+        if not isinstance(value, tuple | list) or not all(isinstance(one, str) for one in value):
+            raise PluginError(f"plugin {name!r}: {field} of its backend must be a tuple of texts, got {value!r}")
     return given

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from attent.course import Course, Done, Score
-from attent.errors import AttentError, TraceError
+from attent.errors import AttentError, LearnerError, ScoreError, TraceError
 from attent.learner import Learner, checked_length
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
@@ -160,6 +160,8 @@ def teach(
                 if stopping:
                     break
         except AttentError as error:
+            if isinstance(error, LearnerError | ScoreError):
+                error.add_note(f"The learner is a {type(learner).__module__}.{type(learner).__qualname__}.")
             if folder is not None:
                 error.add_note(f"Epochs recorded in {folder.folder}: {len(records)}.")
             raise

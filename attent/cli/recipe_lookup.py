@@ -43,7 +43,14 @@ def find(backend_name: str, name: str) -> Found:
     known = f"recipes of {backend_name}: {', '.join(sorted(own)) or 'none'}"
     if ":" not in name and name not in own:
         raise RecipeError(f"no recipe {name!r}; {known}; your own as package.module:function")
-    function = _imported(name, own.get(name, name), known)
+    try:
+        function = _imported(name, own.get(name, name), known)
+    except RecipeError as error:
+        fault = error.__cause__
+        if name in own and isinstance(fault, ImportError):
+            needs = ", ".join(backend.packages)
+            error.add_note(f"Backend {backend_name!r} needs {needs}; other backends work without. See: attent backends")
+        raise
     suggested = dict(getattr(function, "plan_defaults", {}))
     fields = {field.name for field in dataclasses.fields(Plan)}
     for key in suggested:

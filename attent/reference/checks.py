@@ -53,3 +53,18 @@ def checked_arrays(arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, 
         if array.shape != shapes[name]:
             raise LearnerError(f"{label}: '{name}' must have shape {shapes[name]}, got {array.shape}")
     return result
+
+
+def checked_state(state: Mapping[str, Array], current: Mapping[str, Array]) -> dict[str, Array]:
+    """Return copies of a state's arrays; raise LearnerError unless names, shapes and dtypes are those of ``current``.
+
+    Example:
+        >>> import numpy as np
+        >>> checked_state({"w": np.ones(2)}, {"w": np.zeros(2)})["w"].tolist()
+        [1.0, 1.0]
+    """
+    arrays = checked_arrays(state, {name: array.shape for name, array in current.items()}, "state")
+    for name, array in arrays.items():
+        if array.dtype != current[name].dtype:
+            raise LearnerError(f"state: '{name}' must be {current[name].dtype}, got {array.dtype}")
+    return {name: array.copy() for name, array in arrays.items()}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
 from attent.reference.architecture import Architecture, Parameters, parameter_shapes
-from attent.reference.checks import check_ids, check_weights, checked_arrays
+from attent.reference.checks import check_ids, check_weights, checked_arrays, checked_state
 from attent.reference.examples import Examples, checked_examples
 from attent.reference.network import gradients, losses, outcomes
 from attent.reference.optimisers import AdamW, Moments, Optimiser, initial_moments
@@ -178,17 +178,13 @@ class NumpyLearner:
         Raises LearnerError naming the array that is missing, unknown or of another shape or dtype; nothing
         is changed then.
         """
-        current = self.state()
-        arrays = checked_arrays(state, {name: array.shape for name, array in current.items()}, "state")
-        for name, array in arrays.items():
-            if array.dtype != current[name].dtype:
-                raise LearnerError(f"state: '{name}' must be {current[name].dtype}, got {array.dtype}")
+        arrays = checked_state(state, self.state())
         steps = int(arrays["steps"])
         if steps < 0:
             raise LearnerError(f"state: 'steps' must be at least 0, got {steps}")
-        self._parameters = {name: arrays[f"parameters.{name}"].copy() for name in self._parameters}
+        self._parameters = {name: arrays[f"parameters.{name}"] for name in self._parameters}
         self._moments = {
-            moment: {name: arrays[f"{moment}.{name}"].copy() for name in self._parameters} for moment in self._moments
+            moment: {name: arrays[f"{moment}.{name}"] for name in self._parameters} for moment in self._moments
         }
         self._steps = steps
 

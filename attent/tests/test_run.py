@@ -269,7 +269,10 @@ def test_learners_that_break_the_contract_are_named(tmp_path):
 
     with pytest.raises(attent.ScoreError, match="train.. returned 10 of 10 numbers that are not finite") as error:
         teach(Diverging(), PLAN, run=tmp_path / "nan")
-    assert error.value.__notes__ == [f"Epochs recorded in {tmp_path / 'nan'}: 2."]
+    assert error.value.__notes__ == [
+        f"The learner is a {__name__}.test_learners_that_break_the_contract_are_named.<locals>.Diverging.",
+        f"Epochs recorded in {tmp_path / 'nan'}: 2.",
+    ]
     assert len(Trace.read(tmp_path / "nan").records) == 2
 
 

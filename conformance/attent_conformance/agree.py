@@ -40,11 +40,23 @@ def faults(certificates: Certificates, expected: Sequence[str]) -> list[str]:
             verify(dict(content))
         except CertificateError as error:
             told.append(f"{name}: {error}")
+    told += _version_faults(certificates)
     if told:
         return told
     first, *others = certificates
     for other in others:
         told += _differences(first, certificates[first]["digests"], other, certificates[other]["digests"])
+    return told
+
+
+def _version_faults(certificates: Certificates) -> list[str]:
+    # Another version may examine less, or otherwise: equal digests would not mean equal proofs.
+    told = []
+    for package in ("attent", "attent-conformance"):
+        found = {name: content["versions"][package] for name, content in certificates.items()}
+        if len(set(found.values())) > 1:
+            each = ", ".join(f"{name} {version}" for name, version in found.items())
+            told.append(f"certificates are of different versions of {package}: {each}; renew them with one")
     return told
 
 
@@ -91,6 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--expect", required=True, help="backends that must be there: numpy,mine")
     given = parser.parse_args(arguments)
     expected = [name.strip() for name in given.expect.split(",") if name.strip()]
+    if not expected:
+        parser.error("--expect must name at least one backend")
+    if not given.folder.is_dir():
+        parser.error(f"no folder {given.folder}")
     try:
         certificates = gathered(given.folder)
     except CertificateError as error:
@@ -104,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"agree: {fault}", file=sys.stderr)
     if told:
         return 1
-    print(f"{len(certificates)} backends agree: {', '.join(certificates)}")
+    names = ", ".join(certificates)
+    print(f"{len(certificates)} backends agree: {names}" if len(certificates) > 1 else f"{names} passes, alone")
     return 0
 
 

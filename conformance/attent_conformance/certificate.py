@@ -8,31 +8,65 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from attent_conformance.chains import CHAINS, digests_of, golden, reference_run
-from attent_conformance.subject import Subject
-from attent_conformance.suite import CHECKS, Result, passed
+import msgspec
 
-FORMAT = 1
-_FIELDS = ("format", "backend", "passed", "complete", "versions", "platform", "device", "checks", "digests")
-_STATUSES = ("pass", "fail", "skip")
+from attent_conformance.chains import CHAINS, digests_of, golden, reference_run
+from attent_conformance.checks.lockstep import RUNS
+from attent_conformance.needs import Check
+from attent_conformance.subject import DTYPES, Subject
+from attent_conformance.suite import CHECKS, Result, Status, passed
+
+FORMAT = 2
+_SUITE = ("attent", "attent-conformance")
 
 
 class CertificateError(ValueError):
     """A certificate that cannot be read, or that says what is not so."""
 
 
+class _Outcome(msgspec.Struct):
+    rule: str
+    check: str
+    status: Status
+    reason: str
+    margins: dict[str, float]
+    seconds: float
+
+
+class _Content(msgspec.Struct):
+    format: int
+    backend: str
+    plugin: bool
+    abilities: list[str]
+    passed: bool
+    complete: bool
+    versions: dict[str, str]
+    platform: dict[str, str]
+    device: str
+    checks: list[_Outcome]
+    digests: dict[str, dict[str, list[tuple[str, str]]]]  # of each epoch's selection and batches, by run and plan
+
+
 def certificate(subject: Subject, results: list[Result]) -> dict[str, Any]:
-    """Return the certificate of an examination, JSON-ready. ``complete``: every check was asked for, at full length."""
-    packages = ["attent", "attent-conformance", "numpy"]
+    """Return the certificate of an examination, JSON-ready.
+
+    ``complete``: every check was asked for, at full length and in every precision. What a backend does not declare
+    among its ``abilities`` is skipped, and only that.
+    """
+    packages = [*_SUITE, "numpy"]
     if subject.backend is not None:
         packages += [package for package in subject.backend.packages if package not in packages]
     asked = {result.check.name for result in results}
     return {
         "format": FORMAT,
         "backend": subject.name,
+        "plugin": subject.backend is not None,
+        "abilities": list(subject.abilities),
         "passed": passed(results),
-        "complete": not subject.quick and asked == {check.name for check in CHECKS},
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "complete": not subject.quick
+        and asked == {check.name for check in CHECKS}
+        and set(subject.dtypes) == set(DTYPES),
+        "versions": {package: _version(package) for package in packages},
         "platform": {
             "python": platform.python_version(),
             "system": platform.system(),
@@ -54,6 +88,14 @@ def certificate(subject: Subject, results: list[Result]) -> dict[str, Any]:
     }
 
 
+def _version(package: str) -> str:
+    # A package that is not there has failed B3 already; what else was found is worth keeping.
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def _by_plan(subject: Subject) -> dict[str, dict[str, list[list[str]]]]:
     """Return the digests of the subject's own runs, as far as they went, by chain and plan."""
     table: dict[str, dict[str, list[list[str]]]] = {}
@@ -73,11 +115,15 @@ def read(path: Path) -> dict[str, Any]:
         raise CertificateError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise CertificateError(f"{path} is not a certificate: it holds a {type(content).__name__}")
-    for field in _FIELDS:
-        if field not in content:
-            raise CertificateError(f"{path} is not a certificate: it lacks {field!r}")
-    if content["format"] != FORMAT:
-        raise CertificateError(f"{path} has format {content['format']}, this version reads format {FORMAT}")
+    if content.get("format") != FORMAT:
+        raise CertificateError(f"{path} has format {content.get('format')!r}, this version reads format {FORMAT}")
+    try:
+        msgspec.convert(content, _Content)
+    except msgspec.ValidationError as error:
+        raise CertificateError(f"{path} is not a certificate: {error}") from None
+    for package in _SUITE:
+        if package not in content["versions"]:
+            raise CertificateError(f"{path} is not a certificate: it does not say the version of {package}")
     return content
 
 
@@ -85,45 +131,78 @@ def verify(content: dict[str, Any]) -> list[str]:
     """Return what was verified, in words. Raises CertificateError for the first thing that is not so.
 
     Verified are its own consistency and every digest, against the golden table and against runs of NumPy
-    made here. What it says of times and margins cannot be.
+    made here. What it says of times, margins and abilities cannot be.
     """
     said = [_consistent(content)]
-    compared = 0
-    for name, plans in content["digests"].items():
-        if name not in CHAINS:
-            raise CertificateError(f"digests of an unknown run {name!r}")
-        for source, table in (
-            ("golden", golden()[name]),
-            ("recomputed", digests_of(reference_run(name))),
-        ):
-            for plan, epochs in plans.items():
-                for epoch, (mine, theirs) in enumerate(zip(table.get(plan, []), epochs, strict=False)):
-                    if mine != theirs:
-                        raise CertificateError(f"{name}, {plan}, epoch {epoch}: {theirs}, but {source} is {mine}")
-                    compared += source == "golden"
-    ran = {check["check"] for check in content["checks"] if check["status"] == "pass"}
-    expected = {name: sum(map(len, golden()[name].values())) for name in content["digests"]}
-    for name, count in expected.items():
-        found = sum(map(len, content["digests"][name].values()))
-        if content["complete"] and content["passed"] and found != count:
-            raise CertificateError(f"{name} holds digests of {found} epochs, a complete run has {count}")
-    if not ran:
+    compared = sum(_compared(name, plans) for name, plans in content["digests"].items())
+    statuses = {check["check"]: check["status"] for check in content["checks"]}
+    for name, check in RUNS.items():
+        if content["complete"] and statuses[check] == "pass":
+            _whole(name, content["digests"].get(name, {}))
+        elif name in content["digests"] and statuses.get(check, "skip") == "skip":
+            raise CertificateError(f"it holds digests of the run {name!r}, whose check {check} was not run")
+    if "pass" not in statuses.values():
         raise CertificateError("no check passed")
     said.append(f"{compared} epochs' digests equal the golden table and NumPy's runs on this machine")
     return said
 
 
+def _compared(name: str, plans: dict[str, list[list[str]]]) -> int:
+    """Return how many epochs of a run were compared. Raises CertificateError at the first that is not golden."""
+    if name not in CHAINS:
+        raise CertificateError(f"digests of an unknown run {name!r}")
+    compared = 0
+    for source, table in (("golden", golden()[name]), ("recomputed", digests_of(reference_run(name)))):
+        for plan, epochs in plans.items():
+            known = table.get(plan, [])
+            if len(epochs) > len(known):
+                what = (
+                    f"digests of {len(epochs)} epochs, it has {len(known)}" if known else "digests of an unknown plan"
+                )
+                raise CertificateError(f"{name}, {plan}: {what}")
+            for epoch, (mine, theirs) in enumerate(zip(known, epochs, strict=False)):
+                if mine != list(theirs):
+                    raise CertificateError(f"{name}, {plan}, epoch {epoch}: {theirs}, but {source} is {mine}")
+                compared += source == "golden"
+    return compared
+
+
+def _whole(name: str, plans: dict[str, list[list[str]]]) -> None:
+    """Raise CertificateError unless a run that passed holds every epoch of every plan."""
+    for plan, epochs in golden()[name].items():
+        found = len(plans.get(plan, []))
+        if found != len(epochs):
+            raise CertificateError(f"{name}, {plan}: digests of {found} epochs, a complete run has {len(epochs)}")
+
+
 def _consistent(content: dict[str, Any]) -> str:
-    known = {check.name: check.rule for check in CHECKS}
+    known = {check.name: check for check in CHECKS}
+    names = [check["check"] for check in content["checks"]]
     for check in content["checks"]:
-        if known.get(check["check"]) != check["rule"]:
-            raise CertificateError(f"no check {check['check']!r} for rule {check['rule']!r} in this version")
-        if check["status"] not in _STATUSES:
-            raise CertificateError(f"{check['check']} has the status {check['status']!r}, which is none")
+        name = check["check"]
+        if name not in known or known[name].rule != check["rule"]:
+            version = content["versions"]["attent-conformance"]
+            raise CertificateError(
+                f"no check {name!r} for rule {check['rule']!r} in this version; it is of attent-conformance {version}"
+            )
+        if names.count(name) > 1:
+            raise CertificateError(f"it holds {name} {names.count(name)} times")
     statuses = [check["status"] for check in content["checks"]]
     if content["passed"] != ("pass" in statuses and "fail" not in statuses):
         raise CertificateError(f"passed is {content['passed']}, which its checks do not bear out")
-    names = [check["check"] for check in content["checks"]]
-    if content["complete"] and sorted(names) != sorted(known):
-        raise CertificateError(f"it calls itself complete, but holds {len(set(names))} of {len(known)} checks")
+    if content["complete"]:
+        if sorted(names) != sorted(known):
+            raise CertificateError(f"it calls itself complete, but holds {len(names)} of {len(known)} checks")
+        _skips_are_declared(content, known)
     return f"{len(names)} checks: {statuses.count('pass')} passed, {statuses.count('skip')} skipped, consistent"
+
+
+def _skips_are_declared(content: dict[str, Any], known: dict[str, Check]) -> None:
+    """Raise CertificateError where a check was skipped, or was not, against what the backend says it can do."""
+    able = {*content["abilities"], *(["plugin"] if content["plugin"] else [])}
+    for check in content["checks"]:
+        lacking = [need for need in known[check["check"]].needs if need not in able]
+        if check["status"] == "skip" and not lacking and content["passed"]:
+            raise CertificateError(f"{check['check']} is skipped, though nothing it needs is lacking")
+        if check["status"] != "skip" and lacking:
+            raise CertificateError(f"{check['check']} is not skipped, though it needs {lacking[0]!r}, not declared")

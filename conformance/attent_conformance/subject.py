@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -51,6 +52,17 @@ class Subject:
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a precision that no check examines, or a device that the function does not take."""
+        unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
+        if unknown:
+            raise ValueError(f"dtypes must be out of {', '.join(DTYPES)}, got {unknown[0]!r}")
+        if self.device is not None and not _takes_device(self.reference):
+            raise ValueError(
+                f"{self.name} cannot be examined on {self.device!r}: its reference function has no argument 'device'; "
+                "choose the device by its framework's own settings"
+            )
 
     @classmethod
     def named(cls, name: str, **settings: Any) -> Subject:
@@ -136,10 +148,11 @@ class Subject:
 
     def command(self, rules: str) -> str:
         """Return the command that runs the checks of these rules alone."""
-        device = f" --device {self.device}" if self.device else ""
         if self.backend is None:
             return f"attent_conformance.examine(subject, rules={rules!r})"
-        return f"attent-conformance {self.name} --rules {rules}{device}"
+        device = f" --device {self.device}" if self.device else ""
+        dtype = f" --dtype {self.dtypes[0]}" if len(self.dtypes) == 1 else ""
+        return f"attent-conformance {self.name} --rules {rules}{device}{dtype}{' --quick' if self.quick else ''}"
 
 
 def built(reference: Callable[..., Learner], task: Task, parameters: Parameters | None, **settings: Any) -> Learner:
@@ -170,3 +183,11 @@ def resolved(target: str, name: str) -> Callable[..., Any]:
         raise PluginError(f"backend {name!r}: {target!r} must be callable, got {type(found).__name__}")
     function: Callable[..., Any] = found
     return function
+
+
+def _takes_device(reference: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(reference).parameters.values()
+    except (TypeError, ValueError):  # of a built-in: it will say so itself
+        return True
+    return any(one.name == "device" or one.kind is one.VAR_KEYWORD for one in parameters)

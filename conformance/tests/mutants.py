@@ -84,6 +84,56 @@ class ScoresInAList(NumpyLearner):
         return super().score(ids).tolist()
 
 
+@breaks("P2")
+class OverflowInFloat16(NumpyLearner):
+    """Sums of squares that float16 cannot hold, as a model in half precision makes them."""
+
+    def score(self, ids):
+        return ((1000.0 * super().score(ids)).astype(np.float16) ** 2).astype(np.float64)
+
+
+@breaks("P2")
+class OneLossIsNoNumber(NumpyLearner):
+    def train(self, batches, weights=None):
+        found = super().train(batches, weights)
+        return np.where(np.arange(len(found)) == 5, np.nan, found)
+
+
+@breaks("P2")
+class ScoresOnADevice(NumpyLearner):
+    """Returns what is no NumPy array, as a framework's tensors are."""
+
+    class Tensor:
+        def __init__(self, values):
+            self.values = values
+
+        def __len__(self):
+            return len(self.values)
+
+    def score(self, ids):
+        return self.Tensor(super().score(ids))
+
+
+@breaks("P2")
+class OneNumberTooFew(NumpyLearner):
+    def train(self, batches, weights=None):
+        return super().train(batches, weights)[:-1]
+
+
+@breaks("P1")
+class NoiseInOneBuffer(NumpyLearner):
+    """Draws noise while scoring, and hands out the same array each time, so that two passes look equal."""
+
+    def score(self, ids):
+        self.draws = getattr(self, "draws", 0) + 1
+        values = super().score(ids) * (1.0 + 1e-3 * np.random.default_rng(self.draws).normal(size=len(ids)))
+        if not hasattr(self, "buffer"):
+            self.buffer = np.empty(len(self))
+        kept = self.buffer[: len(ids)] if len(ids) <= len(self) else np.empty(len(ids))
+        kept[:] = values
+        return kept
+
+
 @breaks("A3")
 class StaleScores(NumpyLearner):
     def score(self, ids):
@@ -401,6 +451,13 @@ class ForeignStateAccepted(NumpyLearner):
     def load_state(self, state):
         own = self.state()
         super().load_state({n: state[n] if n in state and state[n].shape == own[n].shape else own[n] for n in own})
+
+
+@breaks("P7")
+class StateOfAnotherPrecisionTaken(NumpyLearner):
+    def load_state(self, state):
+        own = self.state()
+        super().load_state({n: a.astype(own[n].dtype) if n in own else a for n, a in state.items()})
 
 
 # Refusals

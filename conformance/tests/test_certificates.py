@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from attent import plugins
 from attent.reference import NumpyLearner
-from attent_conformance import Subject, agree, certificate, examine
+from attent_conformance import CHECKS, Result, Subject, agree, certificate, examine
 from attent_conformance.command import main
 
 
@@ -51,50 +52,85 @@ def test_a_genuine_certificate_is_verified(content, tmp_path, capsys):
     assert "not verifiable here: margins, seconds, and that numpy was what ran" in said
 
 
-def test_a_certificate_that_cannot_be_written_is_told_before_any_check(tmp_path, capsys):
-    nowhere = tmp_path / "none"
-    for target, reason in ((nowhere / "x.json", f"there is no folder {nowhere}"), (tmp_path, "it is a folder")):
-        assert main(["numpy", "--rules", "B1", "--json", str(target)]) == 2
-        said = capsys.readouterr()
-        assert (said.out, said.err.startswith(f"attent-conformance: cannot write {target}: {reason}")) == ("", True)
+def edited(*path, to=None):
+    """Return a function that sets what lies at the end of a path, or deletes it."""
+
+    def change(content):
+        *way, last = path
+        for step in way:
+            content = content[step]
+        if to is None:
+            del content[last]
+        else:
+            content[last] = to
+
+    return change
 
 
-def change_digest(content):
-    content["digests"]["padded"]["hard/incremental/fresh"][0][0] = "0" * 64
+def rename_plan(content):
+    plans = content["digests"]["classes"]
+    plans["soft/mine/fresh"] = plans.pop("hard/linear/fresh")
 
 
-def drop_check(content):
-    del content["checks"][3]
+def move_epochs(content):
+    plans = content["digests"]["classes"]
+    plans["soft/linear/fresh"] += plans.pop("hard/linear/fresh")
 
 
-def drop_epoch(content):
-    del content["digests"]["classes"]["hard/linear/fresh"][2]
+def skip(content, *letters):
+    for check in content["checks"]:
+        if check["rule"][0] in letters:
+            check["status"] = "skip"
 
 
-def hide_failure(content):
-    content["checks"][5]["status"] = "fail"
+def repeat_check(content):
+    content["checks"].append(content["checks"][3])
 
 
-def rename_check(content):
-    content["checks"][5]["check"] = "nothing"
+change_digest = edited("digests", "padded", "hard/incremental/fresh", 0, 0, to="0" * 64)
+FORGED = {
+    "another digest": (change_digest, "padded, hard/incremental/fresh, epoch 0: .* but golden is"),
+    "a check dropped": (edited("checks", 3), "calls itself complete, but holds 44 of 45 checks"),
+    "a check twice": (repeat_check, "it holds .* 2 times"),
+    "an epoch dropped": (
+        edited("digests", "classes", "hard/linear/fresh", 2),
+        "classes, hard/linear/fresh: digests of 2 epochs, a complete run has 3",
+    ),
+    "a run dropped": (
+        edited("digests", "padded"),
+        "padded, hard/incremental/fresh: digests of 0 epochs, a complete run has 3",
+    ),
+    "a plan renamed": (rename_plan, "classes, soft/mine/fresh: digests of an unknown plan"),
+    "epochs moved": (move_epochs, "classes, soft/linear/fresh: digests of 6 epochs, it has 3"),
+    "a run unknown": (edited("digests", "mine", to={}), "digests of an unknown run 'mine'"),
+    "a failure hidden": (edited("checks", 5, "status", to="fail"), "passed is True, which its checks do not bear out"),
+    "lock-step skipped": (lambda it: skip(it, "L"), "is skipped, though nothing it needs is lacking"),
+    "all but B skipped": (lambda it: skip(it, *"SPALR"), "is skipped, though nothing it needs is lacking"),
+    "an ability hidden": (
+        edited("abilities", to=["float64", "float32", "lengths", "next-token", "tasks"]),
+        "is not skipped, though it needs 'weights', not declared",
+    ),
+    "no plugin": (edited("plugin", to=False), "is not skipped, though it needs 'plugin', not declared"),
+    "a check renamed": (
+        edited("checks", 5, "check", to="nothing"),
+        "no check 'nothing' for rule .* of attent-conformance 0.1.0",
+    ),
+    "no digests": (edited("digests"), "is not a certificate: Object missing required field `digests`"),
+    "digests in a list": (edited("digests", to=[]), r"Expected `object`, got `array` - at `\$.digests`"),
+    "a status unknown": (edited("checks", 2, "status", to="fine"), "Invalid enum value 'fine'"),
+    "a check without rule": (edited("checks", 0, "rule"), r"missing required field `rule` - at `\$.checks\[0\]`"),
+    "passed as text": (edited("passed", to="yes"), r"Expected `bool`, got `str` - at `\$.passed`"),
+    "no version of the suite": (
+        edited("versions", "attent-conformance"),
+        "does not say the version of attent-conformance",
+    ),
+    "another format": (edited("format", to=1), "has format 1, this version reads format 2"),
+}
 
 
-def forget_digests(content):
-    del content["digests"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (change_digest, "padded, hard/incremental/fresh, epoch 0: .* but golden is"),
-        (drop_check, "calls itself complete, but holds 44 of 45 checks"),
-        (drop_epoch, "classes holds digests of 155 epochs, a complete run has 156"),
-        (hide_failure, "passed is True, which its checks do not bear out"),
-        (rename_check, "no check 'nothing' for rule"),
-        (forget_digests, "is not a certificate: it lacks 'digests'"),
-    ],
-)
-def test_a_forged_certificate_is_found_out(content, change, message, tmp_path, capsys):
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_certificate_is_found_out(content, what, tmp_path, capsys):
+    change, message = FORGED[what]
     change(content)
     written(tmp_path, numpy=content)
     assert main(["--verify", str(tmp_path / "numpy.json")]) == 1
@@ -115,6 +151,51 @@ def test_backends_that_agree(content, tmp_path, capsys):
 def test_a_missing_certificate_is_a_fault(content, tmp_path, capsys):
     assert agree.main([written(tmp_path, numpy=content), "--expect", "numpy,mine"]) == 1
     assert "agree: mine: no certificate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["attent", "attent-conformance"])
+def test_certificates_of_different_versions_are_a_fault(content, package, tmp_path, capsys):
+    other = {**content, "backend": "mine", "versions": {**content["versions"], package: "0.0.9"}}
+    assert agree.main([written(tmp_path, numpy=content, mine=other), "--expect", "numpy,mine"]) == 1
+    assert (
+        f"agree: certificates are of different versions of {package}: mine 0.0.9, numpy 0.1.0; renew them with one"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_certificate_that_cannot_be_written_is_told_before_any_check(tmp_path, capsys):
+    nowhere = tmp_path / "none"
+    for target, reason in ((nowhere / "x.json", f"there is no folder {nowhere}"), (tmp_path, "it is a folder")):
+        assert main(["numpy", "--rules", "B1", "--json", str(target)]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.startswith(f"attent-conformance: cannot write {target}: {reason}")) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected", "message"),
+    [(".", " , ", "--expect must name at least one backend"), ("nowhere", "numpy", "no folder nowhere")],
+)
+def test_agree_is_told_what_to_expect_and_where(folder, expected, message, capsys):
+    with pytest.raises(SystemExit):
+        agree.main([folder, "--expect", expected])
+    assert message in capsys.readouterr().err
+
+
+def test_one_precision_makes_no_complete_certificate():
+    subject = Subject("mine", NumpyLearner, dtypes=("float64",), quick=False)
+    results = [Result(check, "pass", "", {}, 0.0) for check in CHECKS]
+    assert not certificate.certificate(subject, results)["complete"]
+
+
+def test_a_backend_without_lengths_has_a_complete_certificate_without_their_run(content):
+    content["abilities"].remove("lengths")
+    for check in content["checks"]:
+        if check["check"] in ("padded_sequences_run_in_lock_step", "padding_counts_for_nothing"):
+            check["status"] = "skip"
+    with pytest.raises(certificate.CertificateError, match="digests of the run 'padded', whose check .* was not run"):
+        certificate.verify(content)
+    del content["digests"]["padded"]
+    assert agree.faults({"numpy": content}, ["numpy"]) == []
 
 
 def test_an_empty_folder_is_a_fault(tmp_path, capsys):
@@ -164,7 +245,11 @@ def test_the_command_fails_where_no_check_runs(capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nowhere"], "no backend 'nowhere'. Installed:"), (["numpy", "--rules", "X1"], "no check for rule 'X1'")],
+    [
+        (["nowhere"], "no backend 'nowhere'. Installed:"),
+        (["numpy", "--rules", "X1"], "no check for rule 'X1'"),
+        (["numpy", "--device", "cuda"], "numpy cannot be examined on 'cuda': its reference function has no argument"),
+    ],
 )
 def test_what_cannot_be_run_is_told(arguments, message, capsys):
     assert main(arguments) == 2
@@ -189,3 +274,22 @@ def test_a_subject_without_a_plugin_has_a_certificate_too():
     subject = Subject("mine", NumpyLearner, quick=True)
     content = certificate.certificate(subject, examine(subject, "P5"))
     assert (content["backend"], content["complete"], content["passed"]) == ("mine", False, True)
+
+
+def test_a_package_that_is_missing_spoils_no_certificate():
+    backend = plugins.backend("numpy")._replace(packages=("not-a-package",))
+    subject = Subject("numpy", NumpyLearner, backend=backend)
+    content = certificate.certificate(subject, examine(subject, "what_the_backend_names_is_there"))
+    assert content["versions"]["not-a-package"] == "not installed"
+    assert (content["passed"], content["checks"][0]["rule"], content["checks"][0]["status"]) == (False, "B3", "fail")
+
+
+def test_a_precision_that_is_not_examined_is_refused():
+    with pytest.raises(ValueError, match="dtypes must be out of float64, float32, got 'float16'"):
+        Subject("mine", NumpyLearner, dtypes=("float16",))
+
+
+def test_a_failure_is_reproduced_as_it_was_found():
+    subject = Subject("mine", lambda *data, device, **rest: None, device="cuda:1", dtypes=("float32",), quick=True)
+    subject.backend = plugins.backend("numpy")
+    assert subject.command("L2") == "attent-conformance mine --rules L2 --device cuda:1 --dtype float32 --quick"

@@ -16,6 +16,7 @@ from attent.hookspecs import Backend
 from attent.reference import NumpyLearner
 from attent_conformance import Subject, examine
 from attent_conformance.checks import selection
+from attent_conformance.command import main
 
 NUMBER = itertools.count()  # a module is imported once, whatever its file says later
 HERE = Path(__file__).parent
@@ -129,6 +130,40 @@ def test_a_backend_without_a_reference_is_told_what_to_give(monkeypatch, tmp_pat
     plugin(monkeypatch, tmp_path, "# without", reference=None)
     with pytest.raises(attent.PluginError, match="names no reference learner: .* reference='module:function'"):
         Subject.named("stranger")
+
+
+FAULTS = {
+    "missing": ("import none_such", "cannot be imported: ModuleNotFoundError: No module named 'none_such'"),
+    "broken": ("raise OSError('libnone.so: no such file')", "cannot be imported: OSError: libnone.so: no such file"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_framework_that_is_missing_or_broken_is_told_and_harms_no_other(monkeypatch, tmp_path, capsys, what):
+    code, message = FAULTS[what]
+    module = f"framework_{what}"
+    (tmp_path / f"{module}.py").write_text(code)
+    plugin(monkeypatch, tmp_path, f"# {what}", reference=f"{module}:learner")
+    assert main(["stranger"]) == 2
+    assert f"attent-conformance: backend 'stranger': '{module}:learner' {message}" in capsys.readouterr().err
+    assert main(["numpy", "--rules", "S2"]) == 0
+
+
+def test_two_backends_of_one_name_are_refused_and_harm_no_other(monkeypatch, tmp_path, capsys):
+    plugin(monkeypatch, tmp_path, "# one")
+    plugin(monkeypatch, tmp_path, "# two")
+    assert main(["stranger"]) == 2
+    assert "plugin 'stranger' is there twice: attent_stranger_" in capsys.readouterr().err
+    assert main(["numpy", "--rules", "S2"]) == 0
+
+
+def test_a_misspelt_hook_is_told_and_harms_no_other(monkeypatch, tmp_path, capsys):
+    plugin(monkeypatch, tmp_path, "# misspelt")
+    (path,) = tmp_path.glob("*.py")
+    path.write_text(path.read_text().replace("def attent_backend(", "def attent_backends("))
+    assert main(["stranger"]) == 2
+    assert "plugin 'stranger' (stranger 1): unknown hook 'attent_backends'" in capsys.readouterr().err
+    assert main(["numpy", "--rules", "S2"]) == 0
 
 
 def test_importing_the_suite_imports_no_framework():

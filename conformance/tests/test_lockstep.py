@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import attent
 from attent.plan import Plan
 from attent.reference import NumpyLearner
 from attent_conformance import Ambiguous, CheckFailed, Subject, examine
@@ -92,3 +93,97 @@ def test_no_two_examples_of_a_task_are_the_same(name):
     if name != "padded-classes":  # never ranked
         rows = [one.inputs.reshape(len(one), -1), one.targets.reshape(len(one), -1)]
         assert len(np.unique(np.concatenate(rows, axis=1), axis=0)) == len(one)
+
+
+CLASSES = task("classes")
+EVERY = np.arange(len(CLASSES))
+
+
+def in_band(monkeypatch, theirs, ours):
+    """Run the L2 check of the classifier on crafted scores, those of all rounds equal."""
+
+    class Scored:
+        def score(self, ids):
+            return theirs[ids]
+
+    monkeypatch.setattr(lockstep, "_synchronised", lambda name: ((CLASSES.parameters, ours),))
+    subject = Subject("crafted", lambda *data, **settings: Scored(), quick=True)
+    (result,) = examine(subject, "float32_classifier_stays_in_its_band")
+    return result
+
+
+def falling(near):
+    """Scores from 2 down to 1, the first one left out (id 38) ``near`` below the last one taken (id 37)."""
+    scores = 2.0 - EVERY / len(EVERY)
+    scores[38] = scores[37] - near
+    return scores
+
+
+def swapped(scores, by):
+    """The same scores, those of ids 37 and 38 moved towards each other by ``by`` each."""
+    moved = scores.copy()
+    moved[37] -= by
+    moved[38] += by
+    return moved
+
+
+def test_ids_that_change_sides_inside_the_band_pass_and_are_counted(monkeypatch):
+    ours = falling(near=2e-5)
+    theirs = swapped(ours, 1.5e-5)  # 3e-5 towards each other: the other one is taken now
+    assert attent.hard(ours, 38).tolist() == list(range(38))
+    assert attent.hard(theirs, 38).tolist() == [*range(37), 38]
+    result = in_band(monkeypatch, theirs, ours)
+    assert (result.status, result.reason) == ("pass", "")
+    assert result.margins["band"] == pytest.approx(4e-5)  # 2e-5 of the largest score, 2
+    assert result.margins["error"] == pytest.approx(1.5e-5)
+    assert (result.margins["examples in the band"], result.margins["differing"]) == (1, 1)
+
+
+def test_scores_outside_the_band_fail_though_the_same_ids_are_chosen(monkeypatch):
+    ours = falling(near=1e-2)
+    theirs = ours.copy()
+    theirs[5] += 4.1e-5
+    assert attent.hard(theirs, 38).tolist() == list(range(38))
+    result = in_band(monkeypatch, theirs, ours)
+    assert result.status == "fail"
+    assert "L2: got scores 4.10e-05 from the reference's, expected at most the band, 4.00e-05" in result.reason
+    assert "task 'classes', round 0 (hard), float32 re-synchronised; scores: id 5: " in result.reason
+
+
+def test_another_choice_beyond_two_bands_of_the_cut_fails(monkeypatch):
+    """Scores within the band cannot cause it: a core that chooses otherwise does."""
+    ours = falling(near=1e-2)
+    theirs = ours + 1e-6
+    true = lockstep.choose
+
+    def off(plan, scores, k, draw):
+        choice = true(plan, scores, k, draw)
+        return choice if scores is ours else choice._replace(ids=np.append(choice.ids[:-1], 60))
+
+    monkeypatch.setattr(lockstep, "choose", off)
+    result = in_band(monkeypatch, theirs, ours)
+    assert "L2: got another choice for ids [60], expected one only for ids within two bands, 8.00e-05" in result.reason
+    assert f"id 60: {float(theirs[60])!r} against {float(ours[60])!r}" in result.reason
+
+
+def test_keys_of_a_soft_choice_stay_in_the_band_over_the_standard_deviation(monkeypatch):
+    ours = falling(near=1e-2)
+    monkeypatch.setattr(lockstep, "_synchronised", lambda name: ((CLASSES.parameters, ours),) * 2)
+    calls = []
+
+    class Scored:
+        def score(self, ids):
+            calls.append(0)
+            moved = ours.copy()
+            moved[5] += 3.9e-5 if len(calls) < 3 else 4.5e-5  # a soft round's keys are compared, not its scores
+            return moved[ids]
+
+    def examined():
+        (result,) = examine(
+            Subject("crafted", lambda *data, **settings: Scored(), quick=True), "float32_classifier_stays_in_its_band"
+        )
+        return result
+
+    passing = examined()
+    assert passing.margins["band"] == pytest.approx(4e-5 / ours.std())
+    assert "round 0 (hard)" in examined().reason

@@ -122,3 +122,8 @@ def test_a_failure_reads_well():
         "  where: score()",
         "  reproduce: attent-conformance mine --rules P2",
     ]
+
+
+def test_the_example_backend_is_as_short_as_the_guide_says():
+    example = SPECIFICATION.parent / "examples" / "attent-autograd" / "attent_autograd"
+    assert sum(len(path.read_text().splitlines()) for path in example.glob("*.py")) <= 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
-from attent_jax.placement import check_params, check_sharding, home, placed
+from attent_jax.placement import check_params, check_sharding, home, lost, placed
 from attent_jax.programs import Carry, Programs
 from attent_jax.settings import check_optimizer, check_settings
 from attent_jax.signature import asked_for
@@ -107,6 +108,7 @@ class JaxLearner:
         self._programs = Programs(loss, asked, task_weights, optimizer, self._source, batch_sharding, self._carry)
         self._seed, self._count, self._width = seed, 0, 0
         self._key = _key(seed)
+        self._failed: str | None = None
         pack(self._parts())  # names that collide are noticed now, not at the first checkpoint
         if evaluate is not None:
             self._evaluate = evaluate
@@ -138,6 +140,7 @@ class JaxLearner:
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing."""
+        self._check_whole()
         check_ids(ids, len(self), "ids")
         size = self._divisible(min(self._score_batch_size, len(self)))
         parts = [ids[start : start + size] for start in range(0, len(ids), size)]
@@ -154,6 +157,7 @@ class JaxLearner:
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
         are checked before the first step.
         """
+        self._check_whole()
         check_batches(batches, len(self))
         if weights is not None:
             check_weights(weights, batches)
@@ -162,14 +166,36 @@ class JaxLearner:
         record = _LossRecord()
         for chunk in chunks(batches, weights, lambda count: width if self._pad else count, self._source.capacity):
             examples = self._source.examples(chunk)
-            first, steps = np.int32(self._count), np.int32(chunk.steps)
-            self._carry, losses = self._programs.train(
-                self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
-            )
-            self._count += chunk.steps
+            with self._running():
+                self._run(chunk, examples, record)
             self._width = largest
-            record.add(chunk, losses)
-        return record.fetch()
+        with self._running():
+            return record.fetch()
+
+    def _run(self, chunk: Chunk, examples: Any, record: _LossRecord) -> None:
+        first, steps = np.int32(self._count), np.int32(chunk.steps)
+        self._carry, losses = self._programs.train(
+            self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
+        )
+        self._count += chunk.steps
+        record.add(chunk, losses)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Note where a compiled step failed: its arguments were donated to it, so what they held is gone."""
+        try:
+            yield
+        except Exception as error:  # XLA's errors have many types; what tells is whether the arrays are still there
+            if lost(self._carry):
+                self._failed = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]:.200}"
+            raise
+
+    def _check_whole(self) -> None:
+        if self._failed is not None:
+            raise LearnerError(
+                f"a step failed in the middle of train() and took the parameters with it ({self._failed}); "
+                "load_state() a state from before, such as the run's last checkpoint, before going on"
+            )
 
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
@@ -177,6 +203,7 @@ class JaxLearner:
         "params/...", "optimizer/..." and "model_state/..." hold the leaves of the pytrees by path; "steps", "seed"
         and "width", the size that batches are padded to, decide what follows as well.
         """
+        self._check_whole()
         return pack(self._parts())
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -192,6 +219,7 @@ class JaxLearner:
         self._seed, self._count, self._width = numbers.values()
         self._key = _key(self._seed)
         self._carry = Carry(*(parts[name] for name in Carry._fields))
+        self._failed = None
 
     def _parts(self) -> dict[str, Any]:
         numbers = {"seed": self._seed, "steps": self._count, "width": self._width}

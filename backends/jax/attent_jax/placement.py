@@ -40,6 +40,18 @@ def placed(tree: Any, where: Sharding) -> Any:
     return jax.tree.map(put, tree)
 
 
+def lost(tree: Any) -> bool:
+    """Say whether an array of the tree was given away to a program that failed, or was to come from one that did."""
+    leaves = jax.tree.leaves(tree)
+    if any(leaf.is_deleted() for leaf in leaves):
+        return True
+    try:
+        jax.block_until_ready(leaves)
+    except Exception:  # programs run later than they are called, and their results then hold the error
+        return True
+    return False
+
+
 def check_sharding(batch_sharding: NamedSharding | None, *, padded: bool) -> int:
     """Return how many parts a batch is cut into; raise LearnerError unless it can be."""
     if batch_sharding is None:

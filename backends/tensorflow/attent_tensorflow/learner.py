@@ -106,6 +106,7 @@ class TensorFlowLearner:
         steps = Steps(model, optimizer, objective, clip_norm, penalty or (lambda _: None))
         self._training = Training(steps, self._source, self._scoring.dtype, scheduled=learning_rate is not None)
         self._checkpoint: Checkpoint | None = None
+        self._unknown = False  # how many steps were taken
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
@@ -141,6 +142,7 @@ class TensorFlowLearner:
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
         are checked before the first step.
         """
+        self._check_known()
         check_batches(batches, self._n)
         if weights is not None:
             check_weights(weights, batches)
@@ -152,8 +154,11 @@ class TensorFlowLearner:
         rates = np.empty(0)
         if self._learning_rate is not None:
             rates = np.array([float(self._learning_rate(self._count + step)) for step in range(len(batches))])
+        self._training.prepare()  # a loss that is refused is so before any step
+        self._unknown = True  # until the graph has come to its end: it may fail after any step
         losses = self._training.run(ids, starts, scale, rates, self._count)
         self._count += len(batches)
+        self._unknown = False
         return losses
 
     def state(self) -> State:
@@ -162,6 +167,7 @@ class TensorFlowLearner:
         Held are all variables of model and optimiser, those that the loss captures besides (a global
         generator's state), and the number of steps.
         """
+        self._check_known()
         return self._checkpointed().gathered(self._count)
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -171,6 +177,14 @@ class TensorFlowLearner:
         nothing is changed then.
         """
         self._count = self._checkpointed().taken_up(state)
+        self._unknown = False
+
+    def _check_known(self) -> None:
+        if self._unknown:
+            raise LearnerError(
+                "a call of train() failed, after how many of its steps is not known; load_state() a state from "
+                "before, such as the run's last checkpoint, before going on"
+            )
 
     def _checkpointed(self) -> Checkpoint:
         if self._checkpoint is None:

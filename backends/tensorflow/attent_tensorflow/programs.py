@@ -75,6 +75,10 @@ class Training:
         """All variables that steps read or write. Traces the graph, which runs nothing."""
         return self._traced().variables
 
+    def prepare(self) -> None:
+        """Trace the graph, which runs nothing. Raises LearnerError for a loss that does not fit."""
+        self._traced()
+
     def run(self, ids: Ids, starts: npt.NDArray[Any], weights: Numbers, rates: Numbers, first: int) -> Numbers:
         """Take one step per batch, cut from ``ids`` at ``starts``; return the losses from before each step."""
         arguments = tf.constant(weights), tf.constant(rates), tf.constant(first, tf.int64)

@@ -11,6 +11,7 @@ from torch import nn
 
 from attent.errors import LearnerError
 from attent_torch.generators import HostState, check_host, device_states, host_state, restore_devices, restore_host
+from attent_torch.moments import check_moments, kind
 from attent_torch.steps import Steps
 
 
@@ -38,7 +39,10 @@ def taken_up(tree: Any, model: nn.Module, steps: Steps, devices: Sequence[torch.
 
     Raises LearnerError naming what does not fit; nothing is changed then.
     """
-    _check(tree, model, steps)
+    try:
+        _check(tree, model, steps)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise LearnerError(f"this is no state of a TorchLearner: {type(error).__name__}: {error}") from error
     current = model.state_dict()  # carries the versions that modules look for
     for name in current:
         current[name] = tree["model"][name]
@@ -59,6 +63,9 @@ def _check(tree: Any, model: nn.Module, steps: Steps) -> None:
     expected = {"model", "optimizer", "scheduler", "scaler", "classes", "random", "steps"}
     if not isinstance(tree, dict) or set(tree) != expected:
         raise LearnerError(f"this is no state of a TorchLearner: it must hold {', '.join(sorted(expected))}")
+    count = tree["steps"]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise LearnerError(f"'steps' must be a whole number of at least 0 in the state, got {count!r}")
     _check_tensors("model", tree["model"], model.state_dict())
     try:
         check_host(_host(tree["random"]))
@@ -74,12 +81,7 @@ def _check(tree: Any, model: nn.Module, steps: Steps) -> None:
         raise LearnerError(
             f"the state's optimizer has parameter groups of {saved_sizes} tensors, this learner's of {sizes}"
         )
-    for index, values in saved["state"].items():
-        known = current["state"].get(index, {})
-        shared = [key for key in values if isinstance(known.get(key), torch.Tensor)]
-        _check_tensors(
-            f"optimizer/state/{index}", {key: values[key] for key in shared}, {key: known[key] for key in shared}
-        )
+    check_moments(steps.optimizer, saved)
 
 
 def _host(random: dict[str, Any]) -> HostState:
@@ -94,15 +96,9 @@ def _check_tensors(part: str, saved: dict[str, Any], current: dict[str, Any]) ->
             f"the state does not fit '{part}': it lacks {_listed(missing)} and has {_listed(unknown)} too many"
         )
     for name, value in current.items():
-        ours, theirs = _kind(value), _kind(saved[name])
+        ours, theirs = kind(value), kind(saved[name])
         if ours != theirs:
             raise LearnerError(f"'{part}/{name}' is {theirs} in the state, but {ours} in this learner")
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-    return type(value).__name__
 
 
 def _listed(names: list[str]) -> str:

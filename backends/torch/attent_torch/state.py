@@ -116,7 +116,18 @@ def _unpacked(value: Any, state: Mapping[str, npt.NDArray[Any]], unread: set[str
     unread.discard(content)
     array = np.array(state[content], order="C")
     if kind == "tensor":
-        dtype = getattr(torch, value["dtype"])
-        tensor = torch.from_numpy(array)
-        return tensor if tensor.dtype == dtype else tensor.view(dtype)
+        dtype, tensor = getattr(torch, value["dtype"]), torch.from_numpy(array)
+        if tensor.dtype == dtype:
+            return tensor
+        if tensor.dtype != _BITS.get(dtype.itemsize) or _numpy_has(dtype):
+            raise LearnerError(f"'{content}' is {array.dtype} in the state, which says that it is {value['dtype']}")
+        return tensor.view(dtype)
     return array if kind == "array" else array[()]
+
+
+def _numpy_has(dtype: torch.dtype) -> bool:
+    try:
+        torch.empty(0, dtype=dtype).numpy()
+    except TypeError:
+        return False
+    return True

@@ -352,3 +352,83 @@ def test_a_judgement_that_is_no_number_is_named(task):
     learner = task.learner(task.model(), evaluate=lambda model: {"accuracy": None})
     with pytest.raises(LearnerError, match="evaluate must return numbers by metric name, got {'accuracy': None}"):
         learner.evaluate()
+
+
+def renumbered(state, old, new):
+    return state["tree"].tobytes().replace(old, new, 1)
+
+
+FRESH = {
+    "another shape": (
+        {"optimizer/state/1/exp_avg": np.zeros(3)},
+        r"'optimizer/state/1/exp_avg' is float64 of shape \(3,\) in the state, but of shape \(8,\) in this learner",
+    ),
+    "a shape that would broadcast": (
+        {"optimizer/state/0/exp_avg_sq": np.zeros((1, 1))},
+        r"'optimizer/state/0/exp_avg_sq' is float64 of shape \(1, 1\) in the state, but of shape \(8, 3\)",
+    ),
+    "steps of another shape": (
+        {"optimizer/state/0/step": np.zeros(8, np.float32)},
+        r"'optimizer/state/0/step' is float32 of shape \(8,\) in the state, but of shape \(\)",
+    ),
+    "another dtype": (
+        {"optimizer/state/0/exp_avg": np.zeros((8, 3), np.int64)},
+        "'optimizer/state/0/exp_avg' is int64 in the state, which says that it is float64",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FRESH)
+def test_moments_that_do_not_fit_are_refused_before_the_first_step(task, assert_same, what):
+    """An optimiser that has not stepped holds no moments to compare with; its parameters say the shapes."""
+    change, message = FRESH[what]
+    learner, fresh = build(task), build(task)
+    learner.train(task.batches[:2])
+    before = fresh.state()
+    with pytest.raises(LearnerError, match=message):
+        fresh.load_state(edited(learner.state(), **change))
+    assert_same(fresh.state(), before)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'["steps", 2]', b'["steps", "2"]', "'steps' must be a whole number of at least 0 in the state, got '2'"),
+        (b'["steps", 2]', b'["steps", -2]', "'steps' must be a whole number of at least 0 in the state, got -2"),
+        (b"[[0, ", b"[[9, ", "has moments of parameter 9; this learner's has 4 parameters"),
+        (b'"classes", {', b'"classes", [{', "this is no state of a TorchLearner: "),
+    ],
+)
+def test_a_damaged_tree_is_refused_and_changes_nothing(task, assert_same, old, new, message):
+    learner, fresh = build(task), build(task)
+    learner.train(task.batches[:2])
+    state, before = learner.state(), fresh.state()
+    with pytest.raises(LearnerError, match=message):
+        fresh.load_state({**state, "tree": np.frombuffer(renumbered(state, old, new), np.uint8)})
+    assert_same(fresh.state(), before)
+
+
+def test_a_moment_that_one_parameter_lacks_is_named(task):
+    learner = build(task)
+    learner.train(task.batches[:2])
+    tree = unpack(learner.state())
+    del tree["optimizer"]["state"][2]["exp_avg_sq"]
+    with pytest.raises(LearnerError, match="the state lacks 'optimizer/state/2/exp_avg_sq', which other parameters"):
+        build(task).load_state(pack(tree))
+
+
+def test_moments_that_only_an_optimizer_of_yours_knows_are_its_own(task):
+    class Preconditioned(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            for p in self.param_groups[0]["params"]:
+                self.state[p]["left"] = torch.eye(len(p))
+
+    def make():
+        model = task.model()
+        return task.learner(model, optimizer=Preconditioned(model.parameters(), 0.1))
+
+    learner, fresh = make(), make()
+    learner.train(task.batches[:2])
+    fresh.load_state(learner.state())
+    assert fresh.train(task.batches).tolist() == learner.train(task.batches).tolist()

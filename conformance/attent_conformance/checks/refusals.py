@@ -53,17 +53,19 @@ def check_wrong_weights_are_refused(subject: Subject) -> None:
 
 
 def check_foreign_states_are_refused(subject: Subject) -> None:
-    """P7: a state that lacks an array, has one too many, or is of another model is refused by ``load_state``."""
+    """P7: a state that lacks an array, has one too many, or is of another model or precision is refused."""
     own = copied(subject.shared.state())
     largest = max(own, key=lambda name: own[name].size if own[name].dtype.kind == "f" else 0)
     lacking = {name: array for name, array in own.items() if name != largest}
     reshaped = {**own, largest: own[largest].reshape(-1)[:-1].copy()}
+    other = own[largest].astype(np.float64 if own[largest].dtype == np.float32 else np.float32)
     _refused(
         subject,
         {
             "load_state() of no arrays": lambda it: it.load_state({}),
             f"load_state() without {largest!r}": lambda it: it.load_state(lacking),
             f"load_state() with {largest!r} of another shape": lambda it: it.load_state(reshaped),
+            f"load_state() with {largest!r} in {other.dtype}": lambda it: it.load_state({**own, largest: other}),
             "load_state() of a state with an array too many": lambda it: it.load_state({**own, "x": np.ones(2)}),
         },
     )

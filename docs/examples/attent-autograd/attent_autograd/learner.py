@@ -6,7 +6,7 @@ from autograd.extend import notrace_primitive
 
 from attent.errors import LearnerError
 from attent.reference import AdamW, initial_moments, parameter_shapes
-from attent.reference.checks import check_ids, check_weights, checked_arrays
+from attent.reference.checks import check_ids, check_weights, checked_arrays, checked_state
 from attent.reference.examples import checked_examples
 
 _peak = notrace_primitive(lambda x: np.max(x, -1, keepdims=True))  # a shift that leaves the gradient alone
@@ -54,8 +54,7 @@ class AutogradLearner:
         return {**arrays, "steps": np.array(self.steps)}
 
     def load_state(self, state):
-        shapes = {name: array.shape for name, array in self.state().items()}
-        new = {name: array.copy() for name, array in checked_arrays(state, shapes, "state").items()}
+        new = checked_state(state, self.state())
         self.moments = {group: {name: new[f"{group}.{name}"] for name in self.parameters} for group in self.moments}
         self.parameters = {name: new[f"parameters.{name}"] for name in self.parameters}
         self.steps = int(new["steps"])
