@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attent.cli.arms import TAUGHT
 from attent.cli.results import ArmResult, Report
-from attent.cli.tables import percent, quality
 from attent.metrics import better
+from attent.tables import percent, quality
 
 
 def verdict(report: Report) -> list[str]:
