@@ -17,8 +17,8 @@ from attent.cli.interrupts import stop_signals
 from attent.cli.judge_settings import FILE, Asked, JudgeSettings, folder_of, settle, write_settings
 from attent.cli.recipe_options import default_of, kept_options, read_options
 from attent.cli.settings import free_folder, must_stay
-from attent.judging.arms import default_arms
 from attent.judging.judge import judge, seconds_of
+from attent.judging.policies import default_arms
 from attent.judging.report import told
 
 Tell = Callable[[str], None]

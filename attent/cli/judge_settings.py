@@ -14,7 +14,7 @@ from attent.cli.given import Given, Option, from_flags, read_toml
 from attent.cli.settings import must_stay, run_values
 from attent.errors import TraceError
 from attent.json_files import read_json, write_json
-from attent.judging.arms import named_arm
+from attent.judging.policies import named_arm
 
 FORMAT = 1
 FILE = "judge-settings.json"
@@ -107,7 +107,8 @@ def settle(asked: Asked, stored: JudgeSettings | None) -> JudgeSettings:
         return JudgeSettings(values=values, arms=asked.arms, tune=asked.tune)
     for key, value in values.items():
         if key not in _MAY_CHANGE:
-            must_stay(asked.given.shown("run", key), value, stored.values.get(key))
+            before = stored.values.get(key, False if JUDGE_FIELDS[key].kind == "switch" else None)
+            must_stay(asked.given.shown("run", key), value, before)
     for key, grid in asked.tune.items():
         must_stay(f"--tune {key}", grid, stored.tune.get(key))
     return msgspec.structs.replace(stored, values={**stored.values, **values}, arms={**stored.arms, **asked.arms})

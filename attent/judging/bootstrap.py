@@ -46,7 +46,7 @@ def resamples(seeds: int, count: int = RESAMPLES) -> npt.NDArray[np.intp]:
     Example:
         >>> from attent.judging.bootstrap import resamples
         >>> resamples(3, 2).tolist()
-        [[0, 1, 2], [1, 0, 2], [1, 2, 2]]
+        [[0, 1, 2], [0, 0, 0], [1, 1, 0]]
     """
     drawn = (uniform(raw(Noise(0, 0), 0, count * seeds)) * seeds).astype(np.intp)
     return np.concatenate([np.arange(seeds)[None], drawn.reshape(count, seeds)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
+from time import monotonic
 
 
 class Budget:
@@ -23,10 +23,10 @@ class Budget:
         self,
         seconds: float | None,
         stop: Callable[[], bool] = lambda: False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._stop, self._clock, self._limit = stop, clock, seconds
-        self._began = clock()
+        self._stop, self._clock, self._limit = stop, clock or monotonic, seconds
+        self._began = self._clock()
         self._work: dict[str, float] = {}
         self._left: dict[str, float] = {}
         self._seconds: dict[str, list[float]] = {}

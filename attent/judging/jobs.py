@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,32 +100,34 @@ def run_job(
     """
     learner = setting.build(plan, options)
     checked_length(learner, setting.n)
-    watch = _Watch()
     before = _spent_before(folder)
     process, wall = time.process_time(), time.perf_counter()
     failure: str | None = None
     records: list[EpochRecord] = []
+
+    def keep(progress: Progress) -> None:
+        if progress.record is not None:
+            records.append(progress.record)
+
     try:
-        trace = teach(
+        teach(
             learner,
             plan,
             run=folder,
             resume=folder is not None,
-            listeners=[watch],
-            stop=lambda: watch.diverged or setting.stop(),
+            listeners=[keep],
+            stop=setting.stop,
             checkpoint_seconds=setting.checkpoint_seconds,
             segment_steps=setting.segment_steps,
             keep_scores=False,
             versions=setting.versions,
             recipe=setting.recipe,
         )
-        records = trace.records
-    except (ScoreError, FloatingPointError) as error:
+    except (ScoreError, FloatingPointError) as error:  # numbers that are not finite: the model diverged
         failure = str(error)
-        records = watch.records if folder is None else read_records(folder / "trace.jsonl")
     spent = _added(before, time.process_time() - process, time.perf_counter() - wall)
-    if watch.diverged:
-        failure = "the training loss is not finite"
+    if folder is not None:
+        records = read_records(folder / "trace.jsonl")  # those of earlier processes too
     if failure is None and len(records) < plan.epochs:
         if folder is not None and spent is not None:
             write_json(folder / _SPENT, spent)
@@ -138,7 +139,7 @@ def run_job(
         result = msgspec.structs.replace(
             result,
             failure=failure,
-            failed_epoch=len(records) - watch.diverged_in_record,
+            failed_epoch=len(records),
             examples_scored=cost.examples_scored,
             examples_trained=cost.examples_trained,
         )
@@ -154,20 +155,6 @@ def run_job(
         write_json(folder / _FILE, result)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # nothing is left to go on with
     return result
-
-
-class _Watch:
-    """A listener that notes a loss that is not finite, and the records where no folder keeps them."""
-
-    def __init__(self) -> None:
-        self.diverged = self.diverged_in_record = False
-        self.records: list[EpochRecord] = []
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.record is not None:
-            self.records.append(progress.record)
-        if progress.loss is not None and not math.isfinite(progress.loss):
-            self.diverged, self.diverged_in_record = True, progress.record is not None
 
 
 def _result(

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attent.errors import PlanError
-from attent.judging.arms import DEFAULT_LENGTHS, checked_lengths, default_arms, read_policies
+from attent.errors import PlanError, RecipeError
+from attent.judging.arms import DEFAULT_LENGTHS, checked_lengths
 from attent.judging.judgement import Judgement
-from attent.judging.referee import Question, Referee, Tell
+from attent.judging.policies import default_arms, read_policies
+from attent.judging.question import Question
+from attent.judging.referee import Referee, Tell
 from attent.judging.tuning import BATCH_SIZE
 from attent.recipes import Recipe, checked_learner
 
@@ -74,8 +76,8 @@ def judge(
         segment_steps: as in ``attent.teach``.
 
     Raises:
-        PlanError: an arm, a length or a number is impossible. LearnerError: no held-out data, or a broken
-            contract. TraceError: the folder is of another judgement. All before anything is spent.
+        PlanError: an arm, a length or a number is impossible. RecipeError: no such option, or no learner.
+            LearnerError: no held-out data, or a broken contract. TraceError: the folder is of another judgement.
 
     Example:
         >>> import attent
@@ -105,6 +107,7 @@ def judge(
         raise PlanError(f"budget_seconds must be above 0, got {budget_seconds}")
     if seeds is None:
         seeds = SEEDS if budget_seconds is None else SEEDS_WITH_BUDGET
+    _check_options(named, recipe, [*options, *(key for key in grid or {} if key != BATCH_SIZE)])
     question = Question(
         recipe=named,
         backend=backend,
@@ -153,6 +156,16 @@ def seconds_of(text: str) -> float:
 def _defaults(recipe: Recipe) -> dict[str, Any]:
     parameters = list(inspect.signature(recipe).parameters.values())[1:]
     return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
+def _check_options(name: str, recipe: Recipe, given: Iterable[str]) -> None:
+    parameters = list(inspect.signature(recipe).parameters.values())[1:]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters]
+    for key in given:
+        if key not in known:
+            raise RecipeError(f"recipe {name!r} has no option {key!r}; known: {', '.join(known) or 'none'}")
 
 
 def _at_least(name: str, value: object, least: int) -> int:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from attent.judging.arms import FULL, Arm
+from attent.json_files import read_json
+from attent.judging.arms import Arm
 from attent.judging.bootstrap import Estimate, estimate, resamples
 from attent.judging.curve import Read, increasing, quality_at, saving
 from attent.judging.jobs import JobResult
+from attent.judging.policies import FULL
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
 from attent.metrics import lower_is_better
 
 FORMAT = 1
+FILE = "judge.json"
 COSTS = ("full_epochs", "process_seconds", "wall_seconds")
 
 
@@ -85,6 +89,11 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     def saving(self, arm: str, metric: str | None = None, cost: str = "full_epochs") -> Estimate:
         """Return what an arm saves by a metric (None: the main one) and a kind of cost."""
         return self.row(arm).savings[metric or self.metrics[0]][cost]
+
+
+def read_judgement(folder: Path) -> Judgement | None:
+    """Return the judgement that a folder keeps, None if it has none. Raises TraceError if it cannot be read."""
+    return read_json(folder / FILE, Judgement, FORMAT)
 
 
 def measured_forward_share(jobs: Sequence[JobResult]) -> float | None:

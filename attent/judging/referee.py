@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
-import numpy as np
+from typing import Any
 
 from attent.errors import PlanError
 from attent.json_files import write_json
-from attent.judging.arms import FULL, Arm, Policy, alike, plans_of
+from attent.judging.arms import Arm, alike, plans_of
 from attent.judging.budget import Budget
+from attent.judging.concluding import Finished, conclude
 from attent.judging.jobs import Build, JobResult, Setting, finished, run_job
-from attent.judging.judgement import Judgement, complete_seeds, measured_forward_share, rows_of
+from attent.judging.judgement import FILE, Judgement
+from attent.judging.policies import FULL
 from attent.judging.precheck import Precheck, precheck
+from attent.judging.question import Question
 from attent.judging.report import report_text
 from attent.judging.tuning import BATCH_SIZE, SEED_DISTANCE, Tuning, default_grid, points_of, tune
-from attent.judging.verdict import verdict
 from attent.plan import Plan
+from attent.run_files import write_whole
 from attent.run_folder import held
 
 Tell = Callable[[str], None]
-
-
-class Question(NamedTuple):
-    """What is asked of a referee, everything checked that can be without a learner."""
-
-    recipe: str
-    backend: str | None
-    options: dict[str, Any]
-    suggested: dict[str, Any]
-    defaults: dict[str, Any]
-    policies: dict[str, Policy]
-    epochs: int
-    batch_size: int
-    lengths: list[float]
-    short: bool
-    grid: dict[str, list[Any]] | None
-    grid_is_default: bool
-    seeds: int
-    first_seed: int
-    budget_seconds: float | None
-    forward_share: float | None
-    versions: dict[str, str]
-    checkpoint_seconds: float
-    segment_steps: int
 
 
 class Referee:
@@ -103,7 +76,9 @@ class Referee:
         tuned = self.question.grid is None or self._tune()
         if tuned:
             self._run_seeds()
-        return self._judgement(tuned)
+        judgement = self._judgement(tuned)
+        self._write(judgement)
+        return judgement
 
     def _tune(self) -> bool:
         question = self.question
@@ -131,6 +106,8 @@ class Referee:
         chosen = dict(self.tuning.chosen)
         self.batch_size = chosen.pop(BATCH_SIZE, size)
         self.options.update(chosen)
+        if all(job.failure is not None for job in self.tuning.jobs):
+            self._note(f"Every point of the tuning failed, the first so: {self.tuning.jobs[0].failure}")
         for edge in self.tuning.edges:
             self._note(f"The best of the tuning lies on the grid's edge: {edge}. Full training may do better beyond.")
         return True
@@ -161,6 +138,8 @@ class Referee:
                 self.jobs.append(job)
                 if number == 0:
                     self._leave_out_lengths(arms)
+            if self.folder is not None and number + 1 < question.seeds:
+                self._write(self._judgement(tuned=True))  # whatever happens in the next
 
     def _leave_out_lengths(self, arms: Mapping[str, tuple[Plan, Arm]]) -> None:
         """Give up lengths of full training while the first seed would not fit, but never the longest and shortest."""
@@ -178,7 +157,7 @@ class Referee:
     ) -> JobResult | None:
         kept = None if folder is None else finished(folder, arm, plan, options)
         if kept is not None:
-            self.budget.done(arm, None)
+            self.budget.done(arm, kept.wall_seconds)
             return kept
         if self.budget.must_stop():
             return None
@@ -192,10 +171,10 @@ class Referee:
             question.checkpoint_seconds,
             question.segment_steps,
         )
-        started = time.monotonic()
+        left = self.budget.left
         job = run_job(setting, arm, plan, options, folder)
         if job is not None:
-            self.budget.done(arm, time.monotonic() - started)
+            self.budget.done(arm, left - self.budget.left if question.budget_seconds else job.wall_seconds)
             self.tell(f"{told}: {_found(job)}")
         return job
 
@@ -230,51 +209,30 @@ class Referee:
         self.tell(f"Note: {note}")
 
     def _judgement(self, tuned: bool) -> Judgement:
-        question, n, metrics = self.question, self.check.n, self.check.metrics
-        made = self._plans(n, self.batch_size, question.first_seed)
-        twins = alike(made, n)
-        arms = [arm for name, (_, arm) in made.items() if name not in self.left_out]
-        seeds = complete_seeds(self.jobs, [arm.name for arm in arms], twins)
-        measured = measured_forward_share(self.jobs)
-        share = question.forward_share if question.forward_share is not None else measured or 1 / 3
-        rows, curves = rows_of(arms, twins, self.jobs, seeds, metrics, n, share) if seeds else ([], {})
-        said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds))
-        if not tuned:
-            said = "Nothing can be concluded: the tuning has not finished."
-        complete = tuned and len(seeds) == question.seeds and not self.left_out
-        if not seeds and self.budget.over:
-            said += f" The budget of {question.budget_seconds:g} s is too small: give more, or less to run."
-        judgement = Judgement(
-            attent=importlib.metadata.version("attent"),
-            recipe=question.recipe,
-            backend=question.backend,
-            options=msgspec.to_builtins(self.options, enc_hook=str),
-            n=n,
-            epochs=question.epochs,
-            batch_size=self.batch_size,
-            metrics=metrics,
-            seeds=seeds,
-            seeds_wanted=question.seeds,
-            forward_share=share,
-            forward_share_measured=question.forward_share is None and measured is not None,
-            arms=arms,
-            alike=twins,
-            left_out=self.left_out,
+        so_far = Finished(
+            check=self.check,
+            made=self._plans(self.check.n, self.batch_size, self.question.first_seed),
+            tuned=tuned,
             tuning=self.tuning,
-            curves=curves,
-            rows=rows,
-            verdict=said,
-            pays=pays,
-            notes=[*self.notes, *_remarks(self.jobs)],
-            finished=complete,
-            jobs=sorted(self.jobs, key=lambda job: (job.seed, list(made).index(job.arm))),
-            versions={"python": platform.python_version(), "numpy": np.__version__, **question.versions},
-            machine=f"{platform.machine()}, {platform.system()}",
+            jobs=self.jobs,
+            left_out=self.left_out,
+            options=self.options,
+            batch_size=self.batch_size,
+            budget_over=self.budget.over,
+            notes=self.notes,
         )
-        if self.folder is not None:
-            write_json(self.folder / "judge.json", judgement)
-            (self.folder / "report.md").write_text(report_text(judgement))
-        return judgement
+        return conclude(self.question, so_far)
+
+    def _write(self, judgement: Judgement) -> None:
+        if self.folder is None:
+            return
+        write_json(self.folder / FILE, judgement)
+        report = report_text(judgement).encode()
+
+        def write(path: Path) -> None:
+            path.write_bytes(report)
+
+        write_whole(self.folder / "report.md", write)
 
 
 def _found(job: JobResult) -> str:
@@ -283,18 +241,3 @@ def _found(job: JobResult) -> str:
     quality = ", ".join(f"{name} {value:.4g}" for name, value in job.quality.items() if value is not None)
     seconds = "" if job.wall_seconds is None else f", {job.wall_seconds:.1f} s"
     return f"{quality}{seconds}"
-
-
-def _remarks(jobs: list[JobResult]) -> list[str]:
-    remarks = [
-        f"{job.arm}, seed {job.seed}, failed in epoch {job.failed_epoch} ({job.failure}); "
-        "it counts with the worst quality of all."
-        for job in jobs
-        if job.failure is not None
-    ]
-    for arm in dict.fromkeys(job.arm for job in jobs):
-        equal = sum(job.selections_of_equal_scores for job in jobs if job.arm == arm)
-        made = sum(job.selections for job in jobs if job.arm == arm)
-        if equal:
-            remarks.append(f"{arm}: all scores were equal in {equal} of {made} selections: nothing to choose by.")
-    return remarks

@@ -6,9 +6,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from attent.judging.arms import FULL
 from attent.judging.bootstrap import Estimate
 from attent.judging.judgement import Judgement, Row
+from attent.judging.policies import FULL
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import interval, percent
 from attent.tables import NOTHING, aligned, quality

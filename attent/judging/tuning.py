@@ -89,7 +89,7 @@ def tune(
     chosen = points[best]
     edges = [
         f"{name} {chosen[name]} is the {'smallest' if chosen[name] == values[0] else 'largest'} tried"
-        for name, values in ((name, sorted(values)) for name, values in grid.items())
+        for name, values in ((name, sorted(values)) for name, values in grid.items() if _are_numbers(values))
         if len(values) > 1 and chosen[name] in (values[0], values[-1])
     ]
     return Tuning(
@@ -100,6 +100,10 @@ def tune(
         chosen=chosen,
         edges=edges,
     )
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _quality(job: JobResult, metric: str) -> float | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from attent.judging.bootstrap import Estimate
 from attent.judging.judgement import Curve, Row
 
+LEAST_SEEDS = 5  # with fewer an interval is too narrow to be called certain
+
 
 def best_of(rows: Sequence[Row], metric: str) -> Row | None:
     """Return the policy that saves most: among those worse in no metric, if any is; by the interval's low end."""
@@ -61,6 +63,8 @@ def verdict(
         f"On {recipe}, {best.arm}{among} reaches in {cost:.2f} full epochs the {main} of "
         f"{reached}{cost / (1 - found.value):.2f}: it saves {percent(found)} ({certain})."
     )
+    if seeds < LEAST_SEEDS:
+        return f"{sentence} That is no proof yet: certainty needs at least {LEAST_SEEDS} seeds.", None
     others = [name for name in best.worse if name != main]
     if others:
         return f"{sentence} But at that cost full training is better by {', '.join(others)}: no clear win.", None
