@@ -57,7 +57,11 @@ def judge_recipe(asked: Asked, *, resume: bool, tell: Tell = print) -> bool:
     made = folder is None
     folder = folder or free_folder(f"judge-{found.name.rpartition(':')[2]}")
     go_on = f"attent judge --resume {shlex.quote(str(folder))}"
-    print(f"{found.name}; arms {', '.join(arms)}; in {folder}", file=sys.stderr)
+
+    def begin() -> None:
+        write_settings(folder, settings)
+        print(f"{found.name}; arms {', '.join(arms)}; in {folder}", file=sys.stderr)
+
     with stop_signals() as stop:
         try:
             judgement = judge(
@@ -72,7 +76,7 @@ def judge_recipe(asked: Asked, *, resume: bool, tell: Tell = print) -> bool:
                 run=folder,
                 stop=stop,
                 tell=lambda line: print(line, file=sys.stderr, flush=True),
-                ready=lambda: write_settings(folder, settings),
+                ready=begin,
                 **numbers,
             )
         except (Exception, KeyboardInterrupt) as error:

@@ -109,6 +109,8 @@ def settle(asked: Asked, stored: JudgeSettings | None) -> JudgeSettings:
         if key not in _MAY_CHANGE:
             before = stored.values.get(key, False if JUDGE_FIELDS[key].kind == "switch" else None)
             must_stay(asked.given.shown("run", key), value, before)
+    for name, table in asked.arms.items():
+        must_stay(f"arm {name}", table, stored.arms.get(name, table))
     for key, grid in asked.tune.items():
         must_stay(f"--tune {key}", grid, stored.tune.get(key))
     return msgspec.structs.replace(stored, values={**stored.values, **values}, arms={**stored.arms, **asked.arms})

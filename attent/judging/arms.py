@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -103,6 +104,9 @@ def checked_lengths(lengths: Iterable[float]) -> list[float]:
     for length in found:
         if not (math.isfinite(length) and 0 < length <= 10):
             raise PlanError(f"a length must be a share of the epochs in (0, 10], got {length!r}")
+    for one, other in itertools.pairwise(found):
+        if full_name(one) == full_name(other):
+            raise PlanError(f"lengths must differ in their first three digits, got {one!r} and {other!r}")
     if len(found) < 2:
         raise PlanError(
             f"lengths must be at least 2, got {len(found)}: a saving is read off the curve between them, "
@@ -113,4 +117,4 @@ def checked_lengths(lengths: Iterable[float]) -> list[float]:
 
 def full_name(length: float) -> str:
     """Return the name of full training at a length: ``full``, ``full-0.4``."""
-    return FULL if length == 1 else f"{FULL}-{length:g}"
+    return FULL if length == 1 else f"{FULL}-{length:.3g}"

@@ -107,7 +107,10 @@ def policy_plan(
         >>> note
         '3 cycles instead of 10, which would need 31 epochs'
     """
-    fields = {key: _plan_value(key, value) for key, value in policy.fields.items()}
+    try:
+        fields = {key: _plan_value(key, value) for key, value in policy.fields.items()}
+    except PlanError as error:
+        raise PlanError(f"arm {name!r}: {error}") from error
     kept = suggested if policy.preset == "default" else {key: suggested[key] for key in KEPT if key in suggested}
     values = {**kept, "epochs": epochs, "batch_size": batch_size, "seed": seed, **fields}
     note = None
@@ -131,11 +134,12 @@ def _policy(name: str, given: object) -> Policy:
         table = {"preset": given.preset, **given.fields}
     else:
         table = {"preset": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else {}
-    preset = str(table.pop("preset", "default")).replace("-", "_")
+    wanted = str(table.pop("preset", "default"))
+    preset = wanted.replace("-", "_")
     known = presets()
     if preset not in known:
         raise PlanError(
-            f"arm {name!r}: no preset {preset!r}; known: {', '.join(known)}; "
+            f"arm {name!r}: no preset {wanted!r}; known: {', '.join(known)}; "
             f"a policy of your own reads NAME:preset,field=value"
         )
     own = {one.name for one in inspect.signature(known[preset]).parameters.values() if one.kind is one.KEYWORD_ONLY}
