@@ -144,7 +144,6 @@ def rows_of(
     draws = resamples(len(seeds))
     full = sorted((arm for arm in arms if arm.kind == FULL), key=lambda arm: arm.length or 0)
     costs = {kind: {name: _costs(of[name], kind, n, forward_share) for name in of} for kind in COSTS}
-    usable = {kind: by_arm for kind, by_arm in costs.items() if all(value is not None for value in by_arm.values())}
     rows = {
         arm.name: Row(
             arm=arm.name,
@@ -168,8 +167,10 @@ def rows_of(
         monotone = increasing(measured)
         for name in rows:
             rows[name].quality[metric] = float(qualities[name].mean())
-        for kind, by_arm in usable.items():
+        for kind, by_arm in costs.items():
             drawn = {name: values[draws].mean(1) for name, values in by_arm.items() if values is not None}
+            if any(arm.name not in drawn for arm in full):
+                continue
             lengths = increasing(np.stack([drawn[arm.name] for arm in full], -1))
             if (lengths <= 0).any():  # a clock too coarse for jobs this short
                 continue
@@ -180,9 +181,9 @@ def rows_of(
                     monotone=(sign * monotone[0]).tolist(),
                 )
             for arm in arms:
-                if arm.kind == FULL:
-                    continue
                 name, row = arm.name, rows[arm.name]
+                if arm.kind == FULL or name not in drawn:
+                    continue
                 read = saving(lengths, monotone, drawn[name], resampled[name])
                 row.savings.setdefault(metric, {})[kind] = estimate(read, len(seeds))
                 if kind == "full_epochs":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from attent.judging.bootstrap import Estimate
 from attent.judging.judgement import Curve, Row
+from attent.judging.policies import FULL
 
 LEAST_SEEDS = 5  # with fewer an interval is too narrow to be called certain
 
@@ -63,6 +64,12 @@ def verdict(
         f"On {recipe}, {best.arm}{among} reaches in {cost:.2f} full epochs the {main} of "
         f"{reached}{cost / (1 - found.value):.2f}: it saves {percent(found)} ({certain})."
     )
+    failed = [row.arm for row in rows if row.kind == FULL and row.failures]
+    if failed:
+        return (
+            f"{sentence} But runs of {', '.join(failed)} failed: against training that fails nothing is proved.",
+            None,
+        )
     if seeds < LEAST_SEEDS:
         return f"{sentence} That is no proof yet: certainty needs at least {LEAST_SEEDS} seeds.", None
     others = [name for name in best.worse if name != main]

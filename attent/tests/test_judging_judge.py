@@ -131,6 +131,13 @@ def test_an_arm_that_diverges_is_told_and_the_rest_goes_on():
     assert "!" in told(found)
 
 
+def test_a_failure_is_kept_in_a_folder(tmp_path):
+    found = judged(toy.diverging, run=tmp_path)
+    again = judged(toy.diverging, run=tmp_path)
+    assert [job.failed_epoch for job in again.jobs if job.failure] == [2]
+    assert again.rows == found.rows
+
+
 def test_no_held_out_data_is_an_error_before_anything_is_spent():
     with pytest.raises(attent.LearnerError) as error:
         judged(toy.silent)

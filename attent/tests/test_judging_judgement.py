@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -150,7 +151,23 @@ def test_a_failed_job_counts_with_the_worst_of_all():
     found, _ = rows(jobs, [0, 1, 2])
     assert found["mine"].quality["accuracy"] == pytest.approx((0.7 + 0.6 + 0.7) / 3)
     assert found["mine"].failures == ["seed 1, epoch 2: the loss is NaN"]
-    assert "process_seconds" not in found["mine"].savings["accuracy"]
+    assert list(found["mine"].savings["accuracy"]) == ["full_epochs"]
+
+
+def test_seconds_that_nobody_knows_leave_the_other_arms_theirs():
+    jobs = [
+        job(arm, seed, cost, {"accuracy": quality}, process_seconds=seconds)
+        for seed in range(2)
+        for arm, cost, quality, seconds in (
+            ("full", 8, 0.8, 16),
+            ("full-0.5", 4, 0.6, 9),
+            ("mine", 4, 0.7, 12),
+            ("other", 4, 0.7, None if seed else 12),
+        )
+    ]
+    found, _ = rows_of([*ARMS, Arm("other", "policy", {})], {}, jobs, [0, 1], ["accuracy"], 100, 1 / 3)
+    kinds = {row.arm: list(row.savings["accuracy"]) for row in found if row.savings}
+    assert kinds == {"mine": ["full_epochs", "process_seconds"], "other": ["full_epochs"]}
 
 
 def test_an_arm_that_is_not_run_twice_takes_the_row_of_its_twin():
@@ -233,6 +250,16 @@ def test_the_verdict_where_it_does_not():
         "Train on all data.",
         None,
     )
+
+
+def test_against_training_that_fails_nothing_is_proved():
+    jobs = jobs_of((4.0, 0.7), 5, [0.0] * 5)
+    failing = [msgspec.structs.replace(one, failure="NaN", failed_epoch=1) for one in jobs if one.arm == "full"][:1]
+    rest = [one for one in jobs if (one.arm, one.seed) != ("full", 0)]
+    found, curves = rows([*rest, *failing], range(5))
+    said, pays = verdict("digits", list(found.values()), curves, ["accuracy"], 5)
+    assert said.endswith(" But runs of full failed: against training that fails nothing is proved.")
+    assert pays is None
 
 
 def test_few_seeds_prove_nothing():
