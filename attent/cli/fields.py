@@ -82,7 +82,9 @@ JUDGE_FIELDS: dict[str, Field] = {
     "lengths": Field(
         "names", "Shares of the epochs at which full training is run, for its curve. Default: 0.4,0.55,0.75,1."
     ),
-    "short": Field("switch", "Also run full training at the cost of the last policy."),
+    "short": Field(
+        "switch", "Also run full training at the cost of every policy, or of none. Default: of the last one."
+    ),
     "epochs": Field("whole", "Epochs of full training. Default: the recipe's."),
     "batch_size": Field("whole", "Examples per optimiser step. Default: the recipe's, or what tuning finds."),
     "tuned": Field("switch", "The recipe is tuned already: run no grid."),

@@ -12,7 +12,7 @@ import msgspec
 
 from attent.equal_cost import on_all, same_training, short_plan
 from attent.errors import PlanError
-from attent.judging.policies import FULL, KEPT, SHORT, Policy, policy_plan
+from attent.judging.policies import FULL, KEPT, POLICY, SHORT, Policy, policy_plan
 from attent.plan import Plan
 
 DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
@@ -36,11 +36,13 @@ def plans_of(
     batch_size: int,
     seed: int,
     lengths: Iterable[float],
-    short: bool,
+    short: bool | None,
     forward_share: float,
     suggested: Mapping[str, Any],
 ) -> dict[str, tuple[Plan, Arm]]:
     """Return plan and description of every arm by name: the longest full training first, then policies, short, lengths.
+
+    ``short``: full training at the cost of the last policy (None), of every policy (True), or of none (False).
 
     Raises PlanError for an arm that cannot be built.
 
@@ -48,7 +50,7 @@ def plans_of(
         >>> from attent.judging.arms import plans_of
         >>> from attent.judging.policies import read_policies
         >>> made = plans_of(read_policies(["default"]), n=100, epochs=6, batch_size=10, seed=0, lengths=[0.5, 1],
-        ...     short=True, forward_share=1 / 3, suggested={})
+        ...     short=None, forward_share=1 / 3, suggested={})
         >>> {name: plan.cost(100).examples_trained for name, (plan, arm) in made.items()}
         {'full': 600, 'default': 360, 'short': 360, 'full-0.5': 300}
     """
@@ -64,9 +66,13 @@ def plans_of(
     add(full_name(first), FULL, on_all(base, n, first * epochs * n), first)
     for name, policy in policies.items():
         plan, note = policy_plan(name, policy, epochs=epochs, batch_size=batch_size, seed=seed, suggested=suggested)
-        add(name, "policy", plan, note=note)
-    if short:
-        add(SHORT, SHORT, short_plan(plan, n, forward_share), note=f"all examples at the cost of {name}")
+        add(name, POLICY, plan, note=note)
+    *before, last = policies
+    for name in () if short is False else (last, *(before if short else ())):
+        plan = short_plan(made[name][0], n, forward_share)
+        if all(plan != earlier for earlier, arm in made.values() if arm.kind == SHORT):
+            own = SHORT if name == last else f"{SHORT}-{name}"
+            add(own, SHORT, plan, note=f"all examples at the cost of {name}")
     for length in others:
         add(full_name(length), FULL, on_all(base, n, length * epochs * n), length)
     return made
@@ -92,7 +98,7 @@ def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
                 break
             if other in twins:
                 continue
-            if plan == earlier or ("policy" not in (arm.kind, its.kind) and same_training(plan, earlier, n)):
+            if plan == earlier or (POLICY not in (arm.kind, its.kind) and same_training(plan, earlier, n)):
                 twins[name] = other
                 break
     return twins

@@ -27,7 +27,7 @@ def judge(
     epochs: int | None = None,
     batch_size: int | None = None,
     lengths: Iterable[float] = DEFAULT_LENGTHS,
-    short: bool = False,
+    short: bool | None = None,
     options: Mapping[str, Any] | None = None,
     tuned: bool = False,
     tune: Mapping[str, Sequence[Any]] | None = None,
@@ -55,7 +55,8 @@ def judge(
         epochs: of full training; None: what the recipe suggests.
         batch_size: of all arms; None: what the recipe suggests. Tuning may change it.
         lengths: shares of the epochs for which full training is run too, each with a schedule of its own.
-        short: also run full training at the cost of the last policy.
+        short: full training at the cost of the last policy (None), of every policy (True), or of none (False). It
+            belongs to the curve: where policies are, the curve is measured and not only interpolated.
         options: of the recipe, the same in all arms.
         tuned: the recipe is tuned already: no grid is run.
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning

@@ -14,7 +14,7 @@ from attent.judging.arms import Arm
 from attent.judging.bootstrap import Estimate, estimate, resamples
 from attent.judging.curve import Read, increasing, quality_at, saving
 from attent.judging.jobs import JobResult
-from attent.judging.policies import FULL
+from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
 from attent.metrics import lower_is_better
@@ -25,15 +25,16 @@ COSTS = ("full_epochs", "process_seconds", "wall_seconds")
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean quality of full training by cost in full epochs, as measured and made monotone."""
+    """Mean quality of full training by cost in full epochs, as measured and made monotone; short arms belong to it."""
 
+    arms: list[str]
     costs: list[float]
     measured: list[float]
     monotone: list[float]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One arm: mean costs and qualities over the seeds, and for all but full training what it saves.
+    """One arm: mean costs and qualities over the seeds, and for a policy what it saves.
 
     ``savings``: by metric, then by kind of cost. ``ahead``: by metric, quality beyond full training's at equal
     cost in full epochs, higher always better. ``worse``: the metrics in which that is surely below 0.
@@ -142,13 +143,17 @@ def rows_of(
     found = {(job.arm, job.seed): job for job in jobs}
     of = {arm.name: [found[alike.get(arm.name, arm.name), seed] for seed in seeds] for arm in arms}
     draws = resamples(len(seeds))
-    full = sorted((arm for arm in arms if arm.kind == FULL), key=lambda arm: arm.length or 0)
     costs = {kind: {name: _costs(of[name], kind, n, forward_share) for name in of} for kind in COSTS}
+    # Full training at a policy's cost is as good a point of the curve as any; a twin would be the same point again.
+    full = sorted(
+        (arm.name for arm in arms if arm.kind != POLICY and arm.name not in alike),
+        key=lambda name: _mean(costs["full_epochs"][name]) or 0.0,
+    )
     rows = {
         arm.name: Row(
             arm=arm.name,
             kind=arm.kind,
-            costs={kind: None if (c := costs[kind][arm.name]) is None else float(c.mean()) for kind in COSTS},
+            costs={kind: _mean(costs[kind][arm.name]) for kind in COSTS},
             quality={},
             failures=[
                 f"seed {job.seed}, epoch {job.failed_epoch}: {job.failure}" for job in of[arm.name] if job.failure
@@ -163,26 +168,27 @@ def rows_of(
             continue
         sign = -1.0 if lower_is_better(metric) else 1.0
         resampled = {name: sign * values[draws].mean(1) for name, values in qualities.items()}
-        measured = np.stack([resampled[arm.name] for arm in full], -1)
+        measured = np.stack([resampled[name] for name in full], -1)
         monotone = increasing(measured)
         for name in rows:
             rows[name].quality[metric] = float(qualities[name].mean())
         for kind, by_arm in costs.items():
             drawn = {name: values[draws].mean(1) for name, values in by_arm.items() if values is not None}
-            if any(arm.name not in drawn for arm in full):
+            if any(name not in drawn for name in full):
                 continue
-            lengths = increasing(np.stack([drawn[arm.name] for arm in full], -1))
+            lengths = increasing(np.stack([drawn[name] for name in full], -1))
             if (lengths <= 0).any():  # a clock too coarse for jobs this short
                 continue
             if kind == "full_epochs":
                 curves[metric] = Curve(
+                    arms=full,
                     costs=lengths[0].tolist(),
                     measured=(sign * measured[0]).tolist(),
                     monotone=(sign * monotone[0]).tolist(),
                 )
             for arm in arms:
                 name, row = arm.name, rows[arm.name]
-                if arm.kind == FULL or name not in drawn:
+                if arm.kind != POLICY or name not in drawn:
                     continue
                 read = saving(lengths, monotone, drawn[name], resampled[name])
                 row.savings.setdefault(metric, {})[kind] = estimate(read, len(seeds))
@@ -195,6 +201,10 @@ def rows_of(
 
 def _with_worse(row: Row) -> Row:
     return msgspec.structs.replace(row, worse=[name for name, ahead in row.ahead.items() if ahead.surely_below])
+
+
+def _mean(values: Numbers | None) -> float | None:
+    return None if values is None else float(values.mean())
 
 
 def _costs(jobs: Sequence[JobResult], kind: str, n: int, forward_share: float) -> Numbers | None:

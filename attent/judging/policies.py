@@ -16,7 +16,7 @@ from attent import choosing
 from attent.errors import PlanError
 from attent.plan import Plan
 
-FULL, SHORT = "full", "short"  # no names for policies
+FULL, SHORT, POLICY = "full", "short", "policy"  # kinds of arms; the first two are no names for policies
 KEPT = ("non_finite",)  # of a recipe's suggestions, by every preset; default takes all of them
 _WANTED_BY_DEFAULT = ("rs2", "official", "default", "auto")
 
@@ -62,7 +62,7 @@ def read_policies(arms: Iterable[str] | Mapping[str, Any]) -> dict[str, Policy]:
     policies: dict[str, Policy] = {}
     items = arms.items() if isinstance(arms, Mapping) else [named_arm(text) for text in arms]
     for name, given in items:
-        if not re.fullmatch(r"\w[\w.-]*", name) or name in (FULL, SHORT) or name.startswith(f"{FULL}-"):
+        if not re.fullmatch(r"\w[\w.-]*", name) or name in (FULL, SHORT) or name.startswith((f"{FULL}-", f"{SHORT}-")):
             raise PlanError(
                 f"an arm's name must be letters, digits, '_', '-' and '.', and not full or short, got {name!r}"
             )

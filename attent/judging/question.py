@@ -19,7 +19,7 @@ class Question(NamedTuple):
     epochs: int
     batch_size: int
     lengths: list[float]
-    short: bool
+    short: bool | None
     grid: dict[str, list[Any]] | None
     grid_is_default: bool
     seeds: int

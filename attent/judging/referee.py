@@ -13,7 +13,7 @@ from attent.judging.budget import Budget
 from attent.judging.concluding import Finished, conclude
 from attent.judging.jobs import Build, JobResult, Setting, finished, run_job
 from attent.judging.judgement import FILE, Judgement
-from attent.judging.policies import FULL
+from attent.judging.policies import FULL, SHORT
 from attent.judging.precheck import Precheck, precheck
 from attent.judging.question import Question
 from attent.judging.report import report_text
@@ -142,15 +142,15 @@ class Referee:
                 self._write(self._judgement(tuned=True))  # whatever happens in the next
 
     def _leave_out_lengths(self, arms: Mapping[str, tuple[Plan, Arm]]) -> None:
-        """Give up lengths of full training while the first seed would not fit, but never the longest and shortest."""
-        lengths = [arm for _, arm in arms.values() if arm.kind == FULL]
+        """Give up points of the curve while the first seed would not fit, but never its longest and shortest length."""
+        lengths = sorted((arm.length or 0, arm.name) for _, arm in arms.values() if arm.kind == FULL)
+        inner = [name for _, name in lengths[1:-1]] + [name for name, (_, arm) in arms.items() if arm.kind == SHORT]
         ran = {job.arm for job in self.jobs}
-        inner = sorted((arm.length or 0, arm.name) for arm in lengths)[1:-1]
-        for _, name in inner:
+        for name in inner:
             if name not in ran and name not in self.left_out and not self.budget.fits_rest():
                 self.left_out.append(name)
                 self.budget.drop(name)
-                self._note(f"The budget is too small for all lengths: {name} was left out.")
+                self._note(f"The budget is too small for the whole curve: {name} was left out.")
 
     def _run(
         self, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None, told: str

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from attent.judging.bootstrap import Estimate
 from attent.judging.judgement import Judgement, Row
-from attent.judging.policies import FULL
+from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import interval, percent
 from attent.tables import NOTHING, aligned, quality
@@ -57,7 +57,7 @@ def _table(found: Judgement, metrics: Sequence[str]) -> tuple[list[str], list[li
     header = ["arm", "cost", "process s", *metrics, "saved", "95 %", "by process time"]
     rows = []
     main = found.metrics[0]
-    ordered = sorted(found.rows, key=lambda row: row.costs["full_epochs"] or 0 if row.kind == FULL else math.inf)
+    ordered = sorted(found.rows, key=lambda row: row.costs["full_epochs"] or 0 if row.kind != POLICY else math.inf)
     for row in ordered:
         seconds = row.costs["process_seconds"]
         saved, ends, by_time = NOTHING, NOTHING, NOTHING

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from attent.judging.bootstrap import Estimate
 from attent.judging.judgement import Curve, Row
-from attent.judging.policies import FULL
+from attent.judging.policies import POLICY
 
 LEAST_SEEDS = 5  # with fewer an interval is too narrow to be called certain
 
 
 def best_of(rows: Sequence[Row], metric: str) -> Row | None:
     """Return the policy that saves most: among those worse in no metric, if any is; by the interval's low end."""
-    policies = [row for row in rows if row.kind == "policy" and metric in row.savings]
+    policies = [row for row in rows if row.kind == POLICY and metric in row.savings]
 
     def merit(row: Row) -> tuple[bool, bool, float, float]:
         found = row.savings[metric]["full_epochs"]
@@ -47,7 +47,7 @@ def verdict(
         return "Nothing can be concluded: no policy has finished.", None
     found = best.savings[main]["full_epochs"]
     certain = certainty(found, seeds)
-    policies = sum(row.kind == "policy" for row in rows)
+    policies = sum(row.kind == POLICY for row in rows)
     among = f", the best of {policies} policies," if policies > 1 else ""
     if not found.surely_above:
         if seeds < 2:
@@ -64,7 +64,7 @@ def verdict(
         f"On {recipe}, {best.arm}{among} reaches in {cost:.2f} full epochs the {main} of "
         f"{reached}{cost / (1 - found.value):.2f}: it saves {percent(found)} ({certain})."
     )
-    failed = [row.arm for row in rows if row.kind == FULL and row.failures]
+    failed = [row.arm for row in rows if row.kind != POLICY and row.failures]
     if failed:
         return (
             f"{sentence} But runs of {', '.join(failed)} failed: against training that fails nothing is proved.",

@@ -16,7 +16,7 @@ from attent.tests.judging_toy import without_seconds
 
 RECIPE = "attent.tests.judging_toy:steady"
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
-QUICK = ("--lengths", "0.5,1", "--tuned", "--forward-share", "0.25")
+QUICK = ("--lengths", "0.5,1", "--tuned", "--no-short", "--forward-share", "0.25")
 HARD = ("--arms", "hard", "--arm", "hard:default,selection=hard")
 
 
@@ -30,7 +30,7 @@ def result(folder):
 
 
 def test_a_judgement_from_end_to_end():
-    outcome = command("judge", RECIPE, *HARD, *QUICK, "--seeds", 5, "--short", "--run", "mine")
+    outcome = command("judge", RECIPE, *HARD, *QUICK, "--seeds", 5, "--run", "mine")
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1] == "Folder: mine"
     assert "it saves 16 % (95 %: 16 to 16, 5 seeds)" in " ".join(outcome.out.split())
@@ -41,7 +41,7 @@ def test_a_judgement_from_end_to_end():
     found = result("mine")
     assert found["recipe"] == RECIPE
     assert found["backend"] == "numpy"
-    assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "short", "full-0.5"]
+    assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "full-0.5"]
     assert found["rows"][1]["savings"]["skill"]["full_epochs"]["value"] == pytest.approx(0.16)
     assert command("report", "mine").out == outcome.out.removesuffix("Folder: mine\n")
 
@@ -89,7 +89,7 @@ def test_everything_from_a_file(tmp_path):
     found = result("mine")
     assert found["seeds"] == [0]
     assert found["arms"][1]["plan"]["ratio"] == "linear(0.6, 0.3)"
-    assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "default", "full-0.5"]
+    assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "default", "short", "full-0.5"]
     assert found["tuning"]["chosen"] == {"rate": 1.0}
     assert found["options"] == {"shift": 2.0, "rate": 1.0}
 

@@ -83,6 +83,7 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
         (["default", "default"], "arm 'default' is named twice"),
         (["full"], "an arm's name must be letters, digits, '_', '-' and '.', and not full or short, got 'full'"),
         (["full-0.4:default"], "got 'full-0.4'"),
+        (["short-x:default"], "got 'short-x'"),
         (["a/b:default"], "got 'a/b'"),
         ([], "no arm to judge"),
     ],
@@ -126,11 +127,16 @@ def test_longer_than_full_is_a_length_too():
 
 
 def test_short_costs_what_the_last_policy_does():
-    found = made(["default", "paper"], short=True)
+    found = made(["default", "paper"], short=None)
     paper, short = found["paper"][0], found["short"][0]
     assert short.cost(100).examples_trained == pytest.approx(paper.cost(100).epochs * 100, abs=5)
     assert list(found)[:4] == ["full", "default", "paper", "short"]
     assert found["short"][1].note == "all examples at the cost of paper"
+    assert "short-default" not in found
+    found = made(["default", "paper"], short=True)
+    assert list(found) == ["full", "default", "paper", "short", "short-default", "full-0.4"]
+    assert found["short-default"][0].cost(100).examples_trained == found["default"][0].cost(100).examples_trained
+    assert found["short-default"][1].note == "all examples at the cost of default"
 
 
 @pytest.mark.parametrize(

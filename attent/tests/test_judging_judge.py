@@ -20,7 +20,15 @@ SAVED = 1 - 3.6 / (6 / 1.4)  # 2 epochs of worth 1.4 each and 4 of .4 * 2, at th
 
 
 def judged(recipe=toy.steady, **asked):
-    asked = {"arms": HARD, "lengths": [1 / 3, 0.5, 1], "tuned": True, "seeds": 2, "forward_share": 0.25, **asked}
+    asked = {
+        "arms": HARD,
+        "lengths": [1 / 3, 0.5, 1],
+        "tuned": True,
+        "seeds": 2,
+        "forward_share": 0.25,
+        "short": False,
+        **asked,
+    }
     return attent.judge(recipe, **asked)
 
 
@@ -234,7 +242,7 @@ def test_a_budget_decides_how_many_seeds(monkeypatch):
 def test_a_budget_for_less_than_a_seed_gives_up_lengths(monkeypatch):
     found, _ = timed(monkeypatch, budget_seconds=SEED_SECONDS - 50)
     assert found.left_out == ["full-0.5"]
-    assert found.notes[0] == "The budget is too small for all lengths: full-0.5 was left out."
+    assert found.notes[0] == "The budget is too small for the whole curve: full-0.5 was left out."
     assert found.seeds == [0]
     assert found.saving("hard").value == pytest.approx(SAVED)  # the curve is straight
     assert "single seed" in found.verdict
@@ -269,22 +277,16 @@ def test_no_times(text):
 
 
 def test_losers_stay_in_the_table():
-    found = judged(arms=[*HARD, "soft:default,temperature=inf", "again:full"], seeds=5, short=True)
+    found = judged(arms=["again:full", *HARD, "soft:default,temperature=inf"], seeds=5, short=True)
     text = told(found)
     assert max(map(len, text.splitlines())) <= 100
     table = text.partition("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in table[1:]] == [
-        "full-0.333",
-        "full-0.5",
-        "full",
-        "hard",
-        "soft",
-        "again",
-        "short",
-    ]
-    assert found.alike == {"again": "full", "short": "full"}
+    first_words = [line.split()[0] for line in table[1:]]
+    assert first_words == ["full-0.333", "full-0.5", "short", "full", "short-again", "again", "hard", "soft"]
+    assert found.alike == {"again": "full", "short-again": "full"}
+    assert found.curves["skill"].arms == ["full-0.333", "full-0.5", "short", "full"]
     assert "again: the same training as full, run once." in text
-    assert "short: all examples at the cost of again." in text
+    assert "short: all examples at the cost of soft." in text
     for name in ("hard", "soft", "again"):
         assert f"| {name} |" in report_text(found)
 

@@ -88,6 +88,21 @@ def test_beyond_the_ends_there_are_only_bounds():
     assert below.surely_below
 
 
+def test_a_short_arm_is_a_point_of_the_curve():
+    jobs = [
+        job(arm, seed, cost, {"accuracy": quality})
+        for seed in range(2)
+        for arm, cost, quality in (("full", 8, 0.8), ("full-0.5", 2, 0.4), ("short", 4, 0.7), ("mine", 4, 0.7))
+    ]
+    found, curves = rows_of([*ARMS, Arm("short", "short", {})], {}, jobs, [0, 1], ["accuracy"], 100, 1 / 3)
+    assert curves["accuracy"].arms == ["full-0.5", "short", "full"]
+    assert curves["accuracy"].costs == [2.0, 4.0, 8.0]
+    # Without the short arm, which a straight line from 2 to 8 misses, a quarter would seem to be saved.
+    savings = {row.arm: row.savings["accuracy"]["full_epochs"].value for row in found if row.savings}
+    assert savings == {"mine": 0.0}
+    assert rows(jobs, [0, 1])[0]["mine"].savings["accuracy"]["full_epochs"].value == pytest.approx(1 - 2**-0.5)
+
+
 def test_a_single_seed_has_no_interval():
     saved = rows(jobs_of((4.0, 0.7), seeds=1), [0])[0]["mine"].savings["accuracy"]["full_epochs"]
     assert (saved.low, saved.high) == (None, None)
