@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         TraceError,
     )
     from attent.hookspecs import Backend, hookimpl
+    from attent.judging.judge import judge
+    from attent.judging.judgement import Judgement
     from attent.learner import Evaluates, Learner
     from attent.noise import Noise
     from attent.plan import Plan
@@ -36,6 +38,8 @@ _HOME = {
         "TraceError",
     ),
     "attent.hookspecs": ("Backend", "hookimpl"),
+    "attent.judging.judge": ("judge",),
+    "attent.judging.judgement": ("Judgement",),
     "attent.learner": ("Evaluates", "Learner"),
     "attent.noise": ("Noise",),
     "attent.plan": ("Plan",),
@@ -48,10 +52,10 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Backend", "Course", "CourseError", "Done", "Evaluates", "Learner", "LearnerError", "Noise", "Plan",
-    "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError", "Trace", "TraceError", "Train",
-    "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
-    "inclusion_probabilities", "incremental", "linear", "random", "recipe", "soft", "step", "teach",
+    "AttentError", "Backend", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner", "LearnerError",
+    "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError", "Trace",
+    "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
+    "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from attent.errors import RecipeError
 from attent.learner import Learner
 
 Recipe = Callable[..., Learner]
@@ -32,3 +33,15 @@ def recipe(**defaults: Any) -> Callable[[R], R]:
         return function
 
     return mark
+
+
+def checked_learner(name: str, learner: object) -> Learner:
+    """Return what a recipe returned; raise RecipeError naming the recipe if it is no learner."""
+    if not isinstance(learner, Learner):
+        needed = ("__len__", "score", "train", "state", "load_state")
+        missing = [method for method in needed if not hasattr(learner, method)]
+        raise RecipeError(
+            f"recipe {name!r} must return a learner, got {type(learner).__name__} "
+            f"without {', '.join(missing)}; see attent.Learner"
+        )
+    return learner

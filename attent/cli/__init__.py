@@ -1,4 +1,4 @@
-"""The command line: ``attent teach``, ``plan``, ``report``, ``diff`` and ``backends``."""
+"""The command line: ``attent teach``, ``plan``, ``judge``, ``report``, ``diff`` and ``backends``."""
 
 from attent.cli.program import main
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from attent.cli import given as asked
-from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS
+from attent.cli.fields import JUDGE_FIELDS, PLAN_FIELDS, RUN_FIELDS
 from attent.cli.flags import INTERRUPTED, ends_plainly, flags
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
 )
 _RUN_FLAGS = {name: field for name, field in RUN_FIELDS.items() if name != "recipe"}
+_JUDGE_FLAGS = {name: field for name, field in JUDGE_FIELDS.items() if name != "recipe"}
 _PLAN_COMMAND_FLAGS = {name: RUN_FIELDS[name] for name in ("backend", "forward_share")}
 
 RecipeName = Annotated[
@@ -32,6 +33,12 @@ Settings = Annotated[
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="TOML with tables [plan], [recipe], [run]; flags win over it."),
+]
+JudgeConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="TOML with tables [judge], [recipe], [tune], [arms.NAME]; flags win over it."
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one of its arms.")]
 
@@ -94,6 +101,44 @@ def plan_(
     from attent.cli.plan_command import show_plan
 
     show_plan(_given(recipe, config, run, plan, settings), n)
+
+
+@app.command()
+@ends_plainly
+@flags(run=_JUDGE_FLAGS)
+def judge(
+    run: dict[str, Any],
+    recipe: RecipeName = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME:PRESET,FIELD=VALUE,...", help="A policy of your own; may be repeated."),
+    ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option("--tune", metavar="OPTION=V,V", help="Values of an option for the grid; may be repeated."),
+    ] = None,
+    config: JudgeConfig = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in --run, or in the folder given in place of RECIPE.")
+    ] = False,
+) -> None:
+    """Say whether teaching pays on a recipe, by arms over paired seeds against the curve of full training.
+
+    First tunes full training on a small grid (--tuned skips it). Every cost counts. Writes judge.json and report.md.
+
+    Ctrl-C stops it where it can go on from; a second one stops it at once.
+    """
+    from attent.cli.judge_command import judge_recipe
+    from attent.cli.judge_settings import judge_file, judge_flags
+
+    if recipe is not None:
+        run = {**run, "folder": recipe} if resume and "folder" not in run else {**run, "recipe": recipe}
+    asked = judge_flags(run, settings or (), own or (), tune or ())
+    if config is not None:
+        asked = asked.over(judge_file(config))
+    if not judge_recipe(asked, resume=resume):
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()

@@ -13,9 +13,10 @@ from attent.cli import recipe_lookup
 from attent.cli.interrupts import Stop
 from attent.cli.preparing import Job
 from attent.cli.progress import Watch
-from attent.cli.results import Report, quality_of, read_report, result_of, write_report
+from attent.cli.results import Report, read_report, result_of, write_report
 from attent.errors import LearnerError
 from attent.learner import Learner, checked_length
+from attent.metrics import quality_of
 from attent.plan import Plan
 from attent.teaching import teach
 from attent.trace import Trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from attent.cli.fields import OptionError
+from attent.equal_cost import full_plan, short_plan
 from attent.plan import Plan
 
 TAUGHT = "taught"
@@ -44,36 +45,3 @@ def arm_plans(plan: Plan, n: int, against: tuple[str, ...], forward_share: float
         "random": lambda: dataclasses.replace(plan, selection="random"),
     }
     return {TAUGHT: plan, **{name: makers[name]() for name in against}}
-
-
-def full_plan(plan: Plan) -> Plan:
-    """Return as many epochs on all examples, with the same batch size and seed."""
-    return _on_all(plan, plan.epochs)
-
-
-def short_plan(plan: Plan, n: int, forward_share: float) -> Plan:
-    """Return the training on all examples that costs what the plan costs, as long as its own schedule.
-
-    Whole epochs first; what remains is a last epoch on that share of the examples, drawn at random. Less than
-    half a batch is left out, since a step on a few examples is mostly noise; so the costs differ by less than
-    half a batch. A recipe gives this plan a complete learning-rate schedule of its own.
-    """
-    cost = plan.cost(n, forward_share)
-    examples = max(1, round(cost.examples_trained + cost.examples_scored * forward_share))
-    epochs, rest = divmod(examples, n)
-    if epochs and rest < min(plan.batch_size, n) / 2:
-        return _on_all(plan, epochs)
-    return dataclasses.replace(_on_all(plan, epochs + 1), warm_up=epochs, ratio=rest / n, selection="random")
-
-
-def same_training(one: Plan, other: Plan, n: int) -> bool:
-    """Return whether two plans train alike: equal, or both on all examples throughout."""
-    if one == other:
-        return True
-    alike = (one.epochs, one.batch_size, one.seed) == (other.epochs, other.batch_size, other.seed)
-    return alike and all(row.k == n for plan in (one, other) for row in plan.timeline(n))
-
-
-def _on_all(plan: Plan, epochs: int) -> Plan:
-    everything = Plan.full(epochs=epochs, batch_size=plan.batch_size, seed=plan.seed)
-    return dataclasses.replace(everything, non_finite=plan.non_finite)

@@ -6,9 +6,9 @@ import importlib.metadata
 from collections.abc import Callable
 
 from attent import plugins
-from attent.cli.tables import NOTHING, aligned
 from attent.errors import PluginError
 from attent.hookspecs import Backend
+from attent.tables import NOTHING, aligned
 
 Tell = Callable[[str], None]
 _OFFERS = ("attent_recipes", "attent_selections", "attent_schedules", "attent_listeners")

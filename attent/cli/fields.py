@@ -70,6 +70,33 @@ RUN_FIELDS: dict[str, Field] = {
     "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
 }  # fmt: skip
 
+JUDGE_FIELDS: dict[str, Field] = {
+    "recipe": RUN_FIELDS["recipe"],
+    "backend": RUN_FIELDS["backend"],
+    "folder": RUN_FIELDS["folder"],
+    "arms": Field(
+        "names",
+        "Policies, separated by commas: presets of Plan such as rs2, official, default, or names that --arm or "
+        "the file defines. Default: rs2,official,default,auto, as far as there are.",
+    ),
+    "lengths": Field(
+        "names", "Shares of the epochs at which full training is run, for its curve. Default: 0.4,0.55,0.75,1."
+    ),
+    "short": Field(
+        "switch", "Also run full training at the cost of every policy, or of none. Default: of the last one."
+    ),
+    "epochs": Field("whole", "Epochs of full training. Default: the recipe's."),
+    "batch_size": Field("whole", "Examples per optimiser step. Default: the recipe's, or what tuning finds."),
+    "tuned": Field("switch", "The recipe is tuned already: run no grid."),
+    "batch_sizes": Field("names", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
+    "seeds": Field("whole", "Paired seeds. Default: 5, or up to 20 with a budget."),
+    "seed": Field("whole", "The first of the seeds; they count up. Default: the recipe's, or 0."),
+    "budget": Field("word", "Wall time such as 10m: decides how many seeds, and at worst lengths.", metavar="TIME"),
+    "forward_share": Field("number", "Cost of scoring an example over training on it. Default: measured, else 1/3."),
+    "checkpoint_seconds": RUN_FIELDS["checkpoint_seconds"],
+    "segment_steps": RUN_FIELDS["segment_steps"],
+}
+
 _RULES: dict[Kind, str] = {
     "whole": "a whole number",
     "number": "a number",

@@ -52,7 +52,12 @@ class Given:
         )
 
 
-def from_flags(plan: Mapping[str, str | bool], run: Mapping[str, str | bool], settings: Sequence[str] = ()) -> Given:
+def from_flags(
+    plan: Mapping[str, str | bool],
+    run: Mapping[str, str | bool],
+    settings: Sequence[str] = (),
+    run_fields: Mapping[str, Field] = RUN_FIELDS,
+) -> Given:
     """Return what the flags say; ``settings`` are the texts of ``--set``. Raises OptionError naming the flag.
 
     Example:
@@ -63,7 +68,7 @@ def from_flags(plan: Mapping[str, str | bool], run: Mapping[str, str | bool], se
     given = Given()
     for table, fields, values, into in (
         ("plan", PLAN_FIELDS, plan, given.plan),
-        ("run", RUN_FIELDS, run, given.run),
+        ("run", run_fields, run, given.run),
     ):
         for key, value in values.items():
             given.names[f"{table}.{key}"] = shown = flag_of(key, fields[key])
@@ -83,14 +88,8 @@ def from_file(path: Path) -> Given:
 
     Raises OptionError naming the file and the key with its path, such as ``plan.ratio``.
     """
-    try:
-        document = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise OptionError(f"--config: cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"--config: {path} is not TOML: {error}") from None
     given = Given()
-    for table, values in document.items():
+    for table, values in read_toml(path).items():
         if table not in _TABLES or not isinstance(values, dict):
             kind = "is not a table" if table in _TABLES else "is not known"
             raise OptionError(f"{table} in {path.name} {kind}; tables: {', '.join(f'[{name}]' for name in _TABLES)}")
@@ -105,3 +104,13 @@ def from_file(path: Path) -> Given:
                 into = given.plan if table == "plan" else given.run
                 into[key] = read_value(shown, fields[key], value, text=False)
     return given
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file's tables. Raises OptionError naming the file if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise OptionError(f"--config: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OptionError(f"--config: {path} is not TOML: {error}") from None

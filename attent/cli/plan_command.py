@@ -11,9 +11,10 @@ from attent.cli.given import Given
 from attent.cli.plan_making import make_plan
 from attent.cli.recipe_options import read_options
 from attent.cli.settings import run_values
-from attent.cli.tables import percent, plan_line, timeline_table
+from attent.cli.tables import plan_line, timeline_table
 from attent.learner import checked_length
 from attent.plan import Plan
+from attent.tables import percent
 
 Tell = Callable[[str], None]
 

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from attent.cli import recipe_lookup
-from attent.cli.arms import arm_plans, names_against, same_training
+from attent.cli.arms import arm_plans, names_against
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option
 from attent.cli.plan_making import make_plan
 from attent.cli.recipe_options import default_of, kept_options, read_options
 from attent.cli.settings import FILE, Settings, must_stay, read_settings, settle
+from attent.equal_cost import same_training
 from attent.errors import TraceError
 from attent.learner import Learner, checked_length
 from attent.plan import Plan

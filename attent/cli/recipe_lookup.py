@@ -15,7 +15,7 @@ from attent.errors import RecipeError
 from attent.hookspecs import Backend
 from attent.learner import Learner
 from attent.plan import Plan
-from attent.recipes import Recipe
+from attent.recipes import Recipe, checked_learner
 
 
 class Found(NamedTuple):
@@ -61,15 +61,7 @@ def find(backend_name: str, name: str) -> Found:
 
 def build(found: Found, plan: Plan, options: Mapping[str, Any]) -> Learner:
     """Return a fresh learner of the recipe. Raises RecipeError if what it returns is no learner."""
-    learner: object = found.function(plan, **options)
-    if not isinstance(learner, Learner):
-        needed = ("__len__", "score", "train", "state", "load_state")
-        missing = [method for method in needed if not hasattr(learner, method)]
-        raise RecipeError(
-            f"recipe {found.name!r} must return a learner, got {type(learner).__name__} "
-            f"without {', '.join(missing)}; see attent.Learner"
-        )
-    return learner
+    return checked_learner(found.name, found.function(plan, **options))
 
 
 def _imported(name: str, target: str, known: str) -> Recipe:

@@ -10,6 +10,8 @@ from attent.cli.results import read_report
 from attent.cli.tables import NOTHING, epochs_table, plan_line
 from attent.cli.teach_command import told
 from attent.errors import TraceError
+from attent.judging.judgement import read_judgement
+from attent.judging.report import told as judgement_told
 from attent.trace import Trace, first_difference
 
 Tell = Callable[[str], None]
@@ -18,9 +20,13 @@ Tell = Callable[[str], None]
 def show_report(folder: Path, *, tell: Tell = print) -> None:
     """Print each arm's epochs and, once an arm has finished, the table of the arms.
 
-    Works on a run of ``attent teach``, on one arm of it, and on any run folder of ``attent.teach``, also while
-    the run goes on. Raises TraceError if there is no run.
+    Works on a judgement, on a run of ``attent teach``, on one arm of it, and on any run folder of ``attent.teach``,
+    also while the run goes on. Raises TraceError if there is no run.
     """
+    judgement = read_judgement(folder)
+    if judgement is not None:
+        tell(judgement_told(judgement))
+        return
     arms = arms_in(folder)
     for name, path in arms.items():
         trace = Trace.read(path)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from attent.cli.json_files import read_json, write_json
-from attent.errors import LearnerError
-from attent.learner import Evaluates, Learner
+from attent.json_files import read_json, write_json
 from attent.records import Seconds
 from attent.trace import Trace
 
@@ -85,21 +82,6 @@ def result_of(name: str, trace: Trace, quality: Mapping[str, float | None]) -> A
         quality=dict(quality),
         plan=trace.header.plan,
     )
-
-
-def quality_of(learner: Learner) -> dict[str, float | None]:
-    """Return the quality a learner finds in itself on held-out data, empty where it cannot tell.
-
-    Raises LearnerError if it returns something else than numbers by name.
-    """
-    if not isinstance(learner, Evaluates):
-        return {}
-    given: object = learner.evaluate()
-    try:
-        quality = {str(name): float(value) for name, value in given.items()}  # type: ignore[attr-defined]
-    except (AttributeError, TypeError, ValueError):
-        raise LearnerError(f"learner.evaluate() must return numbers by metric name, got {given!r}") from None
-    return {name: value if math.isfinite(value) else None for name, value in quality.items()}
 
 
 def write_report(folder: Path, report: Report) -> None:

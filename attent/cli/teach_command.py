@@ -14,8 +14,9 @@ from attent.cli.preparing import Job, prepare
 from attent.cli.progress import watching
 from attent.cli.results import Report, write_report
 from attent.cli.settings import free_folder, write_settings
-from attent.cli.tables import arms_table, percent
+from attent.cli.tables import arms_table
 from attent.cli.verdict import verdict
+from attent.tables import percent
 
 Tell = Callable[[str], None]
 

@@ -4,25 +4,8 @@ from __future__ import annotations
 
 from attent.cli.arms import TAUGHT
 from attent.cli.results import ArmResult, Report
-from attent.cli.tables import percent, quality
-
-
-def lower_is_better(metric: str) -> bool:
-    """Return whether a metric is better when lower, as ``attent.Evaluates`` lays down.
-
-    Example:
-        >>> from attent.cli.verdict import lower_is_better
-        >>> lower_is_better("loss"), lower_is_better("word_error"), lower_is_better("accuracy")
-        (True, True, False)
-    """
-    return metric in ("loss", "error") or metric.endswith(("_loss", "_error"))
-
-
-def better(metric: str, one: float | None, other: float | None) -> bool:
-    """Return whether the first value is truly better; one that is not finite loses to any that is."""
-    if one is None or other is None:
-        return one is not None and other is None
-    return one < other if lower_is_better(metric) else one > other
+from attent.metrics import better
+from attent.tables import percent, quality
 
 
 def verdict(report: Report) -> list[str]:

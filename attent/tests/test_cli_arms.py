@@ -7,10 +7,12 @@ import dataclasses
 import pytest
 
 from attent import Plan
-from attent.cli.arms import arm_plans, full_plan, names_against, same_training, short_plan
+from attent.cli.arms import arm_plans, names_against
 from attent.cli.fields import OptionError
 from attent.cli.results import ArmResult, Report
-from attent.cli.verdict import better, measured_forward_share, verdict
+from attent.cli.verdict import measured_forward_share, verdict
+from attent.equal_cost import full_plan, same_training, short_plan
+from attent.metrics import better
 from attent.records import Seconds
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import attent
 from attent import Plan, Trace, first_difference
-from attent.cli.arms import short_plan
+from attent.equal_cost import short_plan
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
 
 ALL = ("--against", "full,short,random")

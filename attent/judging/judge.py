@@ -1,0 +1,175 @@
+"""``attent.judge``: tunes the full-data baseline, runs all arms over paired seeds, and says whether teaching pays."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attent.errors import PlanError, RecipeError
+from attent.judging.arms import DEFAULT_LENGTHS, checked_lengths
+from attent.judging.judgement import Judgement
+from attent.judging.policies import default_arms, read_policies
+from attent.judging.question import Question
+from attent.judging.referee import Referee, Tell
+from attent.judging.tuning import BATCH_SIZE
+from attent.recipes import Recipe, checked_learner
+
+SEEDS, SEEDS_WITH_BUDGET = 5, 20
+
+
+def judge(
+    recipe: Recipe,
+    *,
+    arms: Iterable[str] | Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lengths: Iterable[float] = DEFAULT_LENGTHS,
+    short: bool | None = None,
+    options: Mapping[str, Any] | None = None,
+    tuned: bool = False,
+    tune: Mapping[str, Sequence[Any]] | None = None,
+    batch_sizes: Sequence[int] | None = None,
+    seeds: int | None = None,
+    first_seed: int | None = None,
+    budget_seconds: float | None = None,
+    forward_share: float | None = None,
+    run: str | Path | None = None,
+    name: str | None = None,
+    backend: str | None = None,
+    versions: Mapping[str, str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Tell | None = None,
+    ready: Callable[[], None] = lambda: None,
+    checkpoint_seconds: float = 30.0,
+    segment_steps: int = 64,
+) -> Judgement:
+    """Say whether teaching pays on a recipe, against full training at equal quality, and with what certainty.
+
+    Args:
+        recipe: a function from a plan (and options) to a fresh learner with ``evaluate``; see ``attent.recipe``.
+        arms: the policies: names of presets, ``NAME:preset,field=value,...``, or by name a preset or a table
+            with ``preset`` and plan fields. None: rs2, official, default and auto, as far as there are.
+        epochs: of full training; None: what the recipe suggests.
+        batch_size: of all arms; None: what the recipe suggests. Tuning may change it.
+        lengths: shares of the epochs for which full training is run too, each with a schedule of its own.
+        short: full training at the cost of the last policy (None), of every policy (True), or of none (False). It
+            belongs to the curve: where policies are, the curve is measured and not only interpolated.
+        options: of the recipe, the same in all arms.
+        tuned: the recipe is tuned already: no grid is run.
+        tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
+            rate, half and the whole batch size.
+        batch_sizes: batch sizes to try.
+        seeds: pairs of equal initial weights and data order; None: 5, or with a budget up to 20.
+        first_seed: they count up from it; None: what the recipe suggests, or 0.
+        budget_seconds: of wall time; decides how many seeds, and at worst how many lengths, are run.
+        forward_share: cost of scoring an example over training on it; None: measured, else 1/3.
+        run: folder to keep everything in and to go on from; None keeps it in memory alone.
+        name: of the recipe, recorded.
+        backend: recorded.
+        versions: of the packages the learner runs on, recorded.
+        stop: asked after every lesson; once it says True, what has finished is judged.
+        tell: called with a line whenever something has finished.
+        ready: called once everything has been checked, before anything is spent.
+        checkpoint_seconds: as in ``attent.teach``.
+        segment_steps: as in ``attent.teach``.
+
+    Raises:
+        PlanError: an arm, a length or a number is impossible. RecipeError: no such option, or no learner.
+            LearnerError: no held-out data, or a broken contract. TraceError: the folder is of another judgement.
+
+    Example:
+        >>> import attent
+        >>> from attent.reference.recipes import vit_digits
+        >>> found = attent.judge(vit_digits, arms=["default"], epochs=2, lengths=[0.5, 1], tuned=True, seeds=1)
+        >>> found.verdict.startswith("On vit-digits, default saves")
+        True
+    """
+    suggested = dict(getattr(recipe, "plan_defaults", {}))
+    named = name or getattr(recipe, "__name__", "recipe").replace("_", "-")
+    found = {"epochs": epochs, "batch_size": batch_size}
+    for key, value in found.items():
+        found[key] = suggested.get(key) if value is None else value
+        if found[key] is None:
+            raise PlanError(f"{key} is needed: recipe {named!r} suggests no value")
+    options = dict(options or {})
+    size = _at_least("batch_size", found["batch_size"], 1)
+    grid: dict[str, list[Any]] | None = None
+    if not tuned:
+        grid = {key: list(values) for key, values in (tune or {}).items()}
+        if batch_sizes is not None:
+            grid[BATCH_SIZE] = [_at_least("batch_sizes", value, 1) for value in batch_sizes]
+        for key, values in grid.items():
+            if not values:
+                raise PlanError(f"the grid of {key} must have at least one value, got none")
+    if budget_seconds is not None and not budget_seconds > 0:
+        raise PlanError(f"budget_seconds must be above 0, got {budget_seconds}")
+    if seeds is None:
+        seeds = SEEDS if budget_seconds is None else SEEDS_WITH_BUDGET
+    _check_options(named, recipe, [*options, *(key for key in grid or {} if key != BATCH_SIZE)])
+    question = Question(
+        recipe=named,
+        backend=backend,
+        options=options,
+        suggested=suggested,
+        defaults=_defaults(recipe),
+        policies=read_policies(default_arms() if arms is None else arms),
+        epochs=_at_least("epochs", found["epochs"], 1),
+        batch_size=size,
+        lengths=checked_lengths(lengths),
+        short=short,
+        grid=grid,
+        grid_is_default=not tuned and tune is None and batch_sizes is None,
+        seeds=_at_least("seeds", seeds, 1),
+        first_seed=suggested.get("seed", 0) if first_seed is None else _at_least("first_seed", first_seed, 0),
+        budget_seconds=budget_seconds,
+        forward_share=forward_share,
+        versions=dict(versions or {}),
+        checkpoint_seconds=checkpoint_seconds,
+        segment_steps=segment_steps,
+    )
+    return Referee(
+        question,
+        lambda plan, options: checked_learner(named, recipe(plan, **options)),
+        folder=None if run is None else Path(run),
+        stop=stop,
+        tell=tell or (lambda line: None),
+        ready=ready,
+    ).judge()
+
+
+def seconds_of(text: str) -> float:
+    """Return a duration such as ``90s``, ``10m`` or ``1.5h`` in seconds. Raises PlanError for another form.
+
+    Example:
+        >>> from attent.judging.judge import seconds_of
+        >>> seconds_of("10m")
+        600.0
+    """
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smh]?)", text.strip())
+    if match is None or not float(match[1]) > 0:
+        raise PlanError(f"budget must be a time above 0 such as 90s, 10m or 1.5h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    parameters = list(inspect.signature(recipe).parameters.values())[1:]
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
+def _check_options(name: str, recipe: Recipe, given: Iterable[str]) -> None:
+    parameters = list(inspect.signature(recipe).parameters.values())[1:]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters]
+    for key in given:
+        if key not in known:
+            raise RecipeError(f"recipe {name!r} has no option {key!r}; known: {', '.join(known) or 'none'}")
+
+
+def _at_least(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise PlanError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return value

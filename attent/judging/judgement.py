@@ -1,0 +1,226 @@
+"""From finished jobs to a judgement: the curve of full training, savings and their intervals. Nothing is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from attent.json_files import read_json
+from attent.judging.arms import Arm
+from attent.judging.bootstrap import Estimate, estimate, resamples
+from attent.judging.curve import Read, increasing, quality_at, saving
+from attent.judging.jobs import JobResult
+from attent.judging.policies import POLICY
+from attent.judging.tuning import Tuning
+from attent.learner import Numbers
+from attent.metrics import lower_is_better
+
+FORMAT = 1
+FILE = "judge.json"
+COSTS = ("full_epochs", "process_seconds", "wall_seconds")
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean quality of full training by cost in full epochs, as measured and made monotone; short arms belong to it."""
+
+    arms: list[str]
+    costs: list[float]
+    measured: list[float]
+    monotone: list[float]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One arm: mean costs and qualities over the seeds, and for a policy what it saves.
+
+    ``savings``: by metric, then by kind of cost. ``ahead``: by metric, quality beyond full training's at equal
+    cost in full epochs, higher always better. ``worse``: the metrics in which that is surely below 0.
+    """
+
+    arm: str
+    kind: str
+    costs: dict[str, float | None]
+    quality: dict[str, float]
+    savings: dict[str, dict[str, Estimate]] = {}
+    ahead: dict[str, Estimate] = {}
+    worse: list[str] = []
+    failures: list[str] = []
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a judgement found. ``verdict`` is one sentence or two; ``pays`` names the arm that saves for certain.
+
+    ``seeds`` are those of which every arm has finished; only they count. ``finished``: nothing asked for is missing.
+    """
+
+    format: int = FORMAT
+    attent: str
+    recipe: str
+    backend: str | None
+    options: dict[str, Any]
+    n: int
+    epochs: int
+    batch_size: int
+    metrics: list[str]
+    seeds: list[int]
+    seeds_wanted: int
+    forward_share: float
+    forward_share_measured: bool
+    arms: list[Arm]
+    alike: dict[str, str]
+    left_out: list[str]
+    tuning: Tuning | None
+    curves: dict[str, Curve]
+    rows: list[Row]
+    verdict: str
+    pays: str | None
+    notes: list[str]
+    finished: bool
+    jobs: list[JobResult]
+    versions: dict[str, str]
+    machine: str
+
+    def row(self, arm: str) -> Row:
+        """Return the row of an arm."""
+        return next(row for row in self.rows if row.arm == arm)
+
+    def saving(self, arm: str, metric: str | None = None, cost: str = "full_epochs") -> Estimate:
+        """Return what an arm saves by a metric (None: the main one) and a kind of cost."""
+        return self.row(arm).savings[metric or self.metrics[0]][cost]
+
+
+def read_judgement(folder: Path) -> Judgement | None:
+    """Return the judgement that a folder keeps, None if it has none. Raises TraceError if it cannot be read."""
+    return read_json(folder / FILE, Judgement, FORMAT)
+
+
+def measured_forward_share(jobs: Sequence[JobResult]) -> float | None:
+    """Return seconds of scoring an example over seconds of training on it, None if nothing was scored.
+
+    Example:
+        >>> from attent.judging.judgement import measured_forward_share
+        >>> measured_forward_share([]) is None
+        True
+    """
+    jobs = [job for job in jobs if job.failure is None]
+    scored, trained = (sum(getattr(job, f"examples_{what}") for job in jobs) for what in ("scored", "trained"))
+    scoring, training = (sum(getattr(job.seconds, what) for job in jobs) for what in ("scoring", "training"))
+    if not scored or not trained or training <= 0:
+        return None
+    return float((scoring / scored) / (training / trained))
+
+
+def complete_seeds(jobs: Sequence[JobResult], arms: Sequence[str], alike: Mapping[str, str]) -> list[int]:
+    """Return the seeds of which every arm, or the one that trains like it, has finished.
+
+    Example:
+        >>> from attent.judging.judgement import complete_seeds
+        >>> complete_seeds([], ["full"], {})
+        []
+    """
+    done = {(job.seed, job.arm) for job in jobs}
+    seeds = sorted({job.seed for job in jobs})
+    return [seed for seed in seeds if all((seed, alike.get(arm, arm)) in done for arm in arms)]
+
+
+def rows_of(
+    arms: Sequence[Arm],
+    alike: Mapping[str, str],
+    jobs: Sequence[JobResult],
+    seeds: Sequence[int],
+    metrics: Sequence[str],
+    n: int,
+    forward_share: float,
+) -> tuple[list[Row], dict[str, Curve]]:
+    """Return the row of every arm and the curve of every metric. Every arm must have finished for every seed.
+
+    A metric without a single finite value is left out. A job that failed counts with the worst value that any
+    job has.
+    """
+    found = {(job.arm, job.seed): job for job in jobs}
+    of = {arm.name: [found[alike.get(arm.name, arm.name), seed] for seed in seeds] for arm in arms}
+    draws = resamples(len(seeds))
+    costs = {kind: {name: _costs(of[name], kind, n, forward_share) for name in of} for kind in COSTS}
+    # Full training at a policy's cost is as good a point of the curve as any; a twin would be the same point again.
+    full = sorted(
+        (arm.name for arm in arms if arm.kind != POLICY and arm.name not in alike),
+        key=lambda name: _mean(costs["full_epochs"][name]) or 0.0,
+    )
+    rows = {
+        arm.name: Row(
+            arm=arm.name,
+            kind=arm.kind,
+            costs={kind: _mean(costs[kind][arm.name]) for kind in COSTS},
+            quality={},
+            failures=[
+                f"seed {job.seed}, epoch {job.failed_epoch}: {job.failure}" for job in of[arm.name] if job.failure
+            ],
+        )
+        for arm in arms
+    }
+    curves: dict[str, Curve] = {}
+    for metric in metrics:
+        qualities = _qualities(of, metric)
+        if qualities is None:
+            continue
+        sign = -1.0 if lower_is_better(metric) else 1.0
+        resampled = {name: sign * values[draws].mean(1) for name, values in qualities.items()}
+        measured = np.stack([resampled[name] for name in full], -1)
+        monotone = increasing(measured)
+        for name in rows:
+            rows[name].quality[metric] = float(qualities[name].mean())
+        for kind, by_arm in costs.items():
+            drawn = {name: values[draws].mean(1) for name, values in by_arm.items() if values is not None}
+            if any(name not in drawn for name in full):
+                continue
+            lengths = increasing(np.stack([drawn[name] for name in full], -1))
+            if (lengths <= 0).any():  # a clock too coarse for jobs this short
+                continue
+            if kind == "full_epochs":
+                curves[metric] = Curve(
+                    arms=full,
+                    costs=lengths[0].tolist(),
+                    measured=(sign * measured[0]).tolist(),
+                    monotone=(sign * monotone[0]).tolist(),
+                )
+            for arm in arms:
+                name, row = arm.name, rows[arm.name]
+                if arm.kind != POLICY or name not in drawn:
+                    continue
+                read = saving(lengths, monotone, drawn[name], resampled[name])
+                row.savings.setdefault(metric, {})[kind] = estimate(read, len(seeds))
+                if kind == "full_epochs":
+                    level = quality_at(lengths, monotone, drawn[name])
+                    ahead = Read(resampled[name] - level.value, -level.bound)
+                    row.ahead[metric] = estimate(ahead, len(seeds))
+    return [_with_worse(row) for row in rows.values()], curves
+
+
+def _with_worse(row: Row) -> Row:
+    return msgspec.structs.replace(row, worse=[name for name, ahead in row.ahead.items() if ahead.surely_below])
+
+
+def _mean(values: Numbers | None) -> float | None:
+    return None if values is None else float(values.mean())
+
+
+def _costs(jobs: Sequence[JobResult], kind: str, n: int, forward_share: float) -> Numbers | None:
+    if kind == "full_epochs":
+        return np.array([job.full_epochs(n, forward_share) for job in jobs])
+    values = [None if job.failure is not None else getattr(job, kind) for job in jobs]
+    if any(value is None for value in values):
+        return None
+    return np.array(values, np.float64)
+
+
+def _qualities(of: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, Numbers] | None:
+    """Return each arm's values of a metric, by seed; what failed or is not finite gets the worst there is."""
+    values = {name: [None if job.failure else job.quality.get(metric) for job in jobs] for name, jobs in of.items()}
+    finite = [value for arm in values.values() for value in arm if value is not None]
+    if not finite:
+        return None
+    worst = max(finite) if lower_is_better(metric) else min(finite)
+    return {name: np.array([worst if v is None else v for v in arm], np.float64) for name, arm in values.items()}

@@ -1,0 +1,158 @@
+"""Recipes whose cost-quality curve and savings can be worked out by hand, and some that go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import numpy as np
+
+import attent
+
+N = 50
+
+
+class Steady:
+    """Example i is worth 2 (the last two fifths) or 1; skill is the logarithm of all worth trained.
+
+    So skill is linear in the logarithm of full epochs, and a plan's saving is exact. Each seed shifts all skills
+    alike. ``breadth_loss`` counts the examples worth 1 alone: teaching only the others makes it worse.
+    """
+
+    def __init__(self, plan, rate=1.0, shift=10.0):
+        self.worth = np.where(np.arange(N) < N * 3 // 5, 1.0, 2.0)
+        self.seed, self.rate, self.shift = plan.seed, rate, shift
+        self.total, self.plain = np.zeros(1), np.zeros(1)
+        self.batches = []
+
+    def __len__(self):
+        return N
+
+    def score(self, ids):
+        return self.worth[ids]
+
+    def train(self, batches, weights=None):
+        for ids in batches:
+            self.batches.append(ids.tolist())
+            self.total += self.worth[ids].sum() / N
+            self.plain += (self.worth[ids] == 1).sum() / N
+        return self.worth[np.concatenate(batches)]
+
+    def state(self):
+        return {"total": self.total.copy(), "plain": self.plain.copy()}
+
+    def load_state(self, state):
+        self.total, self.plain = state["total"].copy(), state["plain"].copy()
+
+    def evaluate(self):
+        with np.errstate(divide="ignore"):
+            skill, breadth = np.log2(self.total[0]), np.log2(self.plain[0])
+        shift = self.shift * self.seed
+        return {"skill": float(skill + shift - abs(np.log2(self.rate))), "breadth_loss": float(shift - breadth)}
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def steady(plan, *, rate: float = 1.0, shift: float = 10.0):
+    """The one to work out by hand."""
+    return Steady(plan, rate, shift)
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def level(plan):
+    """All scores equal."""
+    learner = Steady(plan)
+    learner.worth[:] = 1.0
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def diverging(plan, *, seed: int = 1, epochs: int = 6):
+    """The loss of full training of this length is NaN in its third epoch, with this seed."""
+    learner = Steady(plan)
+    train = learner.train
+
+    def broken(batches, weights=None):
+        losses = train(batches, weights)
+        if plan.seed == seed and plan.warm_up == plan.epochs == epochs and learner.total[0] > 3.5:
+            losses[:] = np.nan
+        return losses
+
+    learner.train = broken
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def one_class(plan):
+    """Held-out accuracy is 1 whatever happens."""
+    learner = Steady(plan)
+    learner.evaluate = lambda: {"accuracy": 1.0}
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def not_a_number(plan):
+    """Its main metric is NaN."""
+    learner = Steady(plan)
+    learner.evaluate = lambda: {"auc": float("nan"), "loss": 1.0}
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def silent(plan):
+    """No held-out data."""
+    learner = Steady(plan)
+    learner.evaluate = dict
+    return learner
+
+
+_BUILT = itertools.count()
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def careless(plan):
+    """Initial weights that come from nowhere."""
+    learner = Steady(plan)
+    learner.worth = learner.worth + next(_BUILT) / 100
+    return learner
+
+
+def slow(clock, per_example=1.0):
+    """Return ``steady`` whose training takes this many seconds an example by a clock that tests own."""
+
+    @attent.recipe(epochs=6, batch_size=10)
+    def recipe(plan):
+        learner = Steady(plan)
+        train = learner.train
+
+        def timed(batches, weights=None):
+            clock.now += per_example * sum(map(len, batches))
+            return train(batches, weights)
+
+        learner.train = timed
+        return learner
+
+    return recipe
+
+
+class Clock:
+    """Time as tests want it."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def without_seconds(value):
+    """Return JSON without what a clock measured."""
+    if isinstance(value, dict):
+        return {key: without_seconds(one) for key, one in value.items() if "seconds" not in key}
+    return [without_seconds(one) for one in value] if isinstance(value, list) else value
+
+
+@contextlib.contextmanager
+def stopping_after(lessons):
+    """Give a stop that says True at its so-manieth question."""
+    asked = itertools.count(1)
+    yield lambda: next(asked) >= lessons

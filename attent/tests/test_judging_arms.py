@@ -1,0 +1,167 @@
+"""Arms: what a name or a few words come to."""
+
+from __future__ import annotations
+
+import pytest
+
+import attent
+from attent.judging.arms import alike, checked_lengths, plans_of
+from attent.judging.policies import Policy, default_arms, named_arm, policy_plan, presets, read_policies
+
+
+def plan_of(text, epochs=12, suggested=None):
+    (name, policy), *_ = read_policies([text]).items()
+    return policy_plan(name, policy, epochs=epochs, batch_size=8, seed=3, suggested=suggested or {})[0]
+
+
+def made(policies, epochs=6, lengths=(0.4, 1), short=False, n=100, share=1 / 3):
+    return plans_of(
+        read_policies(policies),
+        n=n,
+        epochs=epochs,
+        batch_size=10,
+        seed=3,
+        lengths=lengths,
+        short=short,
+        forward_share=share,
+        suggested={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("default", attent.Plan.default(epochs=12, batch_size=8, seed=3)),
+        ("paper", attent.Plan.paper(epochs=12, batch_size=8, seed=3)),
+        ("official-simple", attent.Plan.official_simple(epochs=12, batch_size=8, seed=3)),
+        ("mine:full", attent.Plan.full(epochs=12, batch_size=8, seed=3)),
+        ("mine:default,ratio=0.2", attent.Plan.default(epochs=12, batch_size=8, seed=3, ratio=0.2)),
+        (
+            "mine:default,ratio=linear(0.6, 0.3),selection=hard,reselect=true,cycle=none",
+            attent.Plan.default(
+                epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), selection="hard", reselect=True
+            ),
+        ),
+        ("o:official,cycles=2", attent.Plan.official(epochs=12, batch_size=8, seed=3, cycles=2)),
+        ("t:default,temperature=inf", attent.Plan.default(epochs=12, batch_size=8, seed=3, temperature=float("inf"))),
+    ],
+)
+def test_from_words_to_a_plan(text, plan):
+    assert plan_of(text) == plan
+
+
+def test_tables_say_the_same():
+    table = {"mine": {"preset": "default", "ratio": 0.2}, "paper": "paper"}
+    assert read_policies(table) == read_policies(["mine:default,ratio=0.2", "paper"])
+    assert read_policies({"mine": {"ratio": 0.2}})["mine"] == Policy("default", {"ratio": 0.2})
+    assert named_arm("mine:default")[1] == {"preset": "default"}
+
+
+def test_the_recipe_suggests_to_default_alone():
+    suggested = {"epochs": 3, "batch_size": 4, "ratio": 0.25, "seed": 9, "non_finite": "last"}
+    plan = plan_of("default", suggested=suggested)
+    assert (plan.ratio, plan.epochs, plan.batch_size, plan.seed, plan.non_finite) == (0.25, 12, 8, 3, "last")
+    plan = plan_of("official-simple", suggested=suggested)
+    assert (plan.ratio, plan.non_finite) == (0.7, "last")
+    assert plan_of("x:default,ratio=0.5", suggested=suggested).ratio == 0.5
+
+
+@pytest.mark.parametrize(("epochs", "cycles"), [(2, 1), (6, 1), (7, 2), (12, 3), (30, 9), (31, 10), (100, 10)])
+def test_official_has_as_many_cycles_as_fit(epochs, cycles):
+    plan, note = policy_plan("o", Policy("official"), epochs=epochs, batch_size=8, seed=0, suggested={})
+    assert plan == attent.Plan.official(epochs=epochs, batch_size=8, cycles=cycles)
+    assert (note is None) == (cycles == 10)
+
+
+@pytest.mark.parametrize(
+    ("arms", "complaint"),
+    [
+        (["rs3"], "arm 'rs3': no preset 'rs3'; known: default, "),
+        (["m:default,ratoi=1"], "arm 'm': ratoi is no field of a plan; known: "),
+        (["m:default,epochs=3"], "arm 'm': epochs is the same for all arms"),
+        (["m:default,ratio"], "arm 'm': fields read field=value, separated by commas, got 'ratio'"),
+        (["default", "default"], "arm 'default' is named twice"),
+        (["full"], "an arm's name must be letters, digits, '_', '-' and '.', and not full or short, got 'full'"),
+        (["full-0.4:default"], "got 'full-0.4'"),
+        (["short-x:default"], "got 'short-x'"),
+        (["a/b:default"], "got 'a/b'"),
+        ([], "no arm to judge"),
+    ],
+)
+def test_arms_that_cannot_be(arms, complaint):
+    with pytest.raises(attent.PlanError) as error:
+        read_policies(arms)
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("m:default,ratio=1.4", "arm 'm': ratio must be in (0, 1], got 1.4"),
+        ("m:default,ratio=wave(3)", "arm 'm': no schedule 'wave'; known: "),
+        ("m:official,cycles=20", "arm 'm': epochs must be at least cycles + 1 = 21, got 12"),
+        ("m:default,selection=hardest", "arm 'm': no selection 'hardest'"),
+    ],
+)
+def test_plans_that_cannot_be(text, complaint):
+    with pytest.raises(attent.PlanError) as error:
+        plan_of(text)
+    assert str(error.value).startswith(complaint)
+
+
+def test_lengths_are_shares_of_the_epochs():
+    found = made(["default"], lengths=(1, 0.55, 0.4))
+    assert list(found) == ["full", "default", "full-0.55", "full-0.4"]
+    rows = {name: [row.k for row in plan.timeline(100)] for name, (plan, _) in found.items()}
+    assert rows["full"] == [100] * 6
+    assert rows["full-0.55"] == [100, 100, 100, 30]
+    assert rows["full-0.4"] == [100, 100, 40]
+    assert [arm.length for _, arm in found.values()] == [1, None, 0.55, 0.4]
+    assert found["full-0.4"][0].seed == 3
+
+
+def test_longer_than_full_is_a_length_too():
+    found = made(["default"], lengths=(1, 1.5))
+    assert list(found) == ["full-1.5", "default", "full"]
+    assert found["full-1.5"][0].epochs == 9
+
+
+def test_short_costs_what_the_last_policy_does():
+    found = made(["default", "paper"], short=None)
+    paper, short = found["paper"][0], found["short"][0]
+    assert short.cost(100).examples_trained == pytest.approx(paper.cost(100).epochs * 100, abs=5)
+    assert list(found)[:4] == ["full", "default", "paper", "short"]
+    assert found["short"][1].note == "all examples at the cost of paper"
+    assert "short-default" not in found
+    found = made(["default", "paper"], short=True)
+    assert list(found) == ["full", "default", "paper", "short", "short-default", "full-0.4"]
+    assert found["short-default"][0].cost(100).examples_trained == found["default"][0].cost(100).examples_trained
+    assert found["short-default"][1].note == "all examples at the cost of default"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "complaint"),
+    [
+        ([1], "lengths must be at least 2, got 1"),
+        ([1, 1], "lengths must be at least 2, got 1"),
+        ([0, 1], "a length must be a share of the epochs in (0, 10], got 0"),
+        ([float("nan"), 1], "got nan"),
+        ([11, 1], "got 11"),
+        ([0.5, 0.5001], "lengths must differ in their first three digits, got 0.5 and 0.5001"),
+    ],
+)
+def test_lengths_that_cannot_be(lengths, complaint):
+    with pytest.raises(attent.PlanError) as error:
+        checked_lengths(lengths)
+    assert complaint in str(error.value)
+
+
+def test_what_trains_alike_is_run_once():
+    assert alike(made(["a:full", "b:default", "c:default"]), 100) == {"a": "full", "c": "b"}
+    # At 5 examples an epoch more or less is lost in rounding: both lengths are two whole epochs.
+    assert alike(made(["default"], lengths=(0.33, 0.34, 1), n=5), 5) == {"full-0.33": "full-0.34"}
+
+
+def test_by_default_those_there_are():
+    assert set(default_arms()) <= presets().keys()
+    assert {"official", "default"} <= set(default_arms())

@@ -1,0 +1,356 @@
+"""The whole referee on recipes whose savings are known exactly, and on recipes that go wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+import numpy as np
+import pytest
+
+import attent
+from attent.judging import budget as budget_module
+from attent.judging.judge import seconds_of
+from attent.judging.report import report_text, told
+from attent.tests import judging_toy as toy
+
+HARD = ["hard:default,selection=hard"]
+SAVED = 1 - 3.6 / (6 / 1.4)  # 2 epochs of worth 1.4 each and 4 of .4 * 2, at the cost of 3.6
+
+
+def judged(recipe=toy.steady, **asked):
+    asked = {
+        "arms": HARD,
+        "lengths": [1 / 3, 0.5, 1],
+        "tuned": True,
+        "seeds": 2,
+        "forward_share": 0.25,
+        "short": False,
+        **asked,
+    }
+    return attent.judge(recipe, **asked)
+
+
+def test_the_saving_is_the_one_worked_out_by_hand():
+    found = judged(seeds=5)
+    saved = found.saving("hard")
+    for value in (saved.value, saved.low, saved.high):
+        assert value == pytest.approx(SAVED, rel=1e-12)
+    assert pytest.approx(0.16) == SAVED
+    assert found.row("hard").costs["full_epochs"] == 3.6
+    assert found.curves["skill"].costs == [2.0, 3.0, 6.0]
+    assert found.curves["skill"].measured == pytest.approx((20 + np.log2([2.8, 4.2, 8.4])).tolist())
+    assert found.row("hard").ahead["breadth_loss"].value == pytest.approx(np.log2(1.2 / 2.16))
+    assert found.row("hard").worse == ["breadth_loss"]
+    assert found.verdict == (
+        "On steady, hard reaches in 3.60 full epochs the skill of 4.29: it saves 16 % (95 %: 16 to 16, 5 seeds). "
+        "But at that cost full training is better by breadth_loss: no clear win."
+    )
+    assert found.finished
+    assert found.seeds == [0, 1, 2, 3, 4]
+
+
+def test_a_scoring_pass_counts_its_share():
+    found = judged(arms=["fresh:default,selection=hard,source=fresh"])
+    assert found.row("fresh").costs["full_epochs"] == pytest.approx(3.6 + 4 * 0.25)
+    assert found.saving("fresh").value == pytest.approx(1 - 4.6 / (6 / 1.4))
+
+
+def test_arms_are_paired(monkeypatch):
+    learners = []
+    init = toy.Steady.__init__
+
+    def noted(self, plan, *rest):
+        init(self, plan, *rest)
+        learners.append((plan, self))
+
+    monkeypatch.setattr(toy.Steady, "__init__", noted)
+    judged(seeds=2, lengths=[0.5, 1], arms=["a:default", "b:default,ratio=0.6"], options={"rate": 0.5})
+    learners = learners[2:]  # the two of the check
+    assert [plan.seed for plan, _ in learners] == [0] * 4 + [1] * 4
+    assert {learner.rate for _, learner in learners} == {0.5}
+    for seed in (0, 1):
+        firsts = {str(learner.batches[:5]) for plan, learner in learners if plan.seed == seed}
+        assert len(firsts) == 1  # the first epoch on all examples, in the same order in every arm
+        full = next(
+            learner for plan, learner in learners if plan == attent.Plan.full(epochs=6, batch_size=10, seed=seed)
+        )
+        alone = toy.Steady(full)
+        attent.teach(alone, attent.Plan.full(epochs=6, batch_size=10, seed=seed))
+        assert alone.batches == full.batches
+
+
+def test_arms_take_turns_in_going_first():
+    told_lines = []
+    found = judged(seeds=3, lengths=[0.5, 1], tell=told_lines.append)
+    order = [line.partition(":")[0] for line in told_lines]
+    assert order == [
+        "seed 0, full", "seed 0, hard", "seed 0, full-0.5",
+        "seed 1, hard", "seed 1, full-0.5", "seed 1, full",
+        "seed 2, full-0.5", "seed 2, full", "seed 2, hard",
+    ]  # fmt: skip
+    assert [(job.seed, job.arm) for job in found.jobs[:3]] == [(0, "full"), (0, "hard"), (0, "full-0.5")]
+
+
+def test_seeds_count_up_from_the_first():
+    assert judged(first_seed=7).seeds == [7, 8]
+
+
+def test_tuning_finds_what_all_arms_share():
+    found = judged(tuned=False, tune={"rate": [0.5, 1.0, 2.0]}, batch_sizes=[5, 10])
+    tuning = found.tuning
+    assert [job.seed for job in tuning.jobs] == [1_000_000] * 6
+    assert tuning.points[0] == {"rate": 0.5, "batch_size": 5}
+    assert tuning.chosen == {"rate": 1.0, "batch_size": 5}  # of equals the first
+    assert tuning.edges == ["batch_size 5 is the smallest tried"]
+    assert (found.batch_size, found.options) == (5, {"rate": 1.0})
+    assert {job.plan["batch_size"] for job in found.jobs} == {5}
+    assert {job.options["rate"] for job in found.jobs} == {1.0}
+    assert "grid's edge: batch_size 5" in found.notes[0]
+    assert "for 36 full epochs" in told(found)
+
+
+def test_the_default_grid_is_around_the_learning_rate():
+    @attent.recipe(epochs=6, batch_size=10)
+    def recipe(plan, *, learning_rate: float = 0.1):
+        return toy.Steady(plan, learning_rate)
+
+    found = judged(recipe, tuned=False)
+    assert found.tuning.grid == {"learning_rate": [0.05, 0.1, 0.2], "batch_size": [5, 10]}
+    assert found.tuning.chosen == {"learning_rate": 0.2, "batch_size": 5}
+    assert judged(recipe, tuned=False, options={"learning_rate": 1.0}).tuning.grid["learning_rate"] == [0.5, 1.0, 2.0]
+
+
+def test_an_arm_that_diverges_is_told_and_the_rest_goes_on():
+    found = judged(toy.diverging, seeds=3)
+    job = next(job for job in found.jobs if job.failure)
+    assert (job.arm, job.seed, job.failed_epoch) == ("full", 1, 2)
+    assert "not finite" in job.failure
+    assert job.examples_trained == 300  # what it would have cost
+    assert len(found.jobs) == 12
+    assert found.finished
+    worst = min(one.quality["skill"] for one in found.jobs if not one.failure)
+    rest = [one.quality["skill"] for one in found.jobs if one.arm == "full" and not one.failure]
+    assert found.row("full").quality["skill"] == pytest.approx((worst + sum(rest)) / 3)
+    assert found.notes == [
+        f"full failed with seed 1 (epoch 2) and counts there with the worst quality of all: {job.failure}"
+    ]
+    assert "!" in told(found)
+
+
+def test_a_failure_is_kept_in_a_folder(tmp_path):
+    found = judged(toy.diverging, run=tmp_path)
+    again = judged(toy.diverging, run=tmp_path)
+    assert [job.failed_epoch for job in again.jobs if job.failure] == [2]
+    assert again.rows == found.rows
+
+
+def test_no_held_out_data_is_an_error_before_anything_is_spent():
+    with pytest.raises(attent.LearnerError) as error:
+        judged(toy.silent)
+    assert str(error.value) == (
+        "recipe 'silent' has no held-out data: its learner needs evaluate() returning quality by metric name, "
+        "the main one first (attent.Evaluates); without it nothing can be judged"
+    )
+
+
+def test_one_class_concludes_nothing():
+    found = judged(toy.one_class, seeds=5)
+    assert found.verdict == (
+        "Nothing can be concluded: full training does not get better between 2.00 and 6.00 epochs (accuracy 1), so "
+        "no saving can be read off. Try shorter lengths, or fewer epochs."
+    )
+    assert found.pays is None
+
+
+def test_a_main_metric_that_is_no_number_concludes_nothing():
+    found = judged(toy.not_a_number)
+    assert found.verdict == (
+        "Nothing can be concluded: the main metric, auc, is not finite for any arm. "
+        "Has the held-out data more than one class?"
+    )
+    assert found.notes[0] == (
+        "full failed with seed 0 (epoch 5), 1 (epoch 5) and counts there with the worst quality of all: "
+        "the held-out quality is not finite"
+    )
+    assert "auc" in told(found)
+
+
+def test_equal_scores_are_told():
+    found = judged(toy.level)
+    assert found.notes == ["hard: all scores were equal in 8 of 8 selections: nothing to choose by."]
+
+
+def test_a_recipe_that_is_not_deterministic_is_told():
+    found = judged(toy.careless)
+    assert re.fullmatch(
+        r"recipe 'careless' is not deterministic: built twice for one plan and seed, the scores of the first examples "
+        r"differ by up to 0.01. Arms do not start alike, so differences between them are partly chance; draw every "
+        r"random number from plan.seed",
+        found.notes[0],
+    )
+    assert found.finished
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "complaint"),
+    [
+        ({"arms": ["nothing"]}, attent.PlanError, "arm 'nothing': no preset 'nothing'"),
+        ({"arms": ["default", "official"], "epochs": 1}, attent.PlanError, "arm 'official': epochs must be at least"),
+        ({"lengths": [1]}, attent.PlanError, "lengths must be at least 2"),
+        ({"lengths": [0.999, 1]}, attent.PlanError, "lengths 0.999, 1 of 6 epochs are all the same training"),
+        ({"seeds": 0}, attent.PlanError, "seeds must be a whole number of at least 1, got 0"),
+        ({"epochs": 2.5}, attent.PlanError, "epochs must be a whole number of at least 1, got 2.5"),
+        ({"budget_seconds": 0}, attent.PlanError, "budget_seconds must be above 0, got 0"),
+        ({"options": {"wide": 1}}, attent.RecipeError, "recipe 'steady' has no option 'wide'; known: rate, shift"),
+        ({"tuned": False, "tune": {"lr": [1]}}, attent.RecipeError, "recipe 'steady' has no option 'lr'"),
+        ({"tuned": False, "tune": {"rate": []}}, attent.PlanError, "the grid of rate must have at least one value"),
+        ({"tuned": False, "batch_sizes": [0]}, attent.PlanError, "batch_sizes must be a whole number of at least 1"),
+    ],
+)
+def test_what_cannot_be_asked(asked, error, complaint):
+    with pytest.raises(error) as raised:
+        judged(**asked)
+    assert complaint in str(raised.value)
+
+
+def test_a_recipe_that_suggests_nothing_needs_numbers():
+    with pytest.raises(attent.PlanError, match="epochs is needed: recipe 'bare-one' suggests no value"):
+        attent.judge(lambda plan: None, name="bare-one")
+
+
+def timed(monkeypatch, **asked):
+    clock = toy.Clock()
+    monkeypatch.setattr(budget_module, "monotonic", clock)
+    found = judged(toy.slow(clock), segment_steps=1, **asked)
+    return found, clock.now
+
+
+SEED_SECONDS = 300 + 180 + 100 + 150  # full, hard, and the two shorter
+
+
+def test_a_budget_decides_how_many_seeds(monkeypatch):
+    found, spent = timed(monkeypatch, budget_seconds=3 * SEED_SECONDS + 100, seeds=None)
+    assert found.seeds == [0, 1, 2]
+    assert spent < 3 * SEED_SECONDS + 100
+    assert not found.finished
+    assert found.notes == ["The budget was enough for 3 of up to 20 seeds."]
+    assert found.saving("hard").value == pytest.approx(SAVED)
+
+
+def test_a_budget_for_less_than_a_seed_gives_up_lengths(monkeypatch):
+    found, _ = timed(monkeypatch, budget_seconds=SEED_SECONDS - 50)
+    assert found.left_out == ["full-0.5"]
+    assert found.notes[0] == "The budget is too small for the whole curve: full-0.5 was left out."
+    assert found.seeds == [0]
+    assert found.saving("hard").value == pytest.approx(SAVED)  # the curve is straight
+    assert "single seed" in found.verdict
+
+
+def test_a_budget_too_small_keeps_what_there_is(monkeypatch):
+    found, spent = timed(monkeypatch, budget_seconds=400)
+    assert spent <= 430
+    assert found.seeds == []
+    assert [job.arm for job in found.jobs] == ["full"]
+    assert found.verdict == (
+        "Nothing can be concluded: there is no seed of which every arm has finished. "
+        "The budget of 400 s is too small: give more, or less to run."
+    )
+    assert "The budget ended in seed 0, arm hard." in found.notes
+
+
+def test_a_budget_that_ends_in_the_tuning(monkeypatch):
+    found, _ = timed(monkeypatch, budget_seconds=400, tuned=False)
+    assert found.verdict.startswith("Nothing can be concluded: the tuning has not finished. The budget of 400 s")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" .5 m ", 30)])
+def test_times(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1m", "10 minutes", "m"])
+def test_no_times(text):
+    with pytest.raises(attent.PlanError, match="budget must be a time above 0 such as 90s, 10m or 1.5h, got"):
+        seconds_of(text)
+
+
+def test_losers_stay_in_the_table():
+    found = judged(arms=["again:full", *HARD, "soft:default,temperature=inf"], seeds=5, short=True)
+    text = told(found)
+    assert max(map(len, text.splitlines())) <= 100
+    table = text.partition("\n\n")[0].splitlines()
+    first_words = [line.split()[0] for line in table[1:]]
+    assert first_words == ["full-0.333", "full-0.5", "short", "full", "short-again", "again", "hard", "soft"]
+    assert found.alike == {"again": "full", "short-again": "full"}
+    assert found.curves["skill"].arms == ["full-0.333", "full-0.5", "short", "full"]
+    assert "again: the same training as full, run once." in text
+    assert "short: all examples at the cost of soft." in text
+    for name in ("hard", "soft", "again"):
+        assert f"| {name} |" in report_text(found)
+
+
+def judged_in(folder, **asked):
+    found = judged(run=folder, seeds=3, tuned=False, tune={"rate": [0.5, 1.0]}, segment_steps=1, **asked)
+    return found, toy.without_seconds(json.loads((folder / "judge.json").read_text()))
+
+
+def test_a_folder_holds_all_and_changes_nothing(tmp_path):
+    found, kept = judged_in(tmp_path)
+    assert toy.without_seconds(json.loads(msgspec.json.encode(found))) == kept
+    alone = judged(seeds=3, tuned=False, tune={"rate": [0.5, 1.0]}, segment_steps=1)
+    assert toy.without_seconds(json.loads(msgspec.json.encode(alone))) == kept
+    assert (tmp_path / "report.md").read_text() == report_text(found)
+    assert (tmp_path / "seed-2" / "hard" / "job.json").exists()
+    assert not list(tmp_path.glob("**/checkpoint.safetensors"))
+
+
+@pytest.mark.parametrize("lessons", [1, 5, 40, 75, 100, 200])
+def test_a_stopped_judgement_goes_on_as_if_it_had_not_been(tmp_path, lessons):
+    _, whole = judged_in(tmp_path / "whole")
+    with toy.stopping_after(lessons) as stop:
+        partial, kept = judged_in(tmp_path / "stopped", stop=stop)
+    assert not partial.finished
+    assert kept["verdict"] == partial.verdict
+    found, resumed = judged_in(tmp_path / "stopped")
+    assert resumed == whole
+    assert all(job.process_seconds is not None for job in found.jobs)
+
+
+def test_more_seeds_and_arms_add_to_what_there_is(tmp_path):
+    judged(run=tmp_path, seeds=1)
+    lines = []
+    found = judged(run=tmp_path, seeds=2, arms=[*HARD, "default"], tell=lines.append)
+    assert [line.partition(":")[0] for line in lines if line.startswith("seed 0")] == ["seed 0, default"]
+    assert found.finished
+
+
+def test_a_killed_job_has_no_seconds(tmp_path):
+    with toy.stopping_after(100) as stop:
+        judged_in(tmp_path, stop=stop)
+    (spent,) = tmp_path.glob("**/spent.json")
+    spent.unlink()  # as if the process had been killed
+    found, _ = judged_in(tmp_path)
+    assert [job.process_seconds is None for job in found.jobs].count(True) == 1
+    assert (
+        found.row("hard").costs["process_seconds"] is None
+        or "process_seconds" not in found.row("hard").savings["skill"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"arms": ["hard:default,selection=hard,ratio=0.5"]}, "seed-0/hard was judged with ratio 0.4, now it is 0.5"),
+        ({"options": {"rate": 0.5}}, "seed-0/full was judged with option rate None, now it is 0.5"),
+        ({"batch_size": 5}, "seed-0/full was judged with batch_size 10, now it is 5"),
+    ],
+)
+def test_a_folder_of_another_judgement_is_refused(tmp_path, changes, complaint):
+    judged(run=tmp_path)
+    before = (tmp_path / "judge.json").read_bytes()
+    with pytest.raises(attent.TraceError) as error:
+        judged(run=tmp_path, **changes)
+    assert complaint in str(error.value).replace("\\", "/")
+    assert (tmp_path / "judge.json").read_bytes() == before
