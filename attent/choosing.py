@@ -10,6 +10,7 @@ import numpy as np
 from attent import plugins, schedules, selection
 from attent.correction import correction_weights, inclusion_probabilities
 from attent.errors import PlanError
+from attent.infobatch import infobatch
 from attent.learner import Ids, Numbers
 from attent.noise import Noise
 
@@ -32,12 +33,17 @@ class Choice(NamedTuple):
     weights: Numbers | None
 
 
+def _weighted(scores: Numbers, k: int, noise: Noise, ids: Ids | None, plan: Plan) -> Ids:
+    return infobatch(scores, k, noise, ids=ids)[0]
+
+
 BUILT_IN: dict[str, SelectionFunction] = {
     "hard": lambda scores, k, noise, ids, plan: selection.hard(scores, k, ids=ids),
     "soft": lambda scores, k, noise, ids, plan: selection.soft(
         scores, k, noise, temperature=plan.temperature, scaling=plan.scaling, ids=ids
     ),
     "random": lambda scores, k, noise, ids, plan: selection.random(scores, k, noise, ids=ids),
+    "infobatch": _weighted,
     "band": lambda scores, k, noise, ids, plan: selection.band(scores, k, cap=plan.cap, ids=ids),
 }
 
@@ -77,19 +83,24 @@ def parse_schedule(text: str) -> schedules.Schedule:
     return schedules.parse(text, others)
 
 
-def choose(plan: Plan, scores: Numbers, k: int, draw: int) -> Choice:
+def choose(plan: Plan, scores: Numbers, k: int, draw: int, among: Ids | None = None) -> Choice:
     """Return the k examples that the plan teaches next, given the scores of all n.
 
-    Scores that are not finite are handled as ``plan.non_finite`` says. Raises ScoreError or PlanError.
+    ``among``: the ids that may be chosen, ascending; None: all. Scores that are not finite are handled as
+    ``plan.non_finite`` says. Raises ScoreError or PlanError.
     """
     noise = Noise(plan.seed, draw)
     if plan.selection == "random":  # it looks at no score, so none can be bad
-        return Choice(selection.random(scores, k, noise), None)
-    finite = selection.finite_ids(scores, plan.non_finite)
+        return Choice(selection.random(scores if among is None else scores[among], k, noise, ids=among), None)
+    finite = selection.finite_ids(scores, plan.non_finite, among)
+    if finite is None:
+        finite = among
     known = scores if finite is None else scores[finite]
     wanted = min(k, len(known))
     ids = _checked(find(plan.selection)(known, wanted, noise, finite, plan), wanted, finite, len(scores), plan)
     weights = None
+    if plan.selection == "infobatch":
+        weights = infobatch(known, wanted, noise, ids=finite)[1]
     if plan.correction is not None:
         probabilities = inclusion_probabilities(
             known, wanted, noise, temperature=plan.temperature, scaling=plan.scaling, ids=finite
@@ -97,7 +108,8 @@ def choose(plan: Plan, scores: Numbers, k: int, draw: int) -> Choice:
         every = correction_weights(probabilities, wanted, plan.correction)
         weights = every[ids] if finite is None else every[np.searchsorted(finite, ids)]
     if wanted < k and plan.non_finite == "last":
-        bad = np.flatnonzero(~np.isfinite(scores))[: k - wanted]
+        possible = np.arange(len(scores)) if among is None else among
+        bad = possible[~np.isfinite(scores[possible])][: k - wanted]
         weights = None if weights is None else np.concatenate([weights, np.ones(len(bad))])
         ids = np.concatenate([ids, bad])
         order = np.argsort(ids, kind="stable")

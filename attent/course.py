@@ -7,17 +7,22 @@ everyone else.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from attent.choosing import choose
-from attent.course_state import pack, unpack
-from attent.errors import CourseError, ScoreError
+from attent.choosing import Choice, choose
+from attent.course_state import keeps_before, pack, unpack
+from attent.coverage import in_turn
+from attent.deciding import decide
+from attent.deviations import checked_reference, deviations, stalest
+from attent.errors import CourseError, PlanError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
-from attent.noise import ORDER, Noise, raw, raw_at
+from attent.noise import ORDER, POOL, Noise, raw, raw_at
 from attent.plan import Plan
-from attent.records import EpochRecord, Selected, selected
+from attent.records import EpochRecord, Selected, digest_of_numbers, selected
+from attent.selection import random
 from attent.timeline import Epoch
 
 
@@ -49,7 +54,11 @@ class Course:
 
     ``next()`` gives the lesson at hand, the same one until ``record(...)`` has taken its numbers.
     ``segment_steps`` is how many batches a lesson holds at most; it changes no id and no batch. Keeps one
-    float64 and one int32 per example, and the ids being taught.
+    float64 and one int32 per example, and the ids being taught; an adaptive plan, or one that ranks progress,
+    one float64 more.
+
+    ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
+    ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with source ``replay``.
 
     Example:
         >>> import numpy as np, attent
@@ -62,9 +71,24 @@ class Course:
         [2, 3]
     """
 
-    def __init__(self, plan: Plan, n: int, *, segment_steps: int = 64) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        n: int,
+        *,
+        segment_steps: int = 64,
+        reference: Numbers | None = None,
+        replay: Mapping[int, Numbers] | None = None,
+    ) -> None:
         if segment_steps < 1:
             raise CourseError(f"segment_steps must be at least 1, got {segment_steps}")
+        if (plan.source == "replay") != (replay is not None):
+            raise PlanError(
+                "replay gives the scores of an earlier run to a plan with source='replay', and only to one; "
+                f"got source={plan.source!r} with{'out' if replay is None else ''} replay"
+            )
+        self.reference = None if reference is None else checked_reference(reference, n)
+        self.replay = replay
         self.plan, self.n, self.segment_steps = plan, n, segment_steps
         self.timeline = plan.timeline(n)
         self.epoch = 0  # index of the epoch under way
@@ -72,6 +96,9 @@ class Course:
         self.draw = 0  # selections made so far
         self.scores: Numbers = np.full(n, np.nan)
         self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
+        self.before = np.full(n, np.nan) if keeps_before(plan) else None  # an earlier loss: the last, or the first
+        self.ranked = self.scores  # what the selection under way ranked
+        self.teaching = False  # whether an adaptive plan's last selection taught the harder examples
         self.ids: Ids | None = None  # being taught; None: all
         self.weights: Numbers | None = None
         self.selection: Selected | None = None  # made for the epoch under way
@@ -103,14 +130,14 @@ class Course:
         row = self.row
         if not self._chosen:
             if row.score and not self.scored:
-                return Score(np.arange(self.n, dtype=np.int64))
+                return Score(self._to_score(row.scored))
             self._choose(row)
             self._chosen = True
         order = self._ordered()
-        start = self.step * self.plan.batch_size
-        stop = min(start + self.segment_steps * self.plan.batch_size, len(order))
-        places = range(start, stop, self.plan.batch_size)
-        cuts = [order[at : min(at + self.plan.batch_size, stop)] for at in places]
+        start = self.step * row.batch_size
+        stop = min(start + self.segment_steps * row.batch_size, len(order))
+        places = range(start, stop, row.batch_size)
+        cuts = [order[at : min(at + row.batch_size, stop)] for at in places]
         if self.weights is None:
             return Train(cuts if self.ids is None else [self.ids[cut] for cut in cuts], None)
         ids = self.ids if self.ids is not None else np.arange(self.n, dtype=np.int64)
@@ -118,15 +145,51 @@ class Course:
 
     def _choose(self, row: Epoch) -> None:
         if row.select:
-            if self.plan.selection != "random" and self.plan.non_finite == "error" and (self.seen < 0).any():
-                missing = np.flatnonzero(self.seen < 0)
-                raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
-            choice = choose(self.plan, self.scores, row.k, self.draw)
+            choice, why = self._choice(row.k)
             self.ids, self.weights = choice.ids, choice.weights
-            self.selection = selected(self.draw, choice.ids, choice.weights, self.scores, self.epoch - self.seen)
+            ages = self.epoch - self.seen
+            self.selection = selected(self.draw, choice.ids, choice.weights, self.ranked, ages, why)
             self.draw += 1
         elif row.k == self.n:
             self.ids = self.weights = None
+
+    def _choice(self, k: int) -> tuple[Choice, str | None]:
+        """Return what is taught next and, of an adaptive plan, why."""
+        plan, why = self.plan, None
+        among = self._candidates() if plan.source == "pool" else None
+        self.ranked = self._ranked()
+        if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
+            missing = np.flatnonzero(self.seen < 0)
+            if len(missing):
+                raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
+        if plan.adaptive:
+            assert self.before is not None  # an adaptive plan keeps it
+            self.teaching, why = decide(self.before, self.scores, self.ids if self.teaching else None)
+            if not self.teaching:
+                plan = dataclasses.replace(plan, selection="random", adaptive=False, coverage=True)
+        if not plan.coverage:
+            return choose(plan, self.ranked, k, self.draw, among), why
+        ages = self.epoch - self.seen
+        if plan.selection != "random":  # what cannot be ranked has no turn
+            ages[~np.isfinite(self.ranked)] = 0
+        return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), why
+
+    def _ranked(self) -> Numbers:
+        """Return the numbers to rank, which are the scores themselves where the plan does not change them."""
+        plan = self.plan
+        scores = self.scores if self.replay is None else self.replay[self.draw]
+        first = self.before if plan.measure == "progress" else None
+        ages = self.epoch - self.seen if plan.bonus else None
+        return deviations(scores, first=first, reference=self.reference, bonus=plan.bonus, ages=ages)
+
+    def _to_score(self, count: int) -> Ids:
+        if count == self.n:
+            return np.arange(self.n, dtype=np.int64)
+        return self._candidates() if self.plan.source == "pool" else stalest(self.seen, count)
+
+    def _candidates(self) -> Ids:
+        """Return the pool of the draw at hand: uniform, by noise of its own."""
+        return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
     def _ordered(self) -> Ids:
         """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
@@ -148,15 +211,19 @@ class Course:
             raise CourseError("record() without a lesson: call next() first, and stop at Done")
         if isinstance(lesson, Score):
             self._check(numbers, lesson.ids, "score")
-            self.scores[:] = numbers
-            self.seen[:] = self.epoch
+            self.scores[lesson.ids] = numbers
+            self.seen[lesson.ids] = self.epoch
             self.scored, self._lesson = True, None
             return None
         ids = np.concatenate(lesson.batches)
         self._check(numbers, ids, "train")
         if self.plan.source == "reuse":
+            if self.plan.adaptive and self.before is not None:
+                self.before[ids] = self.scores[ids]
             self.scores[ids] = numbers
             self.seen[ids] = self.epoch
+            if self.plan.measure == "progress" and self.before is not None:
+                self.before[ids] = np.where(np.isnan(self.before[ids]), numbers, self.before[ids])
         self._loss_sum += float(numbers.sum())
         self.trained += len(ids)
         self.step += len(lesson.batches)
@@ -185,7 +252,7 @@ class Course:
             steps=self.step,
             draw=self.draw - 1 if self.ids is not None else None,
             loss=self._loss_sum / self.trained,
-            examples_scored=self.n if self.scored else 0,
+            examples_scored=row.scored if self.scored else 0,
             examples_trained=self.trained,
             selection=self.selection,
         )
@@ -202,16 +269,21 @@ class Course:
         position: dict[str, Any] = {
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
             "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
-            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained,
+            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "teaching": self.teaching,
+            "reference": None if self.reference is None else digest_of_numbers(self.reference),
         }  # fmt: skip
-        return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection)
+        return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
 
     def load_state(self, state: State) -> None:
         """Take up a state of a course with the same plan and n.
 
         Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
         """
-        at, scores, seen, ids, weights = unpack(state, self.n, self.plan)
+        at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
+        mine = None if self.reference is None else digest_of_numbers(self.reference)
+        if at.reference != mine:
+            raise CourseError("the state is of a course with another reference: give the one it began with")
+        self.before, self.ranked, self.teaching = before, scores, at.teaching
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained

@@ -31,6 +31,8 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen: bool
     loss_sum: float
     trained: Natural
+    teaching: bool
+    reference: str | None
     selection: Selected | None
 
 
@@ -55,10 +57,11 @@ def check_position(
     _require("has made {} selections", at.draw, sum(one.select for one in behind))
     _check_taught(ids, weights, behind, at.n, plan)
     taught = at.n if ids is None else len(ids)
-    steps = math.ceil(taught / plan.batch_size) if at.chosen else 1
+    size = plan.batch_size if row is None else row.batch_size
+    steps = math.ceil(taught / size) if at.chosen else 1
     if at.step >= steps:
         raise CourseError(f"the state has taken {at.step} steps of its epoch, which has {steps if at.chosen else 0}")
-    _require("has trained {} examples of its epoch", at.trained, at.step * plan.batch_size)
+    _require("has trained {} examples of its epoch", at.trained, at.step * size)
     scores = row is not None and row.score
     if at.scored != scores and (at.scored or at.chosen):
         raise CourseError(
@@ -76,7 +79,8 @@ def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epo
     if got != most and not dropped:
         told = ["all" if count is None else count for count in (got, most)]
         raise CourseError(f"the state teaches {told[0]} examples, by its place the plan teaches {told[1]}")
-    wanted = None if ids is None or plan.correction is None else ids.shape
+    weighs = plan.correction is not None or plan.selection == "infobatch"
+    wanted = ids.shape if weighs and ids is not None else None
     if (None if weights is None else weights.shape) != wanted:
         shapes = ["none" if weights is None else f"shape {weights.shape}", "none" if wanted is None else f"{wanted}"]
         raise CourseError(f"the state's weights have {shapes[0]}, expected {shapes[1]}")

@@ -16,8 +16,15 @@ from attent.learner import Ids, Numbers, State
 from attent.plan import Plan
 from attent.records import Selected
 
-Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None]
-_DTYPES = {"position": "uint8", "scores": "float64", "seen": "int32", "ids": "uint8", "weights": "float64"}
+Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
+_DTYPES = {
+    "position": "uint8",
+    "scores": "float64",
+    "seen": "int32",
+    "ids": "uint8",
+    "weights": "float64",
+    "before": "float64",
+}
 _NEEDED = {"position", "scores", "seen"}
 
 
@@ -57,6 +64,7 @@ def pack(
     ids: Ids | None,
     weights: Numbers | None,
     selection: Selected | None,
+    before: Numbers | None,
 ) -> State:
     """Return everything as named arrays, copied."""
     position = {**position, "selection": msgspec.to_builtins(selection)}
@@ -65,12 +73,14 @@ def pack(
         state["ids"] = pack_ids(ids, len(scores))
     if weights is not None:
         state["weights"] = weights.copy()
+    if before is not None:
+        state["before"] = before.copy()
     return state
 
 
 def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacked:
     """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, damaged, or no course's state."""
-    missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights"}
+    missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights", "before"}
     if missing or unknown:
         told, names = ("is missing", missing) if missing else ("is unknown", unknown)
         raise CourseError(f"not a course's state: {', '.join(sorted(names))} {told}")
@@ -88,13 +98,21 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
     difference = plan_difference(position.plan, position.rounds, plan)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
-    for name, length in (("scores", n), ("seen", n), ("ids", -(-n // 8))):
+    for name, length in (("scores", n), ("seen", n), ("before", n), ("ids", -(-n // 8))):
         if name in state and state[name].shape != (length,):
             raise CourseError(f"the state's {name} have shape {state[name].shape}, expected ({length},)")
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
     weights = state["weights"].copy() if "weights" in state else None
     check_position(position, ids, weights, plan.timeline(n), plan)
-    return position, state["scores"].copy(), state["seen"].copy(), ids, weights
+    if ("before" in state) != keeps_before(plan):
+        raise CourseError("the state's losses from before (array 'before') do not belong to this plan")
+    before = state["before"].copy() if "before" in state else None
+    return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
+
+
+def keeps_before(plan: Plan) -> bool:
+    """Return whether a course keeps an earlier loss of each example: the one before the latest, or the first seen."""
+    return plan.adaptive or plan.measure == "progress"
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

@@ -17,6 +17,7 @@ from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
 # Draws below ORDER choose examples; draw ORDER + e shuffles epoch e; learners start at LEARNER.
+POOL = 1 << 33  # draws of candidates: POOL + draw
 ORDER = 2**32
 LEARNER = 2**33
 _LAST = 2**64 - 1

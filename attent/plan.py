@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from attent import choosing, schedules
+from attent.deviations import Measure
 from attent.errors import PlanError
+from attent.plan_checks import check_together
 from attent.scaling import SCALINGS, Scaling
 from attent.schedules import Schedule
-from attent.selection import NON_FINITE, NonFinite
-from attent.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
+from attent.selection import NON_FINITE, NonFinite, count
+from attent.timeline import Cost, Epoch, Round, Scored, cost_of, lay_out, rounds_of
 
-Source = Literal["reuse", "fresh"]
+Source = Literal["reuse", "fresh", "pool", "replay"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,18 @@ class Plan:
         selection: ``hard``, ``soft``, ``random``, ``band``, a plugin's name, or a function of
             (scores, k, noise, ids, plan) that returns k of the ids, ascending.
         source: where scores come from: ``reuse`` takes the losses already seen in training steps, which
-            costs nothing; ``fresh`` scores all examples before each selection.
+            costs nothing; ``fresh`` scores all examples before each selection; ``pool`` scores ``pool`` of them,
+            drawn at random for each selection, and chooses among those; ``replay`` takes the scores of an earlier
+            run's trace (``attent.teach(..., replay=trace)``).
+        measure: what is ranked: ``loss``, or ``progress``, the decrease since the loss that was seen first.
+        bonus: standard deviations added to a score per epoch since it was seen.
+        refresh: share of examples scored before each selection under ``reuse``, those seen longest ago.
+        pool: share of examples that ``source="pool"`` draws as candidates, at least the ratio.
+        coverage: teach those taught longest ago first and select only among ties: sampling without
+            replacement across rounds.
+        keep_steps: batches shrink with the ratio, so that a taught epoch takes about as many steps as a full one.
+        adaptive: before each selection decide by the losses seen whether to select, or to teach all in turn
+            (`attent.deciding`); the trace says why.
         warm_up, cool_down: epochs on all examples at the start and at the end.
         cycle: epochs from one selection to the next; those beyond the interval train on all examples.
             None: as long as the interval.
@@ -62,6 +76,13 @@ class Plan:
     interval: int | Schedule = 1
     selection: str | choosing.SelectionFunction = "hard"
     source: Source = "reuse"
+    measure: Measure = "loss"
+    bonus: float = 0.0
+    refresh: float = 0.0
+    pool: float = 0.5
+    coverage: bool = False
+    keep_steps: bool = False
+    adaptive: bool = False
     warm_up: int = 0
     cool_down: int = 0
     cycle: int | None = None
@@ -91,17 +112,23 @@ class Plan:
         if self.cycle is not None:
             _whole("cycle", self.cycle, 1)
         _one_of("source", self.source, get_args(Source))
+        _one_of("measure", self.measure, get_args(Measure))
+        _between("bonus", self.bonus, 0, sys.float_info.max, "a finite number of at least 0")
+        _between("refresh", self.refresh, 0, 1, "in [0, 1]")
+        _between("pool", self.pool, 0, 1, "in (0, 1]", open_below=True)
         _one_of("scaling", self.scaling, SCALINGS)
         _one_of("non_finite", self.non_finite, NON_FINITE)
         _between("temperature", self.temperature, 0, math.inf, "at least 0")
         _between("cap", self.cap, 0, 1, "in (0, 1]", open_below=True)
-        if not isinstance(self.reselect, bool):
-            raise PlanError(f"reselect must be true or false, got {self.reselect!r}")
+        for name in ("reselect", "coverage", "keep_steps", "adaptive"):
+            if not isinstance(getattr(self, name), bool):
+                raise PlanError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if not callable(self.ratio):
             _between("ratio", self.ratio, 0, 1, "in (0, 1]", open_below=True)
         if not callable(self.interval):
             _whole("interval", self.interval, 1)
         choosing.find(self.selection)
+        check_together(self)
         if self.correction is not None:
             _between("correction", self.correction, 0, math.inf, "above 0, or None", open_below=True)
             if self.selection not in ("soft", "random") or (self.selection == "soft" and self.temperature == 0):
@@ -129,9 +156,19 @@ class Plan:
             n=n,
             batch_size=self.batch_size,
             reselect=self.reselect,
-            fresh=self.source == "fresh",
-            uses_scores=self.selection != "random",
+            scored=self._scored(n),
+            keep_steps=self.keep_steps,
         )
+
+    def _scored(self, n: int) -> Scored:
+        """Return how many examples are scored before a selection: before the first of a run, and before others."""
+        if self.selection == "random" or self.source == "replay":
+            return Scored(0, 0)
+        if self.source == "pool":
+            return Scored(count(self.pool, n), count(self.pool, n))
+        if self.source == "fresh":
+            return Scored(n, n)
+        return Scored(n, count(self.refresh, n) if self.refresh else 0)
 
     def total_steps(self, n: int) -> int:
         """Return the optimiser steps of the whole run on n examples: the length of a learning-rate schedule."""
@@ -246,6 +283,54 @@ class Plan:
         _whole("epochs", epochs, 1)
         chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
         return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+
+    @classmethod
+    def rs2(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return repeated random subsets without replacement: the baseline that every selection must beat.
+
+        Warm-up, ratio and cool-down are those of `Plan.default`, so that the two differ only in what they choose.
+        Source: Okanovic et al. 2023, arXiv 2305.18424.
+        """
+        return cls.default(epochs=epochs, batch_size=batch_size, **{"selection": "random", "coverage": True, **changes})
+
+    @classmethod
+    def infobatch(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return InfoBatch: prune at random below the mean loss, rescale those kept, end on all examples.
+
+        The first epoch and the last eighth are on all examples. The paper prunes half of what lies below the mean;
+        with the usual 60 to 80 % there, about 65 % of all examples are kept, and that is the ratio.
+        Source: Qin et al. 2024, arXiv 2303.04947.
+        """
+        _whole("epochs", epochs, 1)
+        ends = {"warm_up": min(1, epochs), "cool_down": min(math.ceil(epochs / 8), epochs - 1)}
+        return cls(**{
+            "epochs": epochs, "batch_size": batch_size, **ends, "ratio": 0.65, "selection": "infobatch", **changes
+        })  # fmt: skip
+
+    @classmethod
+    def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
+
+        After a warm-up epoch come passes of ``ratio * n`` examples, as many as make up the cost, and a last
+        epoch on all. Before each pass the losses seen so far decide between the harder examples and all in
+        turn (`attent.deciding`), so where teaching does not pay the run is full training at the same cost.
+        Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
+
+        Example:
+            >>> import attent
+            >>> plan = attent.Plan.auto(epochs=6, batch_size=10)
+            >>> plan.epochs, plan.cost(100).epochs, plan.total_steps(100)
+            (12, 6.0, 60)
+        """
+        _whole("epochs", epochs, 1)
+        chosen = {"ratio": 0.4, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
+        warm_up, cool_down = chosen.pop("warm_up", min(1, epochs)), chosen.pop("cool_down", 1 if epochs > 2 else 0)
+        _whole("warm_up", warm_up, 0)
+        _whole("cool_down", cool_down, 0)
+        _between("ratio", chosen["ratio"], 0, 1, "a number in (0, 1] for Plan.auto", open_below=True)
+        passes = math.floor((epochs - warm_up - cool_down) / chosen["ratio"] + 0.5)
+        ends = {"warm_up": warm_up, "cool_down": cool_down}
+        return cls(epochs=warm_up + max(0, passes) + cool_down, batch_size=batch_size, **ends, **chosen)
 
 
 def _whole(name: str, value: object, least: int, most: int | None = None) -> None:

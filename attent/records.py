@@ -15,7 +15,8 @@ class Selected(msgspec.Struct, frozen=True, omit_defaults=True):
     """One selection: its draw, how many, a digest of the ids, and the scores around the cut.
 
     ``lowest_chosen`` and ``highest_passed`` are scores; their difference is the gap at the cut of a hard
-    selection. Ages are in epochs since a score was seen. Not-finite scores are left out of the summary.
+    selection. Ages are in epochs since a score was seen. ``why`` is an adaptive plan's reason.
+    Not-finite scores are left out of the summary.
     """
 
     draw: int
@@ -29,6 +30,7 @@ class Selected(msgspec.Struct, frozen=True, omit_defaults=True):
     age_mean: float | None = None
     age_max: int | None = None
     weight_max: float | None = None
+    why: str | None = None
 
 
 class Seconds(msgspec.Struct, frozen=True):
@@ -71,8 +73,25 @@ def digest_of(ids: Ids) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids, "<i8").tobytes()).hexdigest()
 
 
+def digest_of_numbers(numbers: Numbers) -> str:
+    """Return the SHA-256 of float64 numbers, little-endian.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.records import digest_of_numbers
+        >>> digest_of_numbers(np.zeros(1))[:12]
+        'af5570f5a181'
+    """
+    return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").tobytes()).hexdigest()
+
+
 def selected(
-    draw: int, ids: Ids, weights: Numbers | None, scores: Numbers, ages: npt.NDArray[np.signedinteger]
+    draw: int,
+    ids: Ids,
+    weights: Numbers | None,
+    scores: Numbers,
+    ages: npt.NDArray[np.signedinteger],
+    why: str | None = None,
 ) -> Selected:
     """Return the record of a selection from the scores and ages (in epochs) of all examples."""
     chosen = np.zeros(len(scores), np.bool_)
@@ -93,4 +112,5 @@ def selected(
         age_mean=float(ages.mean()) if seen else None,
         age_max=int(ages.max()) if seen else None,
         weight_max=None if weights is None else float(weights.max()),
+        why=why,
     )

@@ -122,8 +122,8 @@ def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -
     return _named(top_mask(scores, passed + k) & ~top_mask(scores, passed), ids)
 
 
-def finite_ids(scores: Numbers, policy: NonFinite) -> Ids | None:
-    """Return the ids whose score is finite, or None when all are.
+def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> Ids | None:
+    """Return the ids (of those in ``among``; None: all) whose score is finite, or None when all are.
 
     Raises ScoreError naming the first ids that are not, if the policy is ``error`` or none is finite.
 
@@ -133,20 +133,21 @@ def finite_ids(scores: Numbers, policy: NonFinite) -> Ids | None:
         >>> finite_ids(np.array([0.5, np.nan, 0.1]), "drop").tolist()
         [0, 2]
     """
-    if _all_finite(scores):
+    values = scores if among is None else scores[among]
+    if _all_finite(values):
         return None
-    finite = np.isfinite(scores)
+    finite = np.isfinite(values)
     if policy == "error" or not finite.any():
-        bad = np.flatnonzero(~finite)
+        bad = np.flatnonzero(~finite) if among is None else among[~finite]
         shown = ", ".join(f"{i} ({scores[i]})" for i in bad[:5].tolist())
         ways = "look at these examples or lower the learning rate"
         if policy == "error":
             ways += ", or set non_finite='drop' or 'last' in the plan"
         raise ScoreError(
-            f"scores must be finite, got {len(bad)} of {len(scores)} that are not: id {shown}"
+            f"scores must be finite, got {len(bad)} of {len(values)} that are not: id {shown}"
             f"{', ...' if len(bad) > 5 else ''}; {ways}"
         )
-    return np.flatnonzero(finite)
+    return np.flatnonzero(finite) if among is None else among[finite]
 
 
 def _all_finite(scores: Numbers) -> bool:

@@ -12,11 +12,11 @@ import msgspec
 
 from attent.course import Course, Done, Score
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import Learner, checked_length
+from attent.learner import Learner, Numbers, checked_length
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
 from attent.run_folder import Checkpoint, RunFolder, header_of, held
-from attent.trace import Taught, Trace
+from attent.trace import Taught, Trace, replayed
 
 _KEEP_SCORES_UP_TO = 100_000
 
@@ -54,6 +54,8 @@ def teach(
     checkpoint_seconds: float = 30.0,
     segment_steps: int = 64,
     keep_scores: bool | None = None,
+    reference: Numbers | None = None,
+    replay: Trace | None = None,
     versions: Mapping[str, str] | None = None,
     recipe: str | None = None,
 ) -> Trace:
@@ -71,6 +73,10 @@ def teach(
         segment_steps: steps handed to ``learner.train`` at once. Changes no id; more means fewer
             transfers of losses, fewer means finer progress and checkpoints.
         keep_scores: keep the scores of every selection in the trace; None: up to 100,000 examples.
+        reference: a reference model's loss of each example, float64, shape (n,): subtracted before ranking, so
+            that what cannot be learnt (wrong labels, noise) does not count as hard.
+        replay: the trace whose scores a plan with ``source="replay"`` goes by, draw for draw; it must have kept
+            them, and made as many selections.
         versions: of the packages the learner runs on, recorded in the run's header.
         recipe: the learner's name, recorded there too.
 
@@ -95,7 +101,8 @@ def teach(
         holding = held(run)
     n = checked_length(learner)
     with holding:
-        course = Course(plan, n, segment_steps=segment_steps)
+        scores = None if replay is None else replayed(replay, plan, n)
+        course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores)
         header = header_of(plan, n, versions, recipe)
         records: list[EpochRecord] = []
         selections: dict[int, Taught] = {}
@@ -116,7 +123,7 @@ def teach(
                 folder.save(Checkpoint(course.state(), learner.state(), 0, seconds))
         keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
         saved_at = time.monotonic()
-        total = sum(_work(row.k, n if row.score else 0) for row in course.timeline)
+        total = sum(_work(row.k, row.scored) for row in course.timeline)
         behind = sum(_work(record.examples_trained, record.examples_scored) for record in records)
         try:
             while True:
@@ -127,7 +134,7 @@ def teach(
                     break
                 if course.selection is not None and course.step == 0 and not isinstance(lesson, Score):
                     assert course.ids is not None  # a selection leaves its ids
-                    taught = Taught(course.ids, course.scores.copy() if keep else None)
+                    taught = Taught(course.ids, course.ranked.copy() if keep else None)
                     if folder is None:
                         selections[course.selection.draw] = taught
                     else:
@@ -171,7 +178,7 @@ def teach(
 def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:
     row = course.timeline[index]
     under_way = course.trained if record is None else 0
-    scored = course.n if record is None and course.scored else 0
+    scored = row.scored if record is None and course.scored else 0
     return Progress(
         epoch=index,
         epochs=len(course.timeline),

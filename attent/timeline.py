@@ -33,6 +33,15 @@ class Epoch(NamedTuple):
     score: bool
     select: bool
     steps: int
+    batch_size: int
+    scored: int  # examples
+
+
+class Scored(NamedTuple):
+    """How many examples are scored before the first selection of a run that has not trained yet, and before others."""
+
+    first: int
+    others: int
 
 
 class Cost(NamedTuple):
@@ -78,8 +87,8 @@ def lay_out(
     n: int,
     batch_size: int,
     reselect: bool,
-    fresh: bool,
-    uses_scores: bool,
+    scored: Scored,
+    keep_steps: bool = False,
 ) -> tuple[Epoch, ...]:
     """Return one row per epoch for n examples.
 
@@ -89,18 +98,21 @@ def lay_out(
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
     rows: list[Epoch] = []
+    full_steps = math.ceil(n / batch_size)
 
     def everything(phase: Phase, times: int, number: int | None = None) -> None:
         for _ in range(times):
-            rows.append(Epoch(len(rows), phase, number, 1.0, n, False, False, math.ceil(n / batch_size)))
+            rows.append(Epoch(len(rows), phase, number, 1.0, n, False, False, full_steps, batch_size, 0))
 
     everything("warm-up", warm_up)
     for number, (_, ratio, taught, full) in enumerate(rounds):
         k = count(ratio, n)
+        size = max(1, math.floor(k / full_steps + 0.5)) if keep_steps else batch_size
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
-            score = select and uses_scores and (fresh or not rows)
-            rows.append(Epoch(len(rows), "taught", number, ratio, k, score, select, math.ceil(k / batch_size)))
+            many = (scored.others if rows else scored.first) if select else 0
+            steps = math.ceil(k / size)
+            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many))
         everything("full", full, number)
     everything("cool-down", epochs - len(rows))
     return tuple(rows)
@@ -110,7 +122,7 @@ def cost_of(rows: Sequence[Epoch], n: int, forward_share: float) -> Cost:
     """Return the cost of a timeline over n examples, a scored example costing ``forward_share`` of a trained one."""
     if not (math.isfinite(forward_share) and forward_share >= 0):
         raise PlanError(f"forward_share must be a number of at least 0, got {forward_share!r}")
-    scored = sum(n for row in rows if row.score)
+    scored = sum(row.scored for row in rows)
     trained = sum(row.k for row in rows)
     epochs = (trained + scored * forward_share) / n
     return Cost(scored, trained, epochs, 1 - epochs / len(rows))

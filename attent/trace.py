@@ -11,6 +11,7 @@ import numpy as np
 
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
+from attent.plan import Plan
 from attent.records import EpochRecord, Selected, digest_of
 from attent.run_files import read_selection
 
@@ -89,6 +90,25 @@ class Trace:
         draw = self.records[epoch].draw
         made = (record.selection for record in self.records if record.selection is not None)
         return next((one for one in made if one.draw == draw), None)
+
+
+def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
+    """Return the scores by draw that a plan over n examples replays from a trace.
+
+    Raises TraceError if the trace is over another number of examples, made fewer selections, or kept no scores.
+    """
+    if trace.header.n != n:
+        raise TraceError(f"replay is of a run over {trace.header.n} examples, this one has {n}")
+    needed = sum(row.select for row in plan.timeline(n))
+    if len(trace.selections) < needed:
+        raise TraceError(f"replay made {len(trace.selections)} selections, the plan makes {needed}")
+    found = {}
+    for draw in range(needed):
+        scores = trace.selections[draw].scores
+        if scores is None:
+            raise TraceError(f"replay kept no scores of draw {draw}: teach it with keep_scores=True")
+        found[draw] = scores
+    return found
 
 
 def made_in(trace: Trace, draw: int) -> int:

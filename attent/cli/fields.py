@@ -31,7 +31,7 @@ class Field(NamedTuple):
 PLAN_FIELDS: dict[str, Field] = {
     "preset": Field(
         "word",
-        "The plan to begin with: default, paper, official, official-simple or full (all examples in every "
+        "The plan to begin with: default, auto, rs2, infobatch, paper, official, official-simple or full (all in every "
         "epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
         "batch size, non-finite and seed.",
     ),
@@ -39,8 +39,15 @@ PLAN_FIELDS: dict[str, Field] = {
     "batch_size": Field("whole", "Examples per optimiser step."),
     "ratio": Field("schedule", 'Share of the examples taught: 0.4, or a schedule such as "cosine(0.2, 0.8)".'),
     "interval": Field("schedule", 'Epochs for which a selection is kept: 2, or "incremental(1, 5)".'),
-    "selection": Field("word", "hard, soft, random, band, or a plugin's."),
-    "source": Field("word", "Where scores come from: reuse (losses of training) or fresh (a pass over all)."),
+    "selection": Field("word", "hard, soft, random, band, infobatch, or a plugin's."),
+    "source": Field("word", "Where scores come from: reuse (losses of training), fresh (a pass over all) or pool."),
+    "measure": Field("word", "What is ranked: loss, or progress (its decrease)."),
+    "bonus": Field("number", "Standard deviations added to a score per epoch since it was seen."),
+    "refresh": Field("number", "Share of the examples scored before each selection, the stalest, under reuse."),
+    "pool": Field("number", "Share of the examples drawn as candidates, of source pool."),
+    "coverage": Field("switch", "Teach those taught longest ago first."),
+    "keep_steps": Field("switch", "Smaller batches in place of fewer steps."),
+    "adaptive": Field("switch", "Decide before each selection whether to select or teach all in turn."),
     "warm_up": Field("whole", "Epochs on all examples at the start."),
     "cool_down": Field("whole", "Epochs on all examples at the end."),
     "cycle": Field("whole", "Epochs from one selection to the next, or none: the interval.", optional=True),

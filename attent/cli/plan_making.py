@@ -15,6 +15,9 @@ from attent.plan import Plan
 
 _PRESETS: dict[str, Callable[..., Plan]] = {
     "default": Plan.default,
+    "auto": Plan.auto,
+    "rs2": Plan.rs2,
+    "infobatch": Plan.infobatch,
     "paper": Plan.paper,
     "official": Plan.official,
     "official-simple": Plan.official_simple,

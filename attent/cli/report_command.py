@@ -7,11 +7,12 @@ from pathlib import Path
 
 from attent.cli.arms import AGAINST, TAUGHT
 from attent.cli.results import read_report
-from attent.cli.tables import NOTHING, epochs_table, plan_line
+from attent.cli.tables import epochs_table, plan_line
 from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told as judgement_told
+from attent.tables import NOTHING
 from attent.trace import Trace, first_difference
 
 Tell = Callable[[str], None]

@@ -119,6 +119,9 @@ def policy_plan(
         values["cycles"] = cycles
         if cycles < 10:
             note = f"{cycles} cycle{'s' * (cycles > 1)} instead of 10, which would need 31 epochs"
+    if policy.preset == "auto" and "epochs" not in fields:
+        values["epochs"] = max(1, math.floor(0.6 * epochs + 0.5))
+        note = f"given {values['epochs']} of {epochs} epochs, since it spends all that it is given"
     try:
         if policy.preset == FULL:
             return dataclasses.replace(Plan.full(epochs=epochs, batch_size=batch_size, seed=seed), **fields), note
@@ -143,10 +146,10 @@ def _policy(name: str, given: object) -> Policy:
             f"a policy of your own reads NAME:preset,field=value"
         )
     own = {one.name for one in inspect.signature(known[preset]).parameters.values() if one.kind is one.KEYWORD_ONLY}
-    allowed = ({field.name for field in dataclasses.fields(Plan)} | own) - {"epochs", "batch_size", "seed"}
+    allowed = ({field.name for field in dataclasses.fields(Plan)} | own) - {"batch_size", "seed"}
     for key in table:
         if key not in allowed:
-            shared = key in ("epochs", "batch_size", "seed")
+            shared = key in ("batch_size", "seed")
             why = (
                 "is the same for all arms" if shared else f"is no field of a plan; known: {', '.join(sorted(allowed))}"
             )

@@ -116,10 +116,10 @@ def test_a_preset_decides_what_it_is_about():
          "--ratio: no schedule 'cosin'; known: constant, cosine, incremental, linear, step"),
         ({"ratio": "linear(0.2, 1.4)"}, "--ratio must be in (0, 1], got 1.4 from linear(0.2, 1.4) at progress 1"),
         ({"interval": "0"}, "--interval must be at least 1, got 0"),
-        ({"selection": "best"}, "--selection: no selection 'best'; known: hard, soft, random, band"),
+        ({"selection": "best"}, "--selection: no selection 'best'; known: hard, soft, random, infobatch, band"),
         ({"warm_up": "3", "cool_down": "2"}, "--warm-up + --cool-down must be at most epochs (4), got 3 + 2"),
         ({"seed": "-1"}, "--seed must be in [0, 18446744073709551615], got -1"),
-        ({"source": "thin-air"}, "--source must be one of reuse, fresh, got 'thin-air'"),
+        ({"source": "thin-air"}, "--source must be one of reuse, fresh, pool, replay, got 'thin-air'"),
         ({"correction": "2", "selection": "hard"},
          "--correction needs a selection that is random: 'soft' with a temperature above 0, or 'random'; "
          "got 'hard' at temperature 0.3"),

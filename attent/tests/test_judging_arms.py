@@ -76,9 +76,9 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
 @pytest.mark.parametrize(
     ("arms", "complaint"),
     [
-        (["rs3"], "arm 'rs3': no preset 'rs3'; known: default, "),
+        (["rs3"], "arm 'rs3': no preset 'rs3'; known: auto, default, "),
         (["m:default,ratoi=1"], "arm 'm': ratoi is no field of a plan; known: "),
-        (["m:default,epochs=3"], "arm 'm': epochs is the same for all arms"),
+        (["m:default,batch_size=3"], "arm 'm': batch_size is the same for all arms"),
         (["m:default,ratio"], "arm 'm': fields read field=value, separated by commas, got 'ratio'"),
         (["default", "default"], "arm 'default' is named twice"),
         (["full"], "an arm's name must be letters, digits, '_', '-' and '.', and not full or short, got 'full'"),

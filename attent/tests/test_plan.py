@@ -106,8 +106,8 @@ def test_any_callable_is_a_schedule():
         ({"ratio": linear(0.5, 1.5)}, "ratio must be in (0, 1], got 1.25 from linear(0.5, 1.5) at progress 0.75"),
         ({"interval": 0}, "interval must be at least 1, got 0"),
         ({"interval": linear(1, 0.2)}, "interval must be at least 1 epoch, got 0.8 from linear(1.0, 0.2)"),
-        ({"selection": "greedy"}, "no selection 'greedy'; known: hard, soft, random, band"),
-        ({"source": "new"}, "source must be one of reuse, fresh, got 'new'"),
+        ({"selection": "greedy"}, "no selection 'greedy'; known: hard, soft, random, infobatch, band"),
+        ({"source": "new"}, "source must be one of reuse, fresh, pool, replay, got 'new'"),
         ({"scaling": "max"}, "scaling must be one of none, std, rank, got 'max'"),
         ({"temperature": -1}, "temperature must be at least 0, got -1"),
         ({"cap": 0}, r"cap must be in (0, 1], got 0"),
@@ -131,7 +131,7 @@ def test_impossible_plans_are_refused_where_they_are_written(fields, words):
 def test_plans_read_back():
     plan = Plan(epochs=9, batch_size=4, ratio=cosine(0.2, 0.7), interval=incremental(1, 3), temperature=math.inf)
     assert Plan.from_dict(plan.to_dict()) == plan
-    with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: batch_size, cap"):
+    with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: adaptive, batch_size, bonus, cap"):
         Plan.from_dict({"epochs": 1, "batch_size": 1, "ratios": 0.5})
     with pytest.raises(attent.PlanError, match="a plan needs batch_size"):
         Plan.from_dict({"epochs": 1})

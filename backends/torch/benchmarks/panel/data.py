@@ -20,7 +20,7 @@ _LIBRARY_BYTES = 800_000
 
 def play(folder: str) -> tuple[Bytes, Bytes]:
     """Return Shakespeare's text to train on and its last tenth, held out; Python's library where there is none."""
-    path = _path(folder, "tinyshakespeare.txt")
+    path = path_in(folder, "tinyshakespeare.txt")
     if path is None:
         return code()
     text = np.frombuffer(path.read_bytes(), np.uint8)
@@ -39,7 +39,7 @@ def problems(folder: str) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, 
 
     Where there are none: each two neighbouring paragraphs of Python's language reference, as ``help()`` has it.
     """
-    path = _path(folder, "gsm8k_train.jsonl")
+    path = path_in(folder, "gsm8k_train.jsonl")
     if path is None:
         paragraphs = [part.encode() for topic in topics.values() for part in topic.split("\n\n") if len(part) >= 40]
         pairs = list(zip(paragraphs[::2], paragraphs[1::2], strict=False))
@@ -58,7 +58,7 @@ def problem_text(pairs: list[tuple[bytes, bytes]]) -> Bytes:
 
 def images(folder: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Return CIFAR images to train on and held out, float32 (n, 3, 32, 32) in [0, 1]; digits where there are none."""
-    path = _path(folder, "cifar10_12k.npz")
+    path = path_in(folder, "cifar10_12k.npz")
     if path is None:
         shipped = digits()
         return tuple(_enlarged(part) for part in (shipped.x_train, shipped.x_test))
@@ -92,7 +92,7 @@ def _enlarged(ink: Bytes) -> torch.Tensor:
     return large.expand(-1, 3, -1, -1).contiguous()
 
 
-def _path(folder: str, file: str) -> Path | None:
+def path_in(folder: str, file: str) -> Path | None:
     """Return the file's path, None if it is not there. Raises RecipeError for a folder that does not exist."""
     if not folder:
         return None

@@ -1,0 +1,245 @@
+"""What is ranked, coverage, pools, proxies, replays and adaptive plans: which ids they teach."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import attent
+from attent import Course, Done, Noise, Plan, Score
+from attent.coverage import in_turn
+from attent.deciding import decide, signs
+from attent.deviations import deviations, stalest
+from attent.infobatch import infobatch
+from attent.proxy import Proxied
+from attent.tests.toy import Toy
+
+
+def drive(course, losses):
+    """Take a course to its end; ``losses(epoch)`` gives every example's loss. Return the ids of each epoch."""
+    taught, seen = [], []
+    while not isinstance(lesson := course.next(), Done):
+        epoch = course.epoch
+        if isinstance(lesson, Score):
+            seen.append((epoch, lesson.ids.tolist()))
+            course.record(losses(epoch)[lesson.ids])
+            continue
+        ids = np.concatenate(lesson.batches)
+        if course.step == 0 or not taught:
+            taught.append([])
+        taught[-1] += ids.tolist()
+        course.record(losses(epoch)[ids])
+    return [sorted(ids) for ids in taught], seen
+
+
+def test_a_reference_loss_is_subtracted_before_ranking():
+    losses = np.array([5.0, 4.0, 3.0, 2.0])
+    plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5)
+    plain, _ = drive(Course(plan, 4), lambda epoch: losses)
+    reduced, _ = drive(Course(plan, 4, reference=np.array([4.9, 3.8, 1.0, 0.5])), lambda epoch: losses)
+    assert (plain[1], reduced[1]) == ([0, 1], [2, 3])
+
+
+def test_progress_ranks_the_decrease_since_the_first_loss():
+    first, later = np.array([3.0, 3.0, 1.0, 1.0]), np.array([2.9, 1.0, 1.0, 0.2])
+    plan = Plan(epochs=3, batch_size=4, warm_up=2, ratio=0.5, measure="progress")
+    taught, _ = drive(Course(plan, 4), lambda epoch: later if epoch else first)
+    assert taught[2] == [1, 3]
+
+
+def test_a_bonus_brings_back_what_was_skipped():
+    losses = np.array([4.0, 3.0, 2.0, 1.0])
+    greedy = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5)
+    assert drive(Course(greedy, 4), lambda epoch: losses)[0][1:] == [[0, 1]] * 3
+    kind = dataclasses.replace(greedy, bonus=3.0)
+    assert drive(Course(kind, 4), lambda epoch: losses)[0][1:] == [[0, 1], [2, 3], [0, 1]]
+
+
+def test_coverage_teaches_those_taught_longest_ago_first():
+    losses = np.arange(10.0)
+    plan = Plan(epochs=6, batch_size=4, warm_up=1, ratio=0.4, coverage=True)
+    taught = drive(Course(plan, 10), lambda epoch: losses)[0][1:]
+    # 9..6, 5..2, then the two left and the best of those taught longest ago, and so on
+    assert taught == [[6, 7, 8, 9], [2, 3, 4, 5], [0, 1, 8, 9], [4, 5, 6, 7], [2, 3, 8, 9]]
+
+
+def test_rs2_takes_every_example_once_in_a_cycle():
+    plan = Plan.rs2(epochs=7, batch_size=5, ratio=0.2, seed=3)
+    taught = drive(Course(plan, 20), lambda epoch: np.ones(20))[0][1:-1]
+    assert sorted(np.concatenate(taught).tolist()) == list(range(20))
+    assert taught[0] != [0, 1, 2, 3]
+
+
+def test_refresh_scores_the_stalest_before_each_selection():
+    losses = np.array([4.0, 3.0, 2.0, 1.0])
+    plan = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5, refresh=0.25)
+    taught, scored = drive(Course(plan, 4), lambda epoch: losses)
+    assert scored == [(1, [0]), (2, [2]), (3, [3])]
+    assert [row.scored for row in plan.timeline(4)] == [0, 1, 1, 1]
+    assert plan.cost(4).examples_scored == 3
+
+
+def test_a_pool_is_scored_and_chosen_from():
+    plan = Plan(epochs=3, batch_size=2, ratio=0.2, source="pool", pool=0.5)
+    losses = np.arange(10.0)
+    taught, scored = drive(Course(plan, 10), lambda epoch: losses)
+    assert [len(ids) for _, ids in scored] == [5, 5, 5]
+    assert scored[0][1] != scored[1][1]
+    assert taught == [ids[-2:] for _, ids in scored]  # higher ids have higher losses
+
+
+def test_kept_steps_shrink_the_batch():
+    plan = Plan(epochs=2, batch_size=8, warm_up=1, ratio=0.5, keep_steps=True)
+    assert [(row.batch_size, row.steps) for row in plan.timeline(80)] == [(8, 10), (4, 10)]
+    course = Course(plan, 80)
+    drive_all = []
+    while not isinstance(lesson := course.next(), Done):
+        drive_all.append([len(batch) for batch in lesson.batches])
+        course.record(np.ones(sum(drive_all[-1])))
+    assert drive_all == [[8] * 10, [4] * 10]
+
+
+def test_infobatch_keeps_what_reaches_the_mean_and_lets_the_rest_stand_for_all():
+    scores = np.array([0.1, 5.0, 0.2, 6.0, 0.3, 0.1])
+    ids, weights = infobatch(scores, 4, Noise(0, 0))
+    assert {1, 3} < set(ids.tolist())
+    assert [w for i, w in zip(ids.tolist(), weights.tolist(), strict=True) if i in (1, 3)] == [1.0, 1.0]
+    assert weights.sum() == len(scores)  # the expected gradient is that of all
+    few, heavier = infobatch(scores, 1, Noise(0, 0))
+    assert (set(few.tolist()) <= {1, 3}, heavier.tolist()) == (True, [2.0])
+
+
+def test_infobatch_weights_reach_the_learner_in_the_batches_of_their_ids():
+    course = Course(Plan.infobatch(epochs=4, batch_size=4, ratio=0.6), 10)
+    losses = np.array([9.0] * 3 + [0.1] * 7)
+    while not isinstance(lesson := course.next(), Done):
+        if lesson.weights is not None:
+            for ids, weights in zip(lesson.batches, lesson.weights, strict=True):
+                assert weights.tolist() == [1.0 if i < 3 else 7 / 3 for i in ids.tolist()]
+        course.record(losses[np.concatenate(lesson.batches)])
+
+
+def test_a_replay_teaches_what_the_earlier_run_did_and_scores_nothing():
+    plan = Plan(epochs=5, batch_size=8, source="fresh", ratio=0.3)
+    earlier = attent.teach(Toy(30, seed=1), plan)
+    again = dataclasses.replace(plan, source="replay")
+    trace = attent.teach(Toy(30, seed=1), again, replay=earlier)
+    assert [trace.ids(e).tolist() for e in range(5)] == [earlier.ids(e).tolist() for e in range(5)]
+    assert sum(record.examples_scored for record in trace.records) == 0
+    with pytest.raises(attent.PlanError, match="source='replay' without replay"):
+        attent.teach(Toy(30, seed=1), again)
+    with pytest.raises(attent.TraceError, match="over 30 examples, this one has 31"):
+        attent.teach(Toy(31, seed=1), again, replay=earlier)
+
+
+def test_a_proxy_scores_and_the_learner_trains():
+    plan = Plan(epochs=1, batch_size=4, source="fresh", ratio=0.2)
+    learner, scorer = Toy(20, seed=1), Toy(20, seed=2)
+    wanted = attent.hard(scorer.score(np.arange(20)), 4).tolist()
+    assert attent.teach(Proxied(learner, scorer), plan).ids(0).tolist() == wanted
+    with pytest.raises(attent.LearnerError, match="over the learner's 20 examples, got 3"):
+        Proxied(learner, Toy(3, seed=2))
+
+
+def adaptive_losses(learnable):
+    """70 of 100 examples are known; the other 30 are hard and are learnt, or not."""
+    hard = np.r_[np.full(70, 0.05), np.linspace(2.0, 3.0, 30)]
+    return lambda epoch: hard * (np.r_[np.ones(70), np.full(30, 0.7**epoch)] if learnable else 1.0)
+
+
+def test_an_adaptive_plan_teaches_what_is_hard_and_learnt():
+    plan = Plan.auto(epochs=6, batch_size=10, seed=5)
+    course = Course(plan, 100)
+    taught, scored = drive(course, adaptive_losses(learnable=True))
+    assert scored == []
+    assert sum(map(len, taught)) == 600
+    assert [course.timeline[epoch].k for epoch in (0, 1, 11)] == [100, 40, 100]
+    assert all(set(range(70, 100)) <= set(ids) for ids in taught[2:])
+
+
+def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
+    plan = Plan.auto(epochs=6, batch_size=10, seed=5)
+    trace_of = Course(plan, 100)
+    taught, _ = drive(trace_of, adaptive_losses(learnable=False))
+    passes = taught[1:-1]
+    assert [len(ids) for ids in passes] == [40] * 10
+    for first in range(8):  # none waits for more than three passes
+        assert set(sum(passes[first : first + 3], [])) == set(range(100))
+
+
+def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
+    plan = Plan.auto(epochs=5, batch_size=8)
+    whole = attent.teach(Toy(60, seed=3), plan)
+    calls = iter(range(1000))
+    attent.teach(Toy(60, seed=3), plan, run=tmp_path / "r", stop=lambda: next(calls) == 4)
+    resumed = attent.teach(Toy(60, seed=3), plan, run=tmp_path / "r", resume=True)
+    assert attent.first_difference(whole, resumed) is None
+    reasons = [record.selection.why for record in resumed.records if record.selection]
+    assert reasons == [record.selection.why for record in whole.records if record.selection]
+    assert all(reasons)
+
+
+@pytest.mark.parametrize("stop", range(14))
+def test_an_adaptive_course_goes_on_from_any_lesson(stop):
+    plan, losses = Plan.auto(epochs=4, batch_size=10, seed=5), adaptive_losses(learnable=True)
+    whole, _ = drive(Course(plan, 100, segment_steps=2), losses)
+    course = Course(plan, 100, segment_steps=2)
+    for _ in range(stop):
+        lesson = course.next()
+        course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
+    again = Course(plan, 100, segment_steps=2)
+    again.load_state(course.state())
+    done, step = again.epoch, again.step
+    rest, _ = drive(again, losses)
+    assert rest[1 if step else 0 :] == whole[done + (1 if step else 0) :]
+
+
+def test_a_state_of_another_reference_is_refused():
+    plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5)
+    state = Course(plan, 4, reference=np.ones(4)).state()
+    with pytest.raises(attent.CourseError, match="another reference"):
+        Course(plan, 4).load_state(state)
+
+
+def test_signs_need_pairs_and_say_what_falls():
+    before = np.full(40, np.nan)
+    before[:20] = 1.0
+    assert signs(before, np.ones(40)) is None
+    assert not decide(before, np.ones(40), None).teach
+    alike = np.linspace(1.0, 1.2, 100)
+    assert "too alike" in decide(alike, alike * 0.9, None).why
+    taught = np.arange(50)
+    assert not decide(alike, alike, taught).teach
+    assert decide(alike, alike * 0.5, taught).teach
+
+
+def test_pieces():
+    assert deviations(np.array([1.0, 2.0])).tolist() == [1.0, 2.0]
+    assert stalest(np.array([2, 0, 1, 0]), 2).tolist() == [1, 3]
+    assert in_turn(np.array([5, 1, 1, 1]), 3, lambda ids, k: ids[-k:]).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"coverage": True, "source": "fresh"}, "coverage goes by when an example was last trained"),
+        ({"refresh": 0.1, "coverage": True}, "set one of them"),
+        ({"measure": "progress"}, "warm_up of at least 2, got 'reuse' and 1"),
+        ({"source": "pool", "pool": 0.3}, "pool must be at least the highest ratio"),
+        ({"adaptive": True, "warm_up": 0}, "needs warm_up of at least 1"),
+        ({"adaptive": True, "selection": "infobatch"}, "set one of them"),
+        ({"bonus": -1}, "bonus must be a finite number of at least 0"),
+        ({"refresh": 1.5}, r"refresh must be in \[0, 1\]"),
+    ],
+)
+def test_fields_that_do_not_go_together(fields, message):
+    with pytest.raises(attent.PlanError, match=message):
+        Plan(**{"epochs": 4, "batch_size": 4, "warm_up": 1, "ratio": 0.5, **fields})
+
+
+@pytest.mark.parametrize(
+    "reference", [np.ones(3), np.ones(4, np.float32), np.array([1.0, np.nan, 1.0, 1.0]), [1.0] * 4]
+)
+def test_a_reference_that_does_not_fit(reference):
+    with pytest.raises(attent.ScoreError, match="reference must be"):
+        Course(Plan(epochs=2, batch_size=2, warm_up=1), 4, reference=reference)

@@ -1,0 +1,134 @@
+"""Image classifiers: from scratch, going on from known classes, long-tailed, redundant and wrongly labelled data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import attent
+from attent.errors import RecipeError
+from attent.plan import Plan
+from attent_torch import TorchLearner, cross_entropy
+from panel.classes import labelled
+from panel.training import adamw, pretrain, seeded
+from panel.vit import ViT, patches
+
+Regime = Literal["plain", "known", "long-tailed", "redundant", "wrong-labels"]
+_CLASSES = 10
+
+
+def _task(
+    plan: Plan, *, learning_rate: float, data: str, file: str, side: int, examples: int, regime: Regime, width: int = 48
+) -> TorchLearner:
+    x, y, x_test, y_test = labelled(data, file)
+    if examples < _CLASSES:
+        raise RecipeError(f"examples, the most images to take, must be at least {_CLASSES}, got {examples}")
+    x, y = patches(x[:examples], side), y[:examples].clone()
+    x_test = patches(x_test, side)
+    draw = np.random.default_rng(plan.seed)
+    with seeded(plan.seed):
+        model = ViT(x.shape[2], x.shape[1], width=width, heads=4, depth=2, classes=_CLASSES)
+    if regime == "known":
+        known = y < _CLASSES - 3
+        pairs = torch.cat([x[known].flatten(1), y[known, None].float()], 1)
+        pretrain(model, pairs, _pretraining_loss, Plan.full(epochs=12, batch_size=32, seed=plan.seed))
+    if regime == "long-tailed":
+        of = [np.flatnonzero(y.numpy() == c) for c in range(_CLASSES)]
+        kept = [draw.choice(ids, max(1, round(len(ids) * 50 ** (-c / 9))), replace=False) for c, ids in enumerate(of)]
+        rows = torch.from_numpy(np.sort(np.concatenate(kept)))
+        x, y = x[rows], y[rows]
+    if regime == "redundant":
+        share = 1 / np.arange(1, len(y) + 1)
+        rows = torch.from_numpy(draw.permutation(len(y))[draw.choice(len(y), len(y), p=share / share.sum())])
+        x, y = x[rows], y[rows]
+    if regime == "wrong-labels":
+        wrong = torch.from_numpy(draw.choice(len(y), len(y) // 10, replace=False))
+        y[wrong] = (y[wrong] + torch.from_numpy(draw.integers(1, _CLASSES, len(wrong)))) % _CLASSES
+    optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(len(y)), 0.05)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        logits = torch.cat([model(part) for part in x_test.split(500)])
+        right = (logits.argmax(1) == y_test).float()
+        found = {"accuracy": right.mean().item(), "loss": F.cross_entropy(logits, y_test).item()}
+        if regime == "long-tailed":  # the loss of a uniform test set is not what was trained
+            balanced = np.mean([right[y_test == c].mean().item() for c in range(_CLASSES)])
+            return {"balanced_accuracy": float(balanced), "accuracy": found["accuracy"]}
+        return found
+
+    return TorchLearner(model, (x, y), cross_entropy, optimizer, scheduler, evaluate=evaluate, seed=plan.seed)
+
+
+def _pretraining_loss(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    places = model.places.shape[0]
+    images = rows[:, :-1].reshape(len(rows), places, -1)
+    return F.cross_entropy(model(images), rows[:, -1].long(), reduction="none")
+
+
+@attent.recipe(epochs=8, batch_size=32)
+def mnist(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """A vision transformer on MNIST from scratch; metrics: accuracy, and loss in nats."""
+    return _task(
+        plan, learning_rate=learning_rate, data=data, file="mnist_10k.npz", side=7, examples=examples, regime="plain"
+    )
+
+
+@attent.recipe(epochs=8, batch_size=32)
+def cifar(plan: Plan, *, learning_rate: float = 2e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """A vision transformer on CIFAR-10 from scratch; metrics: accuracy, and loss in nats."""
+    return _task(
+        plan, learning_rate=learning_rate, data=data, file="cifar10_12k.npz", side=8, examples=examples, regime="plain"
+    )
+
+
+@attent.recipe(epochs=8, batch_size=32)
+def known_digits(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """Continue a model that knows seven of the ten digits on all ten; metrics: accuracy, and loss in nats."""
+    return _task(
+        plan, learning_rate=learning_rate, data=data, file="mnist_10k.npz", side=7, examples=examples, regime="known"
+    )
+
+
+@attent.recipe(epochs=24, batch_size=32)
+def long_tail(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """Digits whose classes become rarer, 50 : 1 from the first to the last; metrics: balanced accuracy, accuracy."""
+    return _task(
+        plan,
+        learning_rate=learning_rate,
+        data=data,
+        file="mnist_10k.npz",
+        side=7,
+        examples=examples,
+        regime="long-tailed",
+    )
+
+
+@attent.recipe(epochs=10, batch_size=32)
+def redundant(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """Digits drawn with Zipf's frequencies, so that most are duplicates; metrics: accuracy, and loss in nats."""
+    return _task(
+        plan,
+        learning_rate=learning_rate,
+        data=data,
+        file="mnist_10k.npz",
+        side=7,
+        examples=examples,
+        regime="redundant",
+    )
+
+
+@attent.recipe(epochs=8, batch_size=32)
+def wrong_labels(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+    """Digits of which a tenth is labelled wrongly; metrics: accuracy, and loss in nats, on true labels."""
+    return _task(
+        plan,
+        learning_rate=learning_rate,
+        data=data,
+        file="mnist_10k.npz",
+        side=7,
+        examples=examples,
+        regime="wrong-labels",
+    )
