@@ -108,6 +108,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def panel(session: nox.Session) -> None:
+    """The panel: does teaching pay? ``nox -s panel -- --data FOLDER [--only WORKLOAD] [--seeds N]``."""
+    session.install(*CONSTRAINTS, "-e", ".", "-e", "backends/torch")
+    session.run("python", "backends/torch/benchmarks/run_panel.py", *session.posargs)
+
+
+@nox.session
 @nox.parametrize("framework", ["torch", "jax", "tensorflow"])
 def bench(session: nox.Session, framework: str) -> None:
     """Ratios from one process a framework, sides alternating. Nothing is asserted."""

@@ -124,7 +124,7 @@ def test_a_preset_decides_what_it_is_about():
          "--correction needs a selection that is random: 'soft' with a temperature above 0, or 'random'; "
          "got 'hard' at temperature 0.3"),
         ({"preset": "best"},
-         "--preset must be one of default, paper, official, official-simple, full, got 'best'"),
+         "--preset must be one of default, auto, rs2, infobatch, paper, official, official-simple, full, got 'best'"),
         ({"cycles": "3"}, "--cycles belongs to the preset official, not to default"),
         ({"preset": "full", "ratio": "0.3"}, "--ratio has no meaning with the preset full: leave it out"),
         ({"preset": "official", "epochs": "5"}, "--epochs must be at least cycles + 1 = 11, got 5"),

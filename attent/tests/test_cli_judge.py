@@ -104,7 +104,7 @@ def test_own_arms_join_those_by_default():
     ("arguments", "complaint"),
     [
         ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
-        ((RECIPE, "--arms", "none-such"), "arm 'none-such': no preset 'none-such'; known: default, "),
+        ((RECIPE, "--arms", "none-such"), "arm 'none-such': no preset 'none-such'; known: auto, default, "),
         ((RECIPE, "--arm", "mine"), "--arm must be NAME:preset,field=value,..., got 'mine'"),
         ((RECIPE, "--tune", "rate"), "--tune must be option=value,value,..., got 'rate'"),
         ((RECIPE, "--tune", "wide=1,2"), "--tune wide: recipe 'attent.tests.judging_toy:steady' has no option 'wide'"),

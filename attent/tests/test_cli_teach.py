@@ -194,7 +194,8 @@ def test_attent_s_own_error_in_the_middle_says_how_to_go_on(elsewhere, monkeypat
     outcome = command("teach", RECIPE)
     assert outcome.code == 2
     assert outcome.err.splitlines()[1:] == [
-        "attent: learner.train() must return a NumPy array, got builtins.list; convert it once per call, on the host",
+        "attent: learner.train() must return a NumPy array, got builtins.list; convert it once per call, on the host (rule P2)",
+        "The learner is a attent.tests.cli_toy.Judged.",
         "Epochs recorded in runs/tiny-1/taught: 0.",
         "The run folder is runs/tiny-1. Go on with: attent teach --resume runs/tiny-1",
     ]

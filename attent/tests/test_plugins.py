@@ -58,7 +58,7 @@ def test_a_plugin_adds_a_selection_and_a_schedule(install):
     assert len(trace.ids(1)) == 2
     read = attent.Plan.from_dict({"epochs": 4, "batch_size": 1, "ratio": "half_at(0.5)"})
     assert [r.ratio for r in read.rounds()] == [1.0, 1.0, 0.5, 0.5]
-    with pytest.raises(attent.PlanError, match="known: hard, soft, random, band, lowest"):
+    with pytest.raises(attent.PlanError, match="known: hard, soft, random, infobatch, band, lowest"):
         attent.Plan(epochs=1, batch_size=1, selection="highest")
 
 

@@ -73,7 +73,7 @@ def test_rs2_takes_every_example_once_in_a_cycle():
 def test_refresh_scores_the_stalest_before_each_selection():
     losses = np.array([4.0, 3.0, 2.0, 1.0])
     plan = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5, refresh=0.25)
-    taught, scored = drive(Course(plan, 4), lambda epoch: losses)
+    _, scored = drive(Course(plan, 4), lambda epoch: losses)
     assert scored == [(1, [0]), (2, [2]), (3, [3])]
     assert [row.scored for row in plan.timeline(4)] == [0, 1, 1, 1]
     assert plan.cost(4).examples_scored == 3

@@ -1,0 +1,63 @@
+"""The panel: ``attent judge`` on every workload, one folder each. Finished workloads are read, begun ones gone on with.
+
+    python run_panel.py [--data FOLDER] [--only long_tail] [--seeds 5] [--first-seed 100] [--folder runs/panel]
+
+Without ``--data`` the packaged data stand in: smaller, and other numbers. docs/results.md holds what it came to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+POLICIES = "rs2,official,infobatch,default"
+GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3", "--batch-sizes", "16,32"]
+CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3", "--batch-sizes", "16,32"]
+# Of those without a grid the defaults were found on one: too long to repeat for every judgement.
+WORKLOADS = {
+    "known_digits": ("panel.vision:known_digits", [*GRID], 5, ""),
+    "long_tail": ("panel.vision:long_tail", [*GRID], 13, ""),
+    "redundant": ("panel.vision:redundant", [*GRID], 6, ""),
+    "wrong_labels": ("panel.vision:wrong_labels", [*GRID, "--arm", "band:default,selection=band"], 5, "band,"),
+    "mnist": ("panel.vision:mnist", [*GRID], 5, ""),
+    "cifar": ("panel.vision:cifar", [*CIFAR_GRID], 5, ""),
+    "byte_gpt": ("panel.text:byte_gpt", ["--set", "examples=1024", "--tuned"], 5, ""),
+    "continued_gpt": ("panel.text:continued_gpt", ["--set", "examples=1024", "--tuned"], 5, ""),
+    "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, ""),
+    "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--set", "examples=1500", "--tuned"], 5, ""),
+}
+
+
+def command(name: str, data: str, seeds: int, first_seed: int, folder: Path) -> list[str]:
+    """Return the command that judges a workload, or goes on with it where it has begun."""
+    start = [sys.executable, "-c", "from attent.cli import main; main()", "judge"]
+    run = folder / name
+    if (run / "judge-settings.json").exists():
+        return [*start, "--resume", str(run)]
+    recipe, options, epochs, further = WORKLOADS[name]
+    arms = ["--arm", f"auto:auto,epochs={epochs}", "--arms", f"{POLICIES},{further}auto"]
+    how_many = ["--seeds", str(seeds), "--seed", str(first_seed), "--run", str(run)]
+    return [*start, recipe, "--set", f"data={data}", *options, *arms, *how_many]
+
+
+def main() -> None:
+    """Judge the workloads one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="")
+    parser.add_argument("--only", choices=list(WORKLOADS), action="append")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=100)
+    parser.add_argument("--folder", type=Path, default=Path("runs", "panel"))
+    given = parser.parse_args()
+    data = str(Path(given.data).resolve()) if given.data else ""
+    for name in given.only or WORKLOADS:
+        words = command(name, data, given.seeds, given.first_seed, given.folder.resolve())
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(words, cwd=Path(__file__).parent, env=one_thread, check=True)
+
+
+if __name__ == "__main__":
+    main()
