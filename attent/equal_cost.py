@@ -16,7 +16,7 @@ def full_plan(plan: Plan) -> Plan:
         >>> full_plan(attent.Plan.default(epochs=4, batch_size=10)).cost(100).epochs
         4.0
     """
-    return _epochs_on_all(plan, plan.epochs)
+    return _epochs_on_all(plan, plan.full_epochs)
 
 
 def short_plan(plan: Plan, n: int, forward_share: float) -> Plan:

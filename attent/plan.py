@@ -180,7 +180,15 @@ class Plan:
         forward_share: seconds of scoring an example over seconds of training on it; measured values lie
         between 0.26 and 0.44 (docs/results.md).
         """
-        return cost_of(self.timeline(n), n, forward_share)
+        return cost_of(self.timeline(n), n, forward_share, self.full_epochs)
+
+    @property
+    def full_epochs(self) -> int:
+        """Epochs on all examples that the plan stands in place of: ``epochs``; of an adaptive plan, what it costs."""
+        if not self.adaptive:
+            return self.epochs
+        taught = sum(each.ratio * each.taught + each.full for each in self.rounds())
+        return math.floor(self.warm_up + taught + self.cool_down + 0.5)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values; schedules and functions by what they print as."""
@@ -311,8 +319,8 @@ class Plan:
     def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
-        After a warm-up epoch come passes of ``ratio * n`` examples, as many as make up the cost, and a last
-        epoch on all. Before each pass the losses seen so far decide between the harder examples and all in
+        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, and a
+        last epoch on all. Before each pass the losses seen so far decide between the harder examples and all in
         turn (`attent.deciding`), so where teaching does not pay the run is full training at the same cost.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
 
@@ -321,6 +329,8 @@ class Plan:
             >>> plan = attent.Plan.auto(epochs=6, batch_size=10)
             >>> plan.epochs, plan.cost(100).epochs, plan.total_steps(100)
             (12, 6.0, 60)
+            >>> attent.Plan.auto(epochs=5, batch_size=10).ratio
+            0.375
         """
         _whole("epochs", epochs, 1)
         chosen = {"ratio": 0.4, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
@@ -328,9 +338,12 @@ class Plan:
         _whole("warm_up", warm_up, 0)
         _whole("cool_down", cool_down, 0)
         _between("ratio", chosen["ratio"], 0, 1, "a number in (0, 1] for Plan.auto", open_below=True)
-        passes = math.floor((epochs - warm_up - cool_down) / chosen["ratio"] + 0.5)
+        between = max(0, epochs - warm_up - cool_down)
+        passes = max(1, math.floor(between / chosen["ratio"] + 0.5)) if between else 0
+        if passes:  # whole passes that cost what is left, neither more nor less
+            chosen["ratio"] = min(1.0, between / passes)
         ends = {"warm_up": warm_up, "cool_down": cool_down}
-        return cls(epochs=warm_up + max(0, passes) + cool_down, batch_size=batch_size, **ends, **chosen)
+        return cls(epochs=warm_up + passes + cool_down, batch_size=batch_size, **ends, **chosen)
 
 
 def _whole(name: str, value: object, least: int, most: int | None = None) -> None:

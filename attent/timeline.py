@@ -118,14 +118,14 @@ def lay_out(
     return tuple(rows)
 
 
-def cost_of(rows: Sequence[Epoch], n: int, forward_share: float) -> Cost:
+def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: int) -> Cost:
     """Return the cost of a timeline over n examples, a scored example costing ``forward_share`` of a trained one."""
     if not (math.isfinite(forward_share) and forward_share >= 0):
         raise PlanError(f"forward_share must be a number of at least 0, got {forward_share!r}")
     scored = sum(row.scored for row in rows)
     trained = sum(row.k for row in rows)
     epochs = (trained + scored * forward_share) / n
-    return Cost(scored, trained, epochs, 1 - epochs / len(rows))
+    return Cost(scored, trained, epochs, 1 - epochs / full_epochs)
 
 
 def _share(number: int, of: int) -> float:

@@ -38,7 +38,7 @@ def report_so_far(job: Job, folder: Path) -> Report:
         backend=job.settings.backend,
         options=job.settings.options,
         n=job.settings.n,
-        epochs=next(iter(job.plans.values())).epochs,
+        epochs=next(iter(job.plans.values())).full_epochs,
         forward_share=job.settings.forward_share,
         alike=job.alike,
     )

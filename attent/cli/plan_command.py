@@ -44,22 +44,27 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
 def cost_text(plan: Plan, n: int, forward_share: float) -> str:
     """Return the steps, the predicted cost, and whether the plan saves anything at all."""
     cost = plan.cost(n, forward_share)
-    full = Plan.full(epochs=plan.epochs, batch_size=plan.batch_size).total_steps(n)
+    full = Plan.full(epochs=plan.full_epochs, batch_size=plan.batch_size).total_steps(n)
     lines = [
         f"{plan.total_steps(n):,} optimiser steps (on all examples: {full:,}), {cost.examples_trained:,} examples "
         f"trained, {cost.examples_scored:,} scored.",
     ]
     where = f"a scored example counting {forward_share:.2f} of a trained one (--forward-share)"
-    if cost.saving > 0:
+    if plan.adaptive:
         lines.append(
-            f"Cost: {cost.epochs:.2f} epochs on all examples instead of {plan.epochs}, {percent(cost.saving)} saved, "
-            f"{where}."
+            f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: an adaptive plan decides "
+            "as it goes what fills them, and is to reach more, not to cost less."
+        )
+    elif cost.saving > 0:
+        lines.append(
+            f"Cost: {cost.epochs:.2f} epochs on all examples instead of {plan.full_epochs}, "
+            f"{percent(cost.saving)} saved, {where}."
         )
     elif cost.saving == 0:
         lines.append("This plan saves nothing: it costs exactly what training on all examples costs.")
     else:
         lines.append(
-            f"This plan costs MORE than it saves: {cost.epochs:.2f} epochs on all examples against {plan.epochs}, "
+            f"This plan costs MORE than it saves: {cost.epochs:.2f} epochs on all examples against {plan.full_epochs}, "
             f"{percent(-cost.saving)} more, {where}. A scoring pass before an epoch pays only where 1 - ratio is "
             "above that; keep selections for longer (--interval), or take the losses of training (--source reuse)."
         )

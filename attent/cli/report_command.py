@@ -34,6 +34,9 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
         tell(f"{name}: {_described(trace)}")
         if trace.records:
             tell(epochs_table(trace))
+        for record in trace.records:
+            if record.selection is not None and record.selection.why is not None:
+                tell(f"epoch {record.epoch}: {record.selection.why}")
         tell("")
     report = read_report(folder)
     if report is not None and report.arms:

@@ -7,6 +7,7 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan, Score
+from attent.cli.report_command import show_report
 from attent.coverage import in_turn
 from attent.deciding import decide, signs
 from attent.deviations import deviations, stalest
@@ -167,6 +168,14 @@ def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
         assert set(sum(passes[first : first + 3], [])) == set(range(100))
 
 
+@pytest.mark.parametrize("epochs", range(1, 12))
+def test_auto_costs_the_epochs_it_is_given(epochs):
+    plan = Plan.auto(epochs=epochs, batch_size=10)
+    assert abs(plan.cost(4000).examples_trained - epochs * 4000) <= plan.epochs / 2  # k is a whole number
+    assert plan.full_epochs == epochs
+    assert abs(plan.cost(4000).saving) < 1e-2  # not what its many short passes would seem to save
+
+
 def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
     plan = Plan.auto(epochs=5, batch_size=8)
     whole = attent.teach(Toy(60, seed=3), plan)
@@ -177,6 +186,9 @@ def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
     reasons = [record.selection.why for record in resumed.records if record.selection]
     assert reasons == [record.selection.why for record in whole.records if record.selection]
     assert all(reasons)
+    told = []
+    show_report(tmp_path / "r", tell=told.append)
+    assert f"epoch 1: {reasons[0]}" in told
 
 
 @pytest.mark.parametrize("stop", range(14))
