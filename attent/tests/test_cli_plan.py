@@ -30,8 +30,10 @@ def test_a_plan_needs_no_recipe():
 
 def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Softmax, "train", None)
-    out = command("plan", RECIPE, "--set", "width=3", "--epochs", 3).out
+    monkeypatch.setattr(Softmax, "train", lambda *_: pytest.fail("a plan was shown, and something was trained"))
+    outcome = command("plan", RECIPE, "--set", "width=3", "--epochs", 3)
+    assert outcome.err == ""
+    out = outcome.out
     assert out.startswith("epochs 3, batch_size 8, ratio 0.4, selection soft")
     assert "0       warm-up     1.00  60      -       -      8\n" in out
     assert "1       taught      0.40  24      -     yes      3\n" in out
