@@ -22,7 +22,13 @@ _CLASSES = 10
 
 
 def _task(
-    plan: Plan, *, learning_rate: float, data: str, file: str, side: int, examples: int, regime: Regime, width: int = 48
+    plan: Plan,
+    regime: Regime,
+    learning_rate: float,
+    data: str,
+    examples: int,
+    file: str = "mnist_10k.npz",
+    side: int = 7,
 ) -> TorchLearner:
     x, y, x_test, y_test = labelled(data, file)
     if examples < _CLASSES:
@@ -31,7 +37,7 @@ def _task(
     x_test = patches(x_test, side)
     draw = np.random.default_rng(plan.seed)
     with seeded(plan.seed):
-        model = ViT(x.shape[2], x.shape[1], width=width, heads=4, depth=2, classes=_CLASSES)
+        model = ViT(x.shape[2], x.shape[1], width=48, heads=4, depth=2, classes=_CLASSES)
     if regime == "known":
         known = y < _CLASSES - 3
         pairs = torch.cat([x[known].flatten(1), y[known, None].float()], 1)
@@ -71,64 +77,34 @@ def _pretraining_loss(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
 @attent.recipe(epochs=8, batch_size=32)
 def mnist(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """A vision transformer on MNIST from scratch; metrics: accuracy, and loss in nats."""
-    return _task(
-        plan, learning_rate=learning_rate, data=data, file="mnist_10k.npz", side=7, examples=examples, regime="plain"
-    )
+    return _task(plan, "plain", learning_rate, data, examples)
 
 
 @attent.recipe(epochs=8, batch_size=32)
 def cifar(plan: Plan, *, learning_rate: float = 2e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """A vision transformer on CIFAR-10 from scratch; metrics: accuracy, and loss in nats."""
-    return _task(
-        plan, learning_rate=learning_rate, data=data, file="cifar10_12k.npz", side=8, examples=examples, regime="plain"
-    )
+    return _task(plan, "plain", learning_rate, data, examples, file="cifar10_12k.npz", side=8)
 
 
 @attent.recipe(epochs=8, batch_size=32)
 def known_digits(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """Continue a model that knows seven of the ten digits on all ten; metrics: accuracy, and loss in nats."""
-    return _task(
-        plan, learning_rate=learning_rate, data=data, file="mnist_10k.npz", side=7, examples=examples, regime="known"
-    )
+    return _task(plan, "known", learning_rate, data, examples)
 
 
 @attent.recipe(epochs=24, batch_size=32)
 def long_tail(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """Digits whose classes become rarer, 50 : 1 from the first to the last; metrics: balanced accuracy, accuracy."""
-    return _task(
-        plan,
-        learning_rate=learning_rate,
-        data=data,
-        file="mnist_10k.npz",
-        side=7,
-        examples=examples,
-        regime="long-tailed",
-    )
+    return _task(plan, "long-tailed", learning_rate, data, examples)
 
 
 @attent.recipe(epochs=10, batch_size=32)
 def redundant(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """Digits drawn with Zipf's frequencies, so that most are duplicates; metrics: accuracy, and loss in nats."""
-    return _task(
-        plan,
-        learning_rate=learning_rate,
-        data=data,
-        file="mnist_10k.npz",
-        side=7,
-        examples=examples,
-        regime="redundant",
-    )
+    return _task(plan, "redundant", learning_rate, data, examples)
 
 
 @attent.recipe(epochs=8, batch_size=32)
 def wrong_labels(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """Digits of which a tenth is labelled wrongly; metrics: accuracy, and loss in nats, on true labels."""
-    return _task(
-        plan,
-        learning_rate=learning_rate,
-        data=data,
-        file="mnist_10k.npz",
-        side=7,
-        examples=examples,
-        regime="wrong-labels",
-    )
+    return _task(plan, "wrong-labels", learning_rate, data, examples)
