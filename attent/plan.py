@@ -321,7 +321,8 @@ class Plan:
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, and a
         last epoch on all. Before each pass the losses seen so far decide between the harder examples and all in
-        turn (`attent.deciding`), so where teaching does not pay the run is full training at the same cost.
+        turn (`attent.deciding`), so while the signs are against teaching the run is close to full training at the
+        same cost. The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
 
         Example:
