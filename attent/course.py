@@ -87,6 +87,10 @@ class Course:
                 "replay gives the scores of an earlier run to a plan with source='replay', and only to one; "
                 f"got source={plan.source!r} with{'out' if replay is None else ''} replay"
             )
+        if replay is not None and reference is not None:
+            raise PlanError(
+                "a trace keeps the numbers that were ranked, any reference subtracted: replay it without one"
+            )
         self.reference = None if reference is None else checked_reference(reference, n)
         self.replay = replay
         self.plan, self.n, self.segment_steps = plan, n, segment_steps
@@ -156,7 +160,7 @@ class Course:
     def _choice(self, k: int) -> tuple[Choice, str | None]:
         """Return what is taught next and, of an adaptive plan, why."""
         plan, why = self.plan, None
-        among = self._candidates() if plan.source == "pool" else None
+        among = self._candidates() if plan.source == "pool" and self.row.scored else None
         self.ranked = self._ranked()
         if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
             missing = np.flatnonzero(self.seen < 0)

@@ -79,7 +79,7 @@ def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epo
     if got != most and not dropped:
         told = ["all" if count is None else count for count in (got, most)]
         raise CourseError(f"the state teaches {told[0]} examples, by its place the plan teaches {told[1]}")
-    weighs = plan.correction is not None or plan.selection == "infobatch"
+    weighs = plan.selection == "infobatch" or (plan.correction is not None and plan.selection != "random")
     wanted = ids.shape if weighs and ids is not None else None
     if (None if weights is None else weights.shape) != wanted:
         shapes = ["none" if weights is None else f"shape {weights.shape}", "none" if wanted is None else f"{wanted}"]

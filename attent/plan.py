@@ -338,9 +338,11 @@ class Plan:
         warm_up, cool_down = chosen.pop("warm_up", min(1, epochs)), chosen.pop("cool_down", 1 if epochs > 2 else 0)
         _whole("warm_up", warm_up, 0)
         _whole("cool_down", cool_down, 0)
-        _between("ratio", chosen["ratio"], 0, 1, "a number in (0, 1] for Plan.auto", open_below=True)
+        if warm_up + cool_down > epochs:
+            raise PlanError(f"warm_up + cool_down must be at most epochs ({epochs}), got {warm_up} + {cool_down}")
+        _between("ratio", chosen["ratio"], 0.01, 1, "a number in [0.01, 1] for Plan.auto")
         between = max(0, epochs - warm_up - cool_down)
-        passes = max(1, math.floor(between / chosen["ratio"] + 0.5)) if between else 0
+        passes = math.floor(between / chosen["ratio"] + 0.5)
         if passes:  # whole passes that cost what is left, neither more nor less
             chosen["ratio"] = min(1.0, between / passes)
         ends = {"warm_up": warm_up, "cool_down": cool_down}

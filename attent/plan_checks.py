@@ -20,8 +20,17 @@ def check_together(plan: Plan) -> None:
                 f"{name} goes by when an example was last trained, which only source='reuse' remembers; "
                 f"got {name}={getattr(plan, name)!r} with source={plan.source!r}"
             )
-    if plan.coverage and plan.refresh:
-        raise PlanError("coverage goes by what was trained, refresh by what was scored: set one of them")
+    for name in ("coverage", "adaptive"):
+        if getattr(plan, name) and plan.refresh:
+            raise PlanError(f"{name} goes by what was trained, refresh by what was scored: set one of them")
+    if plan.coverage and plan.non_finite != "error":
+        raise PlanError(f"coverage gives every example its turn: it needs non_finite='error', got {plan.non_finite!r}")
+    if plan.coverage and plan.selection != "random" and plan.warm_up < 1:
+        raise PlanError(
+            "coverage goes by what was trained: with a selection that ranks scores warm_up must be at least 1"
+        )
+    if plan.adaptive and plan.cycle is not None:
+        raise PlanError(f"adaptive decides itself when all are taught: it needs cycle None, got {plan.cycle}")
     if plan.measure == "progress" and (plan.source != "reuse" or plan.warm_up < 2):
         raise PlanError(
             "measure='progress' is the decrease between two sights of an example in training: it needs "

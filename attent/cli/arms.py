@@ -42,6 +42,8 @@ def arm_plans(plan: Plan, n: int, against: tuple[str, ...], forward_share: float
     makers = {
         "full": lambda: full_plan(plan),
         "short": lambda: short_plan(plan, n, forward_share),
-        "random": lambda: dataclasses.replace(plan, selection="random"),
+        "random": lambda: dataclasses.replace(
+            plan, selection="random", adaptive=False, coverage=plan.coverage or plan.adaptive
+        ),
     }
     return {TAUGHT: plan, **{name: makers[name]() for name in against}}

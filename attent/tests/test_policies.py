@@ -89,6 +89,26 @@ def test_a_pool_is_scored_and_chosen_from():
     assert taught == [ids[-2:] for _, ids in scored]  # higher ids have higher losses
 
 
+def test_random_needs_no_pool():
+    plan = Plan(epochs=2, batch_size=5, ratio=0.2, source="pool", selection="random")
+    taught, scored = drive(Course(plan, 40), lambda epoch: np.ones(40))
+    assert ([len(ids) for ids in taught], scored) == ([8, 8], [])
+
+
+def test_a_random_plan_with_a_correction_goes_on(tmp_path):
+    plan = Plan(epochs=4, batch_size=8, warm_up=1, selection="random", correction=2.0)
+    whole, calls = attent.teach(Toy(60, seed=1), plan), iter(range(100))
+    attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", stop=lambda: next(calls) == 1)
+    resumed = attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", resume=True)
+    assert attent.first_difference(whole, resumed) is None
+
+
+@pytest.mark.parametrize("fields", [{"warm_up": 10}, {"ratio": 0.001}, {"ratio": 1e-300}, {"cycle": 3}])
+def test_auto_refuses_what_would_cost_more_than_it_is_given(fields):
+    with pytest.raises(attent.PlanError):
+        Plan.auto(epochs=3, batch_size=8, **fields)
+
+
 def test_kept_steps_shrink_the_batch():
     plan = Plan(epochs=2, batch_size=8, warm_up=1, ratio=0.5, keep_steps=True)
     assert [(row.batch_size, row.steps) for row in plan.timeline(80)] == [(8, 10), (4, 10)]
@@ -240,6 +260,10 @@ def test_pieces():
         ({"source": "pool", "pool": 0.3}, "pool must be at least the highest ratio"),
         ({"adaptive": True, "warm_up": 0}, "needs warm_up of at least 1"),
         ({"adaptive": True, "selection": "infobatch"}, "set one of them"),
+        ({"adaptive": True, "refresh": 0.1}, "adaptive goes by what was trained, refresh by what was scored"),
+        ({"adaptive": True, "cycle": 2}, "it needs cycle None, got 2"),
+        ({"coverage": True, "warm_up": 0}, "warm_up must be at least 1"),
+        ({"coverage": True, "non_finite": "drop"}, "it needs non_finite='error', got 'drop'"),
         ({"bonus": -1}, "bonus must be a finite number of at least 0"),
         ({"refresh": 1.5}, r"refresh must be in \[0, 1\]"),
     ],
