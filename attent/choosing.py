@@ -33,17 +33,13 @@ class Choice(NamedTuple):
     weights: Numbers | None
 
 
-def _weighted(scores: Numbers, k: int, noise: Noise, ids: Ids | None, plan: Plan) -> Ids:
-    return infobatch(scores, k, noise, ids=ids)[0]
-
-
 BUILT_IN: dict[str, SelectionFunction] = {
     "hard": lambda scores, k, noise, ids, plan: selection.hard(scores, k, ids=ids),
     "soft": lambda scores, k, noise, ids, plan: selection.soft(
         scores, k, noise, temperature=plan.temperature, scaling=plan.scaling, ids=ids
     ),
     "random": lambda scores, k, noise, ids, plan: selection.random(scores, k, noise, ids=ids),
-    "infobatch": _weighted,
+    "infobatch": lambda scores, k, noise, ids, plan: infobatch(scores, k, noise, ids=ids)[0],
     "band": lambda scores, k, noise, ids, plan: selection.band(scores, k, cap=plan.cap, ids=ids),
 }
 
@@ -97,10 +93,11 @@ def choose(plan: Plan, scores: Numbers, k: int, draw: int, among: Ids | None = N
         finite = among
     known = scores if finite is None else scores[finite]
     wanted = min(k, len(known))
-    ids = _checked(find(plan.selection)(known, wanted, noise, finite, plan), wanted, finite, len(scores), plan)
     weights = None
-    if plan.selection == "infobatch":
-        weights = infobatch(known, wanted, noise, ids=finite)[1]
+    if plan.selection == "infobatch":  # the one selection that gives weights of its own
+        ids, weights = infobatch(known, wanted, noise, ids=finite)
+    else:
+        ids = _checked(find(plan.selection)(known, wanted, noise, finite, plan), wanted, finite, len(scores), plan)
     if plan.correction is not None:
         probabilities = inclusion_probabilities(
             known, wanted, noise, temperature=plan.temperature, scaling=plan.scaling, ids=finite

@@ -92,6 +92,7 @@ class Course:
                 "a trace keeps the numbers that were ranked, any reference subtracted: replay it without one"
             )
         self.reference = None if reference is None else checked_reference(reference, n)
+        self._reference_digest = None if reference is None else digest_of_numbers(reference)
         self.replay = replay
         self.plan, self.n, self.segment_steps = plan, n, segment_steps
         self.timeline = plan.timeline(n)
@@ -174,8 +175,6 @@ class Course:
         if not plan.coverage:
             return choose(plan, self.ranked, k, self.draw, among), why
         ages = self.epoch - self.seen
-        if plan.selection != "random":  # what cannot be ranked has no turn
-            ages[~np.isfinite(self.ranked)] = 0
         return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), why
 
     def _ranked(self) -> Numbers:
@@ -274,7 +273,7 @@ class Course:
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
             "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
             "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "teaching": self.teaching,
-            "reference": None if self.reference is None else digest_of_numbers(self.reference),
+            "reference": self._reference_digest,
         }  # fmt: skip
         return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
 
@@ -284,8 +283,7 @@ class Course:
         Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
         """
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
-        mine = None if self.reference is None else digest_of_numbers(self.reference)
-        if at.reference != mine:
+        if at.reference != self._reference_digest:
             raise CourseError("the state is of a course with another reference: give the one it began with")
         self.before, self.ranked, self.teaching = before, scores, at.teaching
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection

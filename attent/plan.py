@@ -341,10 +341,10 @@ class Plan:
         if warm_up + cool_down > epochs:
             raise PlanError(f"warm_up + cool_down must be at most epochs ({epochs}), got {warm_up} + {cool_down}")
         _between("ratio", chosen["ratio"], 0.01, 1, "a number in [0.01, 1] for Plan.auto")
-        between = max(0, epochs - warm_up - cool_down)
+        between = epochs - warm_up - cool_down
         passes = math.floor(between / chosen["ratio"] + 0.5)
         if passes:  # whole passes that cost what is left, neither more nor less
-            chosen["ratio"] = min(1.0, between / passes)
+            chosen["ratio"] = between / passes
         ends = {"warm_up": warm_up, "cool_down": cool_down}
         return cls(epochs=warm_up + passes + cool_down, batch_size=batch_size, **ends, **chosen)
 
