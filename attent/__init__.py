@@ -34,8 +34,8 @@ _HOME = {
     "attent.correction": ("correction_weights", "inclusion_probabilities"),
     "attent.course": ("Course", "Done", "Score", "Train"),
     "attent.errors": (
-        "AttentError", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError", "ScoreError",
-        "TraceError",
+        "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
+        "ScoreError", "TraceError",
     ),
     "attent.hookspecs": ("Backend", "hookimpl"),
     "attent.judging.judge": ("judge",),
@@ -52,10 +52,10 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Backend", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner", "LearnerError",
-    "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError", "Trace",
-    "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
-    "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step", "teach",
+    "AttentError", "Backend", "CostWarning", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner",
+    "LearnerError", "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError",
+    "Trace", "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard",
+    "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

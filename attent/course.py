@@ -15,14 +15,15 @@ import numpy as np
 from attent.choosing import Choice, choose
 from attent.course_state import keeps_before, pack, unpack
 from attent.coverage import in_turn
-from attent.deciding import decide
-from attent.deviations import checked_reference, deviations, stalest
-from attent.errors import CourseError, PlanError, ScoreError
+from attent.deciding import Decision, How, decide
+from attent.deviations import deviations, stalest
+from attent.errors import CourseError, ScoreError
+from attent.given_scores import checked_given
 from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.noise import ORDER, POOL, Noise, raw, raw_at
 from attent.plan import Plan
-from attent.records import EpochRecord, Selected, digest_of_numbers, selected
-from attent.selection import random
+from attent.records import EpochRecord, Selected, selected
+from attent.selection import random, soft
 from attent.timeline import Epoch
 
 
@@ -82,18 +83,8 @@ class Course:
     ) -> None:
         if segment_steps < 1:
             raise CourseError(f"segment_steps must be at least 1, got {segment_steps}")
-        if (plan.source == "replay") != (replay is not None):
-            raise PlanError(
-                "replay gives the scores of an earlier run to a plan with source='replay', and only to one; "
-                f"got source={plan.source!r} with{'out' if replay is None else ''} replay"
-            )
-        if replay is not None and reference is not None:
-            raise PlanError(
-                "a trace keeps the numbers that were ranked, any reference subtracted: replay it without one"
-            )
-        self.reference = None if reference is None else checked_reference(reference, n)
-        self._reference_digest = None if reference is None else digest_of_numbers(reference)
-        self.replay = replay
+        self._given_digest = checked_given(plan, n, reference, replay)
+        self.reference, self.replay = reference, replay
         self.plan, self.n, self.segment_steps = plan, n, segment_steps
         self.timeline = plan.timeline(n)
         self.epoch = 0  # index of the epoch under way
@@ -103,7 +94,7 @@ class Course:
         self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
         self.before = np.full(n, np.nan) if keeps_before(plan) else None  # an earlier loss: the last, or the first
         self.ranked = self.scores  # what the selection under way ranked
-        self.teaching = False  # whether an adaptive plan's last selection taught the harder examples
+        self.how: How | None = None  # in which an adaptive plan's last selection was made; None: all in turn
         self.ids: Ids | None = None  # being taught; None: all
         self.weights: Numbers | None = None
         self.selection: Selected | None = None  # made for the epoch under way
@@ -160,30 +151,45 @@ class Course:
 
     def _choice(self, k: int) -> tuple[Choice, str | None]:
         """Return what is taught next and, of an adaptive plan, why."""
-        plan, why = self.plan, None
+        plan = self.plan
         among = self._candidates() if plan.source == "pool" and self.row.scored else None
-        self.ranked = self._ranked()
+        self.ranked = self._ranked(self.draw)
         if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
             missing = np.flatnonzero(self.seen < 0)
             if len(missing):
                 raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
         if plan.adaptive:
-            assert self.before is not None  # an adaptive plan keeps it
-            self.teaching, why = decide(self.before, self.scores, self.ids if self.teaching else None)
-            if not self.teaching:
-                plan = dataclasses.replace(plan, selection="random", adaptive=False, coverage=True)
-        if not plan.coverage:
-            return choose(plan, self.ranked, k, self.draw, among), why
-        ages = self.epoch - self.seen
-        return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), why
+            return self._adapted(k)
+        if plan.coverage:
+            ages = self.epoch - self.seen
+            return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), None
+        return choose(plan, self.ranked, k, self.draw, among), None
 
-    def _ranked(self) -> Numbers:
-        """Return the numbers to rank, which are the scores themselves where the plan does not change them."""
+    def _adapted(self, k: int) -> tuple[Choice, str]:
+        """Return what an adaptive plan teaches next and why; its last epoch is all in turn."""
+        assert self.before is not None  # an adaptive plan keeps it
+        plan, noise = self.plan, Noise(self.plan.seed, self.draw)
+        decision = decide(self.before, self.scores, self.ids, self.how)
+        if self.epoch + 1 == len(self.timeline):
+            decision = Decision(None, "the end: all in turn")
+        self.how = decision.how
+        if self.how == "hard":
+            return choose(plan, self.ranked, k, self.draw), decision.why
+        if self.how == "soft":  # by the scores without a bonus: chance brings back what was skipped
+            self.ranked = self._ranked(self.draw, bonus=0.0)
+            ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
+        else:
+            ids = in_turn(self.epoch - self.seen, k, lambda ids, m: random(self.scores[ids], m, noise, ids=ids))
+        return Choice(ids, None), decision.why
+
+    def _ranked(self, draw: int, bonus: float | None = None) -> Numbers:
+        """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them."""
         plan = self.plan
-        scores = self.scores if self.replay is None else self.replay[self.draw]
+        scores = self.scores if self.replay is None else self.replay[draw]
         first = self.before if plan.measure == "progress" else None
-        ages = self.epoch - self.seen if plan.bonus else None
-        return deviations(scores, first=first, reference=self.reference, bonus=plan.bonus, ages=ages)
+        bonus = plan.bonus if bonus is None else bonus
+        ages = self.epoch - self.seen if bonus else None
+        return deviations(scores, first=first, reference=self.reference, bonus=bonus, ages=ages)
 
     def _to_score(self, count: int) -> Ids:
         if count == self.n:
@@ -272,8 +278,8 @@ class Course:
         position: dict[str, Any] = {
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
             "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
-            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "teaching": self.teaching,
-            "reference": self._reference_digest,
+            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "how": self.how,
+            "given": self._given_digest,
         }  # fmt: skip
         return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
 
@@ -283,10 +289,14 @@ class Course:
         Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
         """
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
-        if at.reference != self._reference_digest:
-            raise CourseError("the state is of a course with another reference: give the one it began with")
-        self.before, self.ranked, self.teaching = before, scores, at.teaching
+        if at.given != self._given_digest:
+            raise CourseError("the state is of a course with another reference or replay: give the one it began with")
+        self.before, self.how = before, at.how
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained
         self._order = self._lesson = None
+        # Nothing has been trained since a selection under way was made, or it has been written down.
+        made_now = self.selection is not None and self.step == 0
+        bonus = 0.0 if self.how == "soft" else None
+        self.ranked = self._ranked(self.draw - 1, bonus) if made_now else scores

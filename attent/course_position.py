@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from attent.deciding import How
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers
 from attent.plan import Plan
@@ -31,8 +32,8 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen: bool
     loss_sum: float
     trained: Natural
-    teaching: bool
-    reference: str | None
+    how: How | None
+    given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
 
 

@@ -40,3 +40,7 @@ class PluginError(AttentError):
 
 class RecipeError(AttentError):
     """A recipe cannot be found, imported or built."""
+
+
+class CostWarning(UserWarning):
+    """A plan costs more than training on all examples."""

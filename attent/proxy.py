@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Learner, Numbers, State
+from attent.learner import Evaluates, Ids, Learner, Numbers, State
 
 
 class Proxied:
@@ -33,7 +33,9 @@ class Proxied:
         self.learner, self.scorer = learner, scorer
 
     def __getattr__(self, name: str) -> Any:
-        """Return what else the learner can do, such as ``evaluate``."""
+        """Return what else the learner can do."""
+        if name in ("learner", "scorer"):  # not there yet: a copy is being made
+            raise AttributeError(name)
         return getattr(self.learner, name)
 
     def __len__(self) -> int:
@@ -43,6 +45,10 @@ class Proxied:
     def score(self, ids: Ids) -> Numbers:
         """Return the scorer's deviation of each example."""
         return self.scorer.score(ids)
+
+    def evaluate(self) -> dict[str, float]:
+        """Return the learner's quality; none where it cannot judge itself."""
+        return self.learner.evaluate() if isinstance(self.learner, Evaluates) else {}
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Train the learner."""

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from attent.course import Course, Done, Score
-from attent.errors import AttentError, LearnerError, ScoreError, TraceError
+from attent.errors import AttentError, LearnerError, PlanError, ScoreError, TraceError
 from attent.learner import Learner, Numbers, checked_length
+from attent.paying import warn_if_losing
 from attent.plan import Plan
+from attent.proxy import Proxied
 from attent.records import EpochRecord, Seconds
 from attent.run_folder import Checkpoint, RunFolder, header_of, held
 from attent.trace import Taught, Trace, replayed
@@ -61,6 +63,8 @@ def teach(
 ) -> Trace:
     """Take a learner through a plan and return the trace of what was taught.
 
+    Warns (``attent.CostWarning``) before a run whose scoring would make it cost more than training on all examples.
+
     Args:
         learner: what is taught; see ``attent.Learner``.
         plan: the timeline.
@@ -100,6 +104,8 @@ def teach(
         run = Path(run)
         holding = held(run)
     n = checked_length(learner)
+    if isinstance(learner, Proxied) and plan.source not in ("fresh", "pool"):
+        raise PlanError(f"a Proxied learner scores for source='fresh' or 'pool', got {plan.source!r}: nothing asks it")
     with holding:
         scores = None if replay is None else replayed(replay, plan, n)
         course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores)
@@ -121,6 +127,8 @@ def teach(
             if checkpoint is None:
                 # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
                 folder.save(Checkpoint(course.state(), learner.state(), 0, seconds))
+        if not records:
+            warn_if_losing(plan, n)
         keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
         saved_at = time.monotonic()
         total = sum(_work(row.k, row.scored) for row in course.timeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,8 +96,11 @@ class Trace:
 def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     """Return the scores by draw that a plan over n examples replays from a trace.
 
-    Raises TraceError if the trace is over another number of examples, made fewer selections, or kept no scores.
+    Raises TraceError if the trace is over another number of examples, made fewer selections, ranked only a pool of
+    them, or kept no scores.
     """
+    if trace.header.plan.get("source") == "pool":
+        raise TraceError("replay is of a run with source='pool', which ranked only a part of the examples each time")
     if trace.header.n != n:
         raise TraceError(f"replay is of a run over {trace.header.n} examples, this one has {n}")
     needed = sum(row.select for row in plan.timeline(n))
@@ -198,7 +202,7 @@ _NO_IDS = np.empty(0, np.int64)
 def first_difference(first: Trace, second: Trace) -> Difference | None:
     """Return where two traces first teach something else, or None if they teach the same throughout.
 
-    Compares examples, batches (seed and batch size), whether they are weighted and, epoch by epoch, the ids;
+    Compares examples, batches (seed and batch size) and, epoch by epoch, ids, steps and largest weights;
     not losses or seconds, which differ between machines.
 
     Example:
@@ -227,9 +231,23 @@ def first_difference(first: Trace, second: Trace) -> Difference | None:
     return None
 
 
+def _alike(one: float | None, two: float | None) -> bool:
+    """Whether two weights are equal but for rounding, which differs between machines as losses do."""
+    if one is None or two is None:
+        return one is two
+    return math.isclose(one, two, rel_tol=1e-6)
+
+
 def _epoch_difference(first: Trace, second: Trace, a: EpochRecord, b: EpochRecord) -> Difference | None:
     one, two = first.selection(a.epoch), second.selection(b.epoch)
     if (one and one.digest) == (two and two.digest):
+        if a.steps != b.steps:
+            steps = f"the same examples in {a.steps} steps in the first and {b.steps} in the second"
+            return Difference(a.epoch, steps, _NO_IDS, _NO_IDS)
+        weights = [chosen.weight_max if chosen else None for chosen in (one, two)]
+        if not _alike(*weights):
+            told = f"the largest weight is {weights[0]} in the first and {weights[1]} in the second"
+            return Difference(a.epoch, told, _NO_IDS, _NO_IDS)
         return None
     ids_a, ids_b = first.ids(a.epoch), second.ids(b.epoch)
     only_a, only_b = np.setdiff1d(ids_a, ids_b), np.setdiff1d(ids_b, ids_a)

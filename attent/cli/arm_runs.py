@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from attent.cli.interrupts import Stop
 from attent.cli.preparing import Job
 from attent.cli.progress import Watch
 from attent.cli.results import Report, read_report, result_of, write_report
-from attent.errors import LearnerError
+from attent.errors import CostWarning, LearnerError
 from attent.learner import Learner, checked_length
 from attent.metrics import quality_of
 from attent.plan import Plan
@@ -78,18 +79,20 @@ def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -
 
 def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop) -> Trace:
     checked_length(learner, job.settings.n)
-    return teach(
-        learner,
-        plan,
-        run=folder / name,
-        resume=True,
-        listeners=[watch(name)],
-        stop=stop,
-        checkpoint_seconds=job.settings.checkpoint_seconds,
-        segment_steps=job.settings.segment_steps,
-        versions=job.versions,
-        recipe=job.settings.recipe,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CostWarning)  # the command tells the cost itself, before and after
+        return teach(
+            learner,
+            plan,
+            run=folder / name,
+            resume=True,
+            listeners=[watch(name)],
+            stop=stop,
+            checkpoint_seconds=job.settings.checkpoint_seconds,
+            segment_steps=job.settings.segment_steps,
+            versions=job.versions,
+            recipe=job.settings.recipe,
+        )
 
 
 def _quality(name: str, learner: Learner) -> dict[str, float | None]:

@@ -55,6 +55,11 @@ def make_plan(fields: Mapping[str, Value], suggested: Mapping[str, Any], given: 
             if key not in ("preset", *_KEPT_BY_PRESETS):
                 raise OptionError(f"{given.shown('plan', key)} has no meaning with the preset full: leave it out")
         values["warm_up"] = values["epochs"]
+    if values.get("source") == "replay":
+        raise OptionError(
+            f"{given.shown('plan', 'source')} replay needs the trace of an earlier run, which only Python can give: "
+            "attent.teach(learner, plan, replay=attent.Trace.read(folder))"
+        )
     try:
         return Plan(**values) if preset == "full" else _PRESETS[preset](**values)
     except PlanError as error:

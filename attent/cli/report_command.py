@@ -12,6 +12,7 @@ from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told as judgement_told
+from attent.paying import forward_share
 from attent.tables import NOTHING
 from attent.trace import Trace, first_difference
 
@@ -37,6 +38,9 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
         for record in trace.records:
             if record.selection is not None and record.selection.why is not None:
                 tell(f"epoch {record.epoch}: {record.selection.why}")
+        share = forward_share(trace.records)
+        if share is not None:
+            tell(f"scoring an example cost {share:.2f} of a trained one (measured in this run)")
         tell("")
     report = read_report(folder)
     if report is not None and report.arms:

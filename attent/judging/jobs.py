@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from attent.errors import ScoreError, TraceError
+from attent.errors import CostWarning, ScoreError, TraceError
 from attent.json_files import read_json, write_json
 from attent.learner import Learner, checked_length
 from attent.metrics import quality_of
@@ -110,19 +111,21 @@ def run_job(
             records.append(progress.record)
 
     try:
-        teach(
-            learner,
-            plan,
-            run=folder,
-            resume=folder is not None,
-            listeners=[keep],
-            stop=setting.stop,
-            checkpoint_seconds=setting.checkpoint_seconds,
-            segment_steps=setting.segment_steps,
-            keep_scores=False,
-            versions=setting.versions,
-            recipe=setting.recipe,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CostWarning)  # what it costs is what is judged
+            teach(
+                learner,
+                plan,
+                run=folder,
+                resume=folder is not None,
+                listeners=[keep],
+                stop=setting.stop,
+                checkpoint_seconds=setting.checkpoint_seconds,
+                segment_steps=setting.segment_steps,
+                keep_scores=False,
+                versions=setting.versions,
+                recipe=setting.recipe,
+            )
     except (ScoreError, FloatingPointError) as error:  # numbers that are not finite: the model diverged
         failure = str(error)
     spent = _added(before, time.process_time() - process, time.perf_counter() - wall)

@@ -166,6 +166,7 @@ class Sick(Toy):
         return self._sick(np.concatenate(batches), super().train(batches, weights))
 
 
+@pytest.mark.filterwarnings("ignore::attent.CostWarning")
 @pytest.mark.parametrize("selection", ["hard", "soft", "band"])
 @pytest.mark.parametrize("source", ["reuse", "fresh"])
 def test_drop_never_teaches_them_and_last_teaches_them_last(selection, source):

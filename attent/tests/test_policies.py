@@ -1,7 +1,10 @@
 """What is ranked, coverage, pools, proxies, replays and adaptive plans: which ids they teach."""
 
+import copy
 import dataclasses
+import warnings
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +15,9 @@ from attent.coverage import in_turn
 from attent.deciding import decide, signs
 from attent.deviations import deviations, stalest
 from attent.infobatch import infobatch
+from attent.paying import forward_share
 from attent.proxy import Proxied
+from attent.records import Seconds
 from attent.tests.toy import Toy
 
 
@@ -160,22 +165,195 @@ def test_a_proxy_scores_and_the_learner_trains():
     assert attent.teach(Proxied(learner, scorer), plan).ids(0).tolist() == wanted
     with pytest.raises(attent.LearnerError, match="over the learner's 20 examples, got 3"):
         Proxied(learner, Toy(3, seed=2))
+    with pytest.raises(attent.PlanError, match="scores for source='fresh' or 'pool', got 'reuse'"):
+        attent.teach(Proxied(learner, scorer), Plan.default(epochs=2, batch_size=4))
+    assert Proxied(learner, scorer).evaluate() == (learner.evaluate() if hasattr(learner, "evaluate") else {})
+    twin = copy.deepcopy(Proxied(learner, scorer))
+    assert twin.score(np.arange(20)).tolist() == scorer.score(np.arange(20)).tolist()
 
 
-def adaptive_losses(learnable):
-    """70 of 100 examples are known; the other 30 are hard and are learnt, or not."""
-    hard = np.r_[np.full(70, 0.05), np.linspace(2.0, 3.0, 30)]
-    return lambda epoch: hard * (np.r_[np.ones(70), np.full(30, 0.7**epoch)] if learnable else 1.0)
+def test_a_replay_of_a_pool_is_refused_since_it_ranked_only_a_part():
+    plan = Plan(epochs=2, batch_size=8, source="pool", pool=0.5, ratio=0.3)
+    earlier = attent.teach(Toy(30, seed=1), plan)
+    with pytest.raises(attent.TraceError, match="source='pool', which ranked only a part"):
+        attent.teach(Toy(30, seed=1), dataclasses.replace(plan, source="replay"), replay=earlier)
 
 
-def test_an_adaptive_plan_teaches_what_is_hard_and_learnt():
-    plan = Plan.auto(epochs=6, batch_size=10, seed=5)
-    course = Course(plan, 100)
-    taught, scored = drive(course, adaptive_losses(learnable=True))
+def test_a_run_goes_on_only_with_the_replay_it_began_with(tmp_path):
+    plan = Plan(epochs=4, batch_size=8, source="fresh", ratio=0.3)
+    one, other = (attent.teach(Toy(30, seed=seed), plan) for seed in (1, 2))
+    again = dataclasses.replace(plan, source="replay")
+    attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", stop=lambda: True)
+    with pytest.raises(attent.CourseError, match="another reference or replay"):
+        attent.teach(Toy(30, seed=1), again, replay=other, run=tmp_path / "r", resume=True)
+    resumed = attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", resume=True)
+    assert [resumed.ids(e).tolist() for e in range(4)] == [one.ids(e).tolist() for e in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({}, "draw 0 is missing"),
+        ({0: np.ones(3)}, r"replay\[0\] must return shape \(4,\)"),
+        ({0: np.ones(4, np.float32)}, r"replay\[0\] must return float64"),
+    ],
+)
+def test_a_replay_must_be_the_scores_of_every_draw(scores, message):
+    plan = Plan(epochs=1, batch_size=2, source="replay", ratio=0.5)
+    with pytest.raises(attent.AttentError, match=message):
+        Course(plan, 4, replay=scores)
+
+
+def test_scores_with_a_bonus_are_kept_alike_by_a_run_that_stopped_where_it_chose(tmp_path):
+    plan = Plan(epochs=4, batch_size=8, warm_up=1, ratio=0.5, bonus=0.5)
+    whole = attent.teach(Toy(30, seed=1), plan)
+    for stop in range(1, 6):
+        run, calls = tmp_path / str(stop), iter(range(100))
+        stopping = {"checkpoint_seconds": 0.0, "segment_steps": 1}
+        attent.teach(Toy(30, seed=1), plan, run=run, stop=lambda: next(calls) == stop, **stopping)  # noqa: B023
+        resumed = attent.teach(Toy(30, seed=1), plan, run=run, resume=True)
+        for draw, taught in whole.selections.items():
+            assert resumed.selections[draw].scores.tolist() == taught.scores.tolist()
+
+
+def test_a_state_taken_between_choosing_and_training_ranks_alike():
+    plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, bonus=2.0)
+    course = Course(plan, 6)
+    course.record(np.arange(6.0)[np.concatenate(course.next().batches)])
+    course.next()
+    again = Course(plan, 6)
+    again.load_state(course.state())
+    assert again.ranked.tolist() == course.ranked.tolist() != course.scores.tolist()
+
+
+@pytest.mark.parametrize("changes", [{"keep_steps": True}, {"selection": "infobatch"}])
+def test_a_difference_in_steps_or_weights_is_one(changes):
+    plan = Plan(epochs=2, batch_size=4, warm_up=1, ratio=1 / 3, selection=lambda scores, k, noise, ids, plan: first(k))
+
+    def first(k):
+        return np.arange(k)
+
+    one = attent.teach(Toy(30, seed=1), plan)
+    if "keep_steps" in changes:
+        other = attent.teach(Toy(30, seed=1), dataclasses.replace(plan, keep_steps=True))
+        assert "in 3 steps in the first and 10 in the second" in str(attent.first_difference(one, other))
+        return
+    record = one.records[1]
+    weighted = msgspec.structs.replace(record.selection, weight_max=2.0)
+    records = [one.records[0], msgspec.structs.replace(record, selection=weighted)]
+    other = attent.Trace(one.header, records, one.selections)
+    assert "largest weight is None in the first and 2.0" in str(attent.first_difference(one, other))
+
+
+def test_a_plan_that_costs_more_than_it_saves_warns_before_it_starts():
+    plan = Plan(epochs=3, batch_size=8, source="fresh", ratio=0.8)
+    with pytest.warns(attent.CostWarning, match=r"costs 3\.40 epochs .* more than the 3 .* costs 0\.33 of"):
+        attent.teach(Toy(30, seed=1), plan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attent.teach(Toy(30, seed=1), dataclasses.replace(plan, ratio=0.3))
+
+
+def test_what_scoring_cost_is_measured_in_the_run_but_for_its_first_time(tmp_path):
+    plan = Plan(epochs=4, batch_size=8, source="fresh", ratio=0.5)
+    trace = attent.teach(Toy(30, seed=1), plan, run=tmp_path / "r")
+    seconds = [(99.0, 0.1), (0.3, 0.5), (0.3, 0.5), (0.3, 0.5)]
+    records = [
+        msgspec.structs.replace(record, seconds=Seconds(scoring=scoring, training=training))
+        for record, (scoring, training) in zip(trace.records, seconds, strict=True)
+    ]
+    assert forward_share(records) == pytest.approx(0.3 * 3 / 90 / (0.5 * 3 / 45))
+    assert forward_share(records[:1]) is None
+    told = []
+    show_report(tmp_path / "r", tell=told.append)
+    assert "scoring an example cost" in told[-2]
+
+
+def test_auto_is_adaptive_and_its_passes_are_part_of_an_epoch():
+    with pytest.raises(attent.PlanError, match=r"it needs adaptive=True; Plan\.default always teaches"):
+        Plan.auto(epochs=5, batch_size=4, adaptive=False)
+    with pytest.raises(attent.PlanError, match=r"\[0\.01, 0\.5\] for Plan\.auto, got 0\.7"):
+        Plan.auto(epochs=5, batch_size=4, ratio=0.7)
+    assert Plan.auto(epochs=5, batch_size=4, ratio=np.float32(0.5)).ratio == 0.5
+
+
+def adaptive_losses(learnable=True, fall=0.7, level=0.05):
+    """Of 100 examples 70 have a low loss; the other 30 are hard and fall by an epoch to ``fall`` of it, or not."""
+    hard = np.r_[np.full(70, level), np.linspace(2.0, 3.0, 30)]
+    return lambda epoch: hard * (np.r_[np.ones(70), np.full(30, fall**epoch)] if learnable else 1.0)
+
+
+def whys(course, losses):
+    """Take an adaptive course to its end; return the first word after the last colon of each reason."""
+    found = []
+    while not isinstance(lesson := course.next(), Done):
+        if course.selection is not None and course.step == 0:
+            found.append(course.selection.why)
+        course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
+    return found
+
+
+def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_rest():
+    plan = Plan.auto(epochs=4, batch_size=10, seed=5)
+    taught, scored = drive(Course(plan, 100), adaptive_losses(fall=0.7))
     assert scored == []
-    assert sum(map(len, taught)) == 600
-    assert [course.timeline[epoch].k for epoch in (0, 1, 11)] == [100, 40, 100]
-    assert all(set(range(70, 100)) <= set(ids) for ids in taught[2:])
+    assert [len(ids) for ids in taught] == [100, *[33] * 6, 100]
+    assert all(set(range(70, 100)) <= set(ids) for ids in taught[1:-1])
+    told = whys(Course(plan, 100), adaptive_losses(fall=0.7))
+    assert told[0] == "at first sight the harder half holds 96 % of the loss: try it"
+    assert told[1] == "what is taught is learnt (x 0.70): go on"
+
+
+def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
+    plan = Plan.auto(epochs=4, batch_size=10, seed=5)
+    told = whys(Course(plan, 100), adaptive_losses(fall=0.8))
+    assert told[1] == "what was taught is not learnt fast (x 0.80): back to all in turn"
+    taught, _ = drive(Course(plan, 100), adaptive_losses(fall=0.8))
+    assert set(range(70, 100)) <= set(taught[1])
+    assert set(taught[2]) & set(range(70)) == set(taught[2]) - set(taught[1])  # those not just taught come first
+
+
+@pytest.mark.parametrize(
+    ("fall", "how", "why"),
+    [(0.5, "hard", "teach the hardest"), (0.6, "soft", "prefer the harder"), (0.8, None, "in turn")],
+)
+def test_the_faster_the_top_is_learnt_the_harder_an_adaptive_plan_chooses(fall, how, why):
+    before = np.r_[np.full(70, 0.6), np.full(30, 2.0)]  # 70 % in the harder half: no try at first sight
+    latest = before * np.r_[np.full(70, 0.9), np.full(30, fall)]
+    assert decide(np.full(100, np.nan), before).how is None
+    found = decide(before, latest)
+    assert found.how == how
+    assert found.why.endswith(why)
+
+
+def test_an_adaptive_course_chooses_as_it_decides():
+    plan = Plan.auto(epochs=6, batch_size=10, seed=3, temperature=0.4, bonus=0.2)
+    losses = np.r_[np.full(70, 0.6), np.linspace(1.9, 2.1, 30)]
+    for fall, expected in ((0.5, "hard"), (0.65, "soft")):
+        course, visits = Course(plan, 100), np.zeros(100)
+        while not isinstance(lesson := course.next(), Done):
+            if course.how is not None:
+                ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
+                noise = Noise(3, course.draw - 1)
+                wanted = {
+                    "hard": attent.hard(ranked, 33),
+                    "soft": attent.soft(course.scores, 33, noise, temperature=0.4, scaling="std"),
+                }
+                assert course.how == expected
+                assert course.ids.tolist() == wanted[expected].tolist()
+                break
+            ids = np.concatenate(lesson.batches)
+            course.record((losses * np.r_[np.full(70, 0.95), np.full(30, fall)] ** visits)[ids])
+            visits[ids] += 1
+
+
+def test_an_adaptive_plan_ends_all_in_turn():
+    plan = Plan.auto(epochs=3, batch_size=10, seed=5)
+    told = whys(Course(plan, 100), adaptive_losses())
+    assert told[-1] == "the end: all in turn"
+    taught, _ = drive(Course(plan, 100), adaptive_losses())
+    assert len(taught) == 7
+    assert len(set(taught[-1]) & set(range(70))) > 30  # those not taught since the warm-up
 
 
 def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
@@ -183,9 +361,9 @@ def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
     trace_of = Course(plan, 100)
     taught, _ = drive(trace_of, adaptive_losses(learnable=False))
     passes = taught[1:-1]
-    assert [len(ids) for ids in passes] == [40] * 10
-    for first in range(8):  # none waits for more than three passes
-        assert set(sum(passes[first : first + 3], [])) == set(range(100))
+    assert [len(ids) for ids in passes] == [33] * 12
+    for first in range(9):  # none waits for more than four passes
+        assert set(sum(passes[first : first + 4], [])) == set(range(100))
 
 
 @pytest.mark.parametrize("epochs", range(1, 12))
@@ -237,12 +415,17 @@ def test_signs_need_pairs_and_say_what_falls():
     before = np.full(40, np.nan)
     before[:20] = 1.0
     assert signs(before, np.ones(40)) is None
-    assert not decide(before, np.ones(40), None).teach
+    assert decide(before, np.ones(40)).how is None
     alike = np.linspace(1.0, 1.2, 100)
     assert "too alike" in decide(alike, alike * 0.9, None).why
     taught = np.arange(50)
-    assert not decide(alike, alike, taught).teach
-    assert decide(alike, alike * 0.5, taught).teach
+    assert decide(alike, alike, taught, "soft").how is None
+    assert decide(alike, alike * 0.98, taught, "soft").how == "soft"  # others were seen twice: no try
+    only = np.where(np.arange(100) < 50, alike, np.nan)
+    assert decide(only, alike * 0.98, taught, "hard").how is None
+    for nothing in (np.zeros(100), np.full(100, -1.0)):
+        assert "losses above 0" in decide(np.full(100, np.nan), nothing).why
+        assert "losses above 0" in decide(nothing, nothing).why
 
 
 def test_pieces():
@@ -264,7 +447,8 @@ def test_pieces():
         ({"adaptive": True, "cycle": 2}, "it needs cycle None, got 2"),
         ({"coverage": True, "warm_up": 0}, "warm_up must be at least 1"),
         ({"coverage": True, "non_finite": "drop"}, "it needs non_finite='error', got 'drop'"),
-        ({"bonus": -1}, "bonus must be a finite number of at least 0"),
+        ({"adaptive": True, "non_finite": "last"}, "it needs non_finite='error', got 'last'"),
+        ({"bonus": -1}, r"bonus must be in \[0, 1e\+06\], got -1"),
         ({"refresh": 1.5}, r"refresh must be in \[0, 1\]"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -12,6 +14,7 @@ from panel.data import play, problem_text, problems, windows
 from panel.gpt import ByteGPT, next_byte_losses
 from panel.training import adamw, pretrain, seeded
 
+New = Literal["play", "problems"]
 _EVALUATED_TOGETHER = 128
 
 
@@ -54,25 +57,27 @@ def continued_gpt(
     examples: int = 2048,
     held_out: int = 800,
     known_share: float = 0.7,
+    new: New = "play",
     window_bytes: int = 64,
     depth: int = 2,
     width: int = 48,
-    pretraining_windows: int = 20_000,
+    pretraining_windows: int = 14_000,
     pretraining_epochs: int = 3,
 ) -> TorchLearner:
-    """Continue a byte GPT that knows GSM8K's text on a mixture of that (ids from 0) with Shakespeare (the last ids).
+    """Continue a byte GPT that knows one text on a mixture of that (ids from 0) with another (the last ids).
 
-    Metrics: loss on held-out text of the same mixture, in nats per byte, and on its known and its new part.
+    ``new``: ``play``, Shakespeare after GSM8K's text, or ``problems``, the other way about. Metrics: loss on held-out text of the same mixture, in nats per byte, and on its known and its new part.
     """
-    known, new = round(known_share * examples), examples - round(known_share * examples)
+    known = round(known_share * examples)
     test_known = round(known_share * held_out)
     pairs, held_out_pairs = problems(data)
-    new_text, held_out_new = play(data)
-    learned = windows(problem_text(pairs), window_bytes, max(known, pretraining_windows), plan.seed)
-    train = torch.cat([learned[:known], windows(new_text, window_bytes, new, plan.seed)])
+    texts = [(problem_text(pairs), problem_text(held_out_pairs)), play(data)]
+    (known_text, held_out_known), (new_text, held_out_new) = texts if new == "play" else texts[::-1]
+    learned = windows(known_text, window_bytes, max(known, pretraining_windows), plan.seed)
+    train = torch.cat([learned[:known], windows(new_text, window_bytes, examples - known, plan.seed)])
     test = torch.cat(
         [
-            windows(problem_text(held_out_pairs), window_bytes, test_known, None),
+            windows(held_out_known, window_bytes, test_known, None),
             windows(held_out_new, window_bytes, held_out - test_known, None),
         ]
     )

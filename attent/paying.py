@@ -1,0 +1,55 @@
+"""Whether a plan costs less than training on all: predicted before a run; and what scoring cost in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from attent.errors import CostWarning
+from attent.plan import Plan
+from attent.records import EpochRecord
+
+ASSUMED_FORWARD_SHARE = 1 / 3
+
+
+def forward_share(records: Sequence[EpochRecord]) -> float | None:
+    """Return the seconds of scoring an example over those of training on it, in a run's epochs that did both.
+
+    The first such epoch is left out, since it may have been spent on compiling; None where there is no other. Costs
+    nothing: the run scores and trains anyway.
+
+    Example:
+        >>> import attent
+        >>> from attent.paying import forward_share
+        >>> from attent.reference.recipes import vit_digits
+        >>> plan = attent.Plan(epochs=3, batch_size=64, ratio=0.2, source="fresh")
+        >>> forward_share(attent.teach(vit_digits(plan), plan).records) > 0
+        True
+    """
+    both = [record for record in records if record.examples_scored and record.examples_trained][1:]
+    scored, trained = (sum(getattr(r, name) for r in both) for name in ("examples_scored", "examples_trained"))
+    scoring, training = (sum(getattr(r.seconds, name) for r in both) for name in ("scoring", "training"))
+    return scoring / scored / (training / trained) if both and training > 0 else None
+
+
+def warn_if_losing(plan: Plan, n: int) -> None:
+    """Warn (CostWarning) where a plan is predicted to cost more than training on all n examples.
+
+    Example:
+        >>> import warnings, attent
+        >>> from attent.paying import warn_if_losing
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_if_losing(attent.Plan(epochs=3, batch_size=8, ratio=0.8, source="fresh"), 40)
+        >>> str(caught[0].message).split(",")[0]
+        'this plan costs 3.40 epochs on all examples'
+    """
+    cost = plan.cost(n, ASSUMED_FORWARD_SHARE)
+    if cost.examples_scored and cost.saving < 0:
+        warnings.warn(
+            f"this plan costs {cost.epochs:.2f} epochs on all examples, more than the {plan.full_epochs} of training "
+            f"on all of them, if scoring an example costs {ASSUMED_FORWARD_SHARE:.2f} of training on it (attent judge "
+            "measures it). Lower ratio, or take source='reuse', which scores nothing",
+            CostWarning,
+            stacklevel=3,
+        )
