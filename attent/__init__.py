@@ -55,7 +55,8 @@ __all__ = [
     "AttentError", "Backend", "CostWarning", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner",
     "LearnerError", "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError",
     "Trace", "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard",
-    "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step", "teach",
+    "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step",
+    "teach",
 ]  # fmt: skip
 
 
