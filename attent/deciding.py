@@ -10,10 +10,10 @@ from attent.learner import Ids, Numbers
 
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # The hardest half must hold this share of all loss: below, examples are too alike for a choice to matter.
-CONCENTRATION = 0.6
+CONCENTRATION = 0.7
 # Seen again, the hardest tenth must have fallen to this share of its loss, or it may be noise: wrong labels stay
 # above it, what is learnt from others falls below it.
-LEARNABLE = 0.72
+LEARNABLE = 0.75
 # Below this share it is learnt so fast that nothing but the hardest is worth a step.
 FAST = 0.55
 # Where the hardest half holds this share at first sight the model knows the rest: what is hard is tried at once.

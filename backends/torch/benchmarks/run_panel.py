@@ -14,18 +14,21 @@ import sys
 from pathlib import Path
 
 POLICIES = "rs2,official,infobatch,default"
-GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3", "--batch-sizes", "16,32"]
-CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3", "--batch-sizes", "16,32"]
-# Of those without a grid the defaults were found on one: too long to repeat for every judgement.
+GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3", "--batch-sizes", "8,16,32"]
+CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3", "--batch-sizes", "8,16,32"]
+BAND = ["--arm", "band:default,selection=band"]
+# Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
+# long to repeat for every judgement.
 WORKLOADS = {
-    "known_digits": ("panel.vision:known_digits", [*GRID], 5, ""),
-    "long_tail": ("panel.vision:long_tail", [*GRID], 13, ""),
-    "redundant": ("panel.vision:redundant", [*GRID], 6, ""),
-    "wrong_labels": ("panel.vision:wrong_labels", [*GRID, "--arm", "band:default,selection=band"], 5, "band,"),
-    "mnist": ("panel.vision:mnist", [*GRID], 5, ""),
-    "cifar": ("panel.vision:cifar", [*CIFAR_GRID], 5, ""),
+    "known_digits": ("panel.vision:known_digits", GRID, 3, ""),
+    "less_known_digits": ("panel.vision:known_digits", [*GRID, "--set", "known_share=0.7", "--epochs", "8"], 5, ""),
+    "long_tail": ("panel.vision:long_tail", GRID, 10, ""),
+    "redundant": ("panel.vision:redundant", GRID, 6, ""),
+    "wrong_labels": ("panel.vision:wrong_labels", [*GRID, *BAND], 5, "band,"),
+    "mnist": ("panel.vision:mnist", GRID, 5, ""),
+    "cifar": ("panel.vision:cifar", CIFAR_GRID, 5, ""),
     "byte_gpt": ("panel.text:byte_gpt", ["--set", "examples=1024", "--tuned"], 5, ""),
-    "continued_gpt": ("panel.text:continued_gpt", ["--set", "examples=1024", "--tuned"], 5, ""),
+    "continued_gpt": ("panel.text:continued_gpt", ["--tuned"], 5, ""),
     "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, ""),
     "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--set", "examples=1500", "--tuned"], 5, ""),
 }

@@ -97,9 +97,9 @@ def cifar(plan: Plan, *, learning_rate: float = 2e-3, data: str = "", examples: 
     return _task(plan, "plain", learning_rate, data, examples, file="cifar10_12k.npz", side=8)
 
 
-@attent.recipe(epochs=8, batch_size=32)
+@attent.recipe(epochs=5, batch_size=16)
 def known_digits(
-    plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000, known_share: float = 0.7
+    plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 4000, known_share: float = 0.95
 ) -> TorchLearner:
     """Continue a model that knows seven digits on those and a few of the other three; metrics on all digits evenly.
 
@@ -109,14 +109,14 @@ def known_digits(
     return _task(plan, "known", learning_rate, data, examples, known_share=known_share)
 
 
-@attent.recipe(epochs=24, batch_size=32)
-def long_tail(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+@attent.recipe(epochs=16, batch_size=16)
+def long_tail(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 5000) -> TorchLearner:
     """Digits whose classes become rarer, 50 : 1 from the first to the last; metrics: balanced accuracy, accuracy."""
     return _task(plan, "long-tailed", learning_rate, data, examples)
 
 
-@attent.recipe(epochs=10, batch_size=32)
-def redundant(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
+@attent.recipe(epochs=10, batch_size=16)
+def redundant(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 5000) -> TorchLearner:
     """Digits drawn with Zipf's frequencies, so that most are duplicates; metrics: accuracy, and loss in nats."""
     return _task(plan, "redundant", learning_rate, data, examples)
 
