@@ -41,8 +41,8 @@ class Plan:
         coverage: teach those taught longest ago first and select only among ties: sampling without
             replacement across rounds.
         keep_steps: batches shrink with the ratio, so that a taught epoch takes about as many steps as a full one.
-        adaptive: before each selection decide by the losses seen whether to select, or to teach all in turn
-            (`attent.deciding`); the trace says why.
+        adaptive: before each selection decide by the losses seen between ``selection``, ``soft``, and all in turn
+            (`attent.deciding`); the trace says why. All in turn at the end.
         warm_up, cool_down: epochs on all examples at the start and at the end.
         cycle: epochs from one selection to the next; those beyond the interval train on all examples.
             None: as long as the interval.

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 POLICIES = "rs2,official,infobatch,default"
-GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3", "--batch-sizes", "8,16,32"]
-CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3", "--batch-sizes", "8,16,32"]
+GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3,1.6e-2", "--batch-sizes", "8,16"]
+CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3,8e-3", "--batch-sizes", "8,16"]
 BAND = ["--arm", "band:default,selection=band"]
 # Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
 # long to repeat for every judgement.
