@@ -318,7 +318,7 @@ def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
     [(0.5, "hard", "teach the hardest"), (0.6, "soft", "prefer the harder"), (0.8, None, "in turn")],
 )
 def test_the_faster_the_top_is_learnt_the_harder_an_adaptive_plan_chooses(fall, how, why):
-    before = np.r_[np.full(70, 0.6), np.full(30, 2.0)]  # 70 % in the harder half: no try at first sight
+    before = np.r_[np.full(70, 0.3), np.full(30, 2.0)]  # 81 % in the harder half: no try at first sight
     latest = before * np.r_[np.full(70, 0.9), np.full(30, fall)]
     assert decide(np.full(100, np.nan), before).how is None
     found = decide(before, latest)
@@ -328,7 +328,7 @@ def test_the_faster_the_top_is_learnt_the_harder_an_adaptive_plan_chooses(fall, 
 
 def test_an_adaptive_course_chooses_as_it_decides():
     plan = Plan.auto(epochs=6, batch_size=10, seed=3, temperature=0.4, bonus=0.2)
-    losses = np.r_[np.full(70, 0.6), np.linspace(1.9, 2.1, 30)]
+    losses = np.r_[np.full(70, 0.4), np.linspace(1.9, 2.1, 30)]
     for fall, expected in ((0.5, "hard"), (0.65, "soft")):
         course, visits = Course(plan, 100), np.zeros(100)
         while not isinstance(lesson := course.next(), Done):

@@ -13,7 +13,7 @@ ACCURACY = ["accuracy", "loss"]
 METRICS = {
     "mnist": ACCURACY,
     "cifar": ACCURACY,
-    "known_digits": ACCURACY,
+    "known_digits": [*ACCURACY, "known_accuracy"],
     "long_tail": ["balanced_accuracy", "accuracy"],
     "redundant": ACCURACY,
     "wrong_labels": ACCURACY,
@@ -61,11 +61,33 @@ def test_a_tenth_of_the_labels_is_wrong(vision):
     assert (right != wrong).sum() == 100
 
 
-def test_the_known_digits_are_known(vision):
-    learner, fresh = build(vision, "known_digits", examples=1000), build(vision, "mnist", examples=1000)
-    easy = (learner.score(np.arange(1000)) < 0.5).mean()
-    assert 0.6 < easy < 0.75  # seven of ten
+@pytest.mark.parametrize("share", [0.7, 0.95])
+def test_the_known_digits_are_known(vision, share):
+    plan = attent.Plan.full(epochs=1, batch_size=32)
+    learner = vision.known_digits(plan, examples=1000, known_share=share)
+    fresh = build(vision, "mnist", examples=1000)
+    easy = (learner.score(np.arange(len(learner))) < 0.5).mean()
+    assert share - 0.1 < easy < share + 0.02
     assert (fresh.score(np.arange(1000)) < 0.5).mean() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_leaves_nothing_known_or_nothing_new(vision, share):
+    with pytest.raises(RecipeError, match=r"known_share must be in \(0, 1\)"):
+        vision.known_digits(attent.Plan.full(epochs=1, batch_size=32), examples=1000, known_share=share)
+
+
+def test_what_is_not_taught_is_held_out(vision, tmp_path):
+    digits = np.random.default_rng(0).integers(0, 255, (60, 28, 28), np.uint8)
+    labels = np.arange(60) % 10
+    path = tmp_path / "mnist_10k.npz"
+    np.savez(path, x_train=digits[:50], y_train=labels[:50], x_test=digits[50:], y_test=labels[50:])
+    seen = []
+    learner = vision.mnist(attent.Plan.full(epochs=1, batch_size=32), examples=30, data=str(tmp_path))
+    learner.model.register_forward_hook(lambda module, given, output: seen.append(given[0]))
+    learner.evaluate()
+    ink = vision.patches(np.concatenate([digits[50:], digits[30:50]]), 7)
+    assert (np.concatenate([part.numpy() for part in seen]) == ink.numpy()).all()
 
 
 def test_too_few_examples(vision):
