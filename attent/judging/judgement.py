@@ -18,10 +18,12 @@ from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
 from attent.metrics import lower_is_better
+from attent.records import Seconds
 
 FORMAT = 1
 FILE = "judge.json"
 COSTS = ("full_epochs", "process_seconds", "wall_seconds")
+PHASES = ("scoring", "selecting")  # what teaching takes beside training
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +40,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     ``savings``: by metric, then by kind of cost. ``ahead``: by metric, quality beyond full training's at equal
     cost in full epochs, higher always better. ``worse``: the metrics in which that is surely below 0.
+    ``share_of_seconds``: what scoring and selecting took of the seconds of all its runs.
     """
 
     arm: str
@@ -48,6 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ahead: dict[str, Estimate] = {}
     worse: list[str] = []
     failures: list[str] = []
+    share_of_seconds: dict[str, float] = {}
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +162,7 @@ def rows_of(
             failures=[
                 f"seed {job.seed}, epoch {job.failed_epoch}: {job.failure}" for job in of[arm.name] if job.failure
             ],
+            share_of_seconds=_shares([job.seconds for job in of[arm.name]]),
         )
         for arm in arms
     }
@@ -197,6 +202,11 @@ def rows_of(
                     ahead = Read(resampled[name] - level.value, -level.bound)
                     row.ahead[metric] = estimate(ahead, len(seeds))
     return [_with_worse(row) for row in rows.values()], curves
+
+
+def _shares(seconds: Sequence[Seconds]) -> dict[str, float]:
+    total = sum(each.scoring + each.selecting + each.training for each in seconds)
+    return {name: sum(getattr(each, name) for each in seconds) / total for name in PHASES} if total > 0 else {}
 
 
 def _with_worse(row: Row) -> Row:

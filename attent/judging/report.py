@@ -108,6 +108,13 @@ def _legend(found: Judgement) -> list[str]:
         lines.append("*: full training is surely better at that cost.")
     if any(row.failures for row in found.rows):
         lines.append("!: a run failed and counts with the worst quality of all.")
+    shares = [
+        f"{row.arm} {100 * row.share_of_seconds['scoring']:.1f} and {100 * row.share_of_seconds['selecting']:.2f} %"
+        for row in found.rows
+        if row.kind == POLICY and row.share_of_seconds
+    ]
+    if shares:
+        lines.append(f"Of their time scoring and selecting took: {', '.join(shares)}.")
     lines += [f"{name}: the same training as {twin}, run once." for name, twin in found.alike.items()]
     lines += [f"{arm.name}: {arm.note}." for arm in found.arms if arm.note]
     return lines

@@ -48,6 +48,16 @@ def rows(jobs, seeds, metrics=("accuracy",), alike=None, share=1 / 3):
     return {row.arm: row for row in found}, curves
 
 
+def test_shares_are_of_the_seconds_of_all_seeds():
+    jobs = [
+        msgspec.structs.replace(each, seconds=Seconds(scoring=each.seed, selecting=1.0, training=6.0 - each.seed))
+        for each in jobs_of((4.0, 0.7))
+    ]
+    found, _ = rows(jobs, [0, 1, 2])
+    assert found["mine"].share_of_seconds == {"scoring": pytest.approx(3 / 21), "selecting": pytest.approx(3 / 21)}
+    assert rows(jobs_of((4.0, 0.7)), [0, 1, 2])[0]["mine"].share_of_seconds == {}
+
+
 def test_what_a_seed_does_to_all_arms_cancels():
     found, curves = rows(jobs_of((4.0, 0.7)), [0, 1, 2])
     saved = found["mine"].savings["accuracy"]["full_epochs"]
