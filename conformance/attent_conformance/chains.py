@@ -69,6 +69,22 @@ def _cycles(batch_size: int) -> dict[str, Plan]:
     }
 
 
+def _policies(batch_size: int) -> dict[str, Plan]:
+    """Return plans that rank or choose by more than the latest loss."""
+    shape: dict[str, Any] = {"epochs": 6, "warm_up": 2, "cool_down": 1}
+    return {
+        "hard/constant/reuse/bonus": _plan(61, "hard", "constant", "reuse", batch_size, bonus=0.5, **shape),
+        "soft/constant/reuse/progress": _plan(62, "soft", "constant", "reuse", batch_size, measure="progress", **shape),
+        "hard/constant/reuse/refresh": _plan(63, "hard", "constant", "reuse", batch_size, refresh=0.25, **shape),
+        "soft/constant/pool": _plan(64, "soft", "constant", "pool", batch_size, pool=0.6),
+        "hard/linear/reuse/coverage": _plan(65, "hard", "linear", "reuse", batch_size, coverage=True, **shape),
+        "random/constant/reuse/coverage": _plan(66, "random", "constant", "reuse", batch_size, coverage=True, **shape),
+        "hard/constant/reuse/keep-steps": _plan(67, "hard", "constant", "reuse", batch_size, keep_steps=True, **shape),
+        "auto/soft": Plan.auto(epochs=3, batch_size=batch_size, seed=68),
+        "auto/in-turn": Plan.auto(epochs=5, batch_size=batch_size, seed=69, warm_up=2),
+    }
+
+
 def _weighted() -> dict[str, Plan]:
     return {
         "soft/constant/reuse/correction": _plan(0, "soft", "constant", "reuse", 16, correction=4.0),
@@ -76,6 +92,7 @@ def _weighted() -> dict[str, Plan]:
         "soft/linear/reuse/correction/reselect": _plan(
             2, "soft", "linear", "reuse", 16, correction=4.0, interval=3, reselect=True, epochs=5, cool_down=1
         ),
+        "infobatch/constant/reuse": _plan(3, "infobatch", "constant", "reuse", 16, ratio=0.7),
     }
 
 
@@ -87,6 +104,7 @@ CHAINS: dict[str, Chain] = {
     ),
     "two-tasks": Chain("two-tasks", _product(("hard", "soft"), ("cosine",), 8), ("tasks",)),
     "padded": Chain("padded", _product(("hard", "soft"), ("incremental",), 8), ("next-token", "lengths")),
+    "policies": Chain("classes", _policies(8)),
     "weighted": Chain("classes", _weighted(), ("weights",)),
 }
 

@@ -20,7 +20,7 @@ from attent.selection import count
 
 @dataclass(frozen=True)
 class TaughtEpoch:
-    """One epoch: what was selected for it, from which scores, and a digest of its batches in order.
+    """One epoch: what was selected for it, from which ranked numbers, and a digest of its batches in order.
 
     ``ids`` and ``scores`` are None where nothing was selected for it.
     """
@@ -61,7 +61,7 @@ def taught(learner: Learner, plans: Mapping[str, Plan]) -> Iterator[TaughtEpoch]
                 continue
             if course.selection is not None and course.step == 0:
                 assert course.ids is not None  # a selection leaves its ids
-                chosen = course.ids, course.scores.copy()
+                chosen = course.ids, course.ranked.copy()
             for ids in lesson.batches:
                 batches.update(digest_of(ids).encode())
             draw, epoch = course.draw - 1, course.epoch
@@ -72,8 +72,11 @@ def taught(learner: Learner, plans: Mapping[str, Plan]) -> Iterator[TaughtEpoch]
 
 
 def keys(plan: Plan, scores: Numbers, draw: int) -> Numbers | None:
-    """Return the numbers that a selection orders examples by, None for ``random``, which looks at no score."""
-    if plan.selection == "random":
+    """Return the numbers that a selection orders examples by, None where no single order of all decides.
+
+    That is ``random``, which looks at no score, and what chooses among a part or by turns.
+    """
+    if plan.selection in ("random", "infobatch") or plan.adaptive or plan.coverage or plan.source == "pool":
         return None
     if plan.selection == "soft" and plan.temperature > 0:
         every = np.arange(len(scores), dtype=np.int64)

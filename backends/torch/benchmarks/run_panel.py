@@ -23,7 +23,9 @@ WORKLOADS = {
     "known_digits": ("panel.vision:known_digits", GRID, 3, ""),
     "less_known_digits": ("panel.vision:known_digits", [*GRID, "--set", "known_share=0.7", "--epochs", "8"], 5, ""),
     "long_tail": ("panel.vision:long_tail", GRID, 10, ""),
+    "brief_long_tail": ("panel.vision:long_tail", [*GRID, "--epochs", "8"], 5, ""),
     "redundant": ("panel.vision:redundant", GRID, 6, ""),
+    "brief_redundant": ("panel.vision:redundant", [*GRID, "--epochs", "5"], 3, ""),
     "wrong_labels": ("panel.vision:wrong_labels", [*GRID, *BAND], 5, "band,"),
     "mnist": ("panel.vision:mnist", GRID, 5, ""),
     "cifar": ("panel.vision:cifar", CIFAR_GRID, 5, ""),
@@ -59,7 +61,9 @@ def main() -> None:
     for name in given.only or WORKLOADS:
         words = command(name, data, given.seeds, given.first_seed, given.folder.resolve())
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(words, cwd=Path(__file__).parent, env=one_thread, check=True)
+        ended = subprocess.run(words, cwd=Path(__file__).parent, env=one_thread, check=False).returncode
+        if ended:
+            sys.exit(ended)  # it has said why, and how to go on
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ RUNS = {
     "next-token": "language_model_runs_in_lock_step",
     "two-tasks": "two_tasks_run_in_lock_step",
     "padded": "padded_sequences_run_in_lock_step",
+    "policies": "policies_run_in_lock_step",
     "weighted": "weighted_examples_run_in_lock_step",
 }
 
@@ -53,6 +54,12 @@ def check_two_tasks_run_in_lock_step(subject: Subject) -> Margins:
 def check_padded_sequences_run_in_lock_step(subject: Subject) -> Margins:
     """L1: a model of sequences of unequal length chooses the golden ids throughout."""
     return _in_lock_step(subject, "padded")
+
+
+@needs("float64")
+def check_policies_run_in_lock_step(subject: Subject) -> Margins:
+    """L1: a classifier taught by `Plan.auto`, coverage, bonus, progress, refresh and pool chooses the golden ids."""
+    return _in_lock_step(subject, "policies")
 
 
 @needs("float64", "weights")
