@@ -41,7 +41,7 @@ def test_a_certificate_says_what_ran_on_what(content):
     assert set(content["versions"]) == {"attent", "attent-conformance", "numpy"}
     assert set(content["platform"]) == {"python", "system", "machine"}
     assert {check["status"] for check in content["checks"]} == {"pass"}
-    assert set(content["digests"]) == {"classes", "next-token", "two-tasks", "padded", "weighted"}
+    assert set(content["digests"]) == {"classes", "next-token", "two-tasks", "padded", "policies", "weighted"}
 
 
 def test_a_genuine_certificate_is_verified(content, tmp_path, capsys):
