@@ -168,7 +168,7 @@ class Course:
     def _adapted(self, k: int) -> tuple[Choice, str]:
         """Return what an adaptive plan teaches next and why; its last epoch is all in turn."""
         assert self.before is not None  # an adaptive plan keeps it
-        plan, noise = self.plan, Noise(self.plan.seed, self.draw)
+        plan = self.plan
         decision = decide(self.before, self.scores, self.ids, self.how)
         if self.epoch + 1 == len(self.timeline):
             decision = Decision(None, "the end: all in turn")
@@ -177,10 +177,24 @@ class Course:
             return choose(plan, self.ranked, k, self.draw), decision.why
         if self.how == "soft":  # by the scores without a bonus: chance brings back what was skipped
             self.ranked = self._ranked(self.draw, bonus=0.0)
+            noise = Noise(plan.seed, self.draw)
             ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
         else:
-            ids = in_turn(self.epoch - self.seen, k, lambda ids, m: random(self.scores[ids], m, noise, ids=ids))
+            ids = self._in_turn(k)
         return Choice(ids, None), decision.why
+
+    def _in_turn(self, k: int) -> Ids:
+        """Return the k ids trained longest ago, in full epochs, of equal ones the first in the order of this one.
+
+        Where nothing was taught these are the parts of a full epoch one after the other.
+        """
+        noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
+        shuffles = np.array([row.shuffle for row in self.timeline])
+
+        def first(ids: Ids, count: int) -> Ids:
+            return np.sort(ids[np.argsort(raw_at(noise, ids), kind="stable")[:count]])
+
+        return in_turn(self.row.shuffle - shuffles[self.seen], k, first)
 
     def _ranked(self, draw: int, bonus: float | None = None) -> Numbers:
         """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them."""
@@ -203,7 +217,7 @@ class Course:
     def _ordered(self) -> Ids:
         """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
         if self._order is None:
-            noise = Noise(self.plan.seed, ORDER + self.epoch)
+            noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
             bits = raw(noise, 0, self.n) if self.ids is None else raw_at(noise, self.ids)
             self._order = np.argsort(bits, kind="stable")
         return self._order

@@ -121,7 +121,16 @@ class Plan:
             reselect=self.reselect,
             scored=self._scored(n),
             keep_steps=self.keep_steps,
+            parts=self._parts(),
         )
+
+    def _parts(self) -> int | None:
+        """Return how many taught epochs of an adaptive plan are one on all examples, None where no number is."""
+        if not self.adaptive or callable(self.ratio) or self.interval != 1 or self.reselect or self.keep_steps:
+            return None
+        parts = round(1 / self.ratio)
+        whole = parts > 1 and abs(parts * self.ratio - 1) < 1e-9
+        return parts if whole and (self.epochs - self.warm_up - self.cool_down) % parts == 0 else None
 
     def _scored(self, n: int) -> Scored:
         """Return how many examples are scored before a selection: before the first of a run, and before others."""
@@ -285,8 +294,8 @@ class Plan:
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, and from
         ``epochs`` of 4 on a last epoch on all, before that a last pass in turn. Before each pass the losses seen so
         far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice, and all in
-        turn (`attent.deciding`). Three passes in turn are an epoch, so while the signs are against teaching the run
-        is full training at the same cost. The signs can fail: docs/results.md says where they did.
+        turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never teaches is
+        `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
 
         Example:

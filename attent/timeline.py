@@ -35,6 +35,7 @@ class Epoch(NamedTuple):
     steps: int
     batch_size: int
     scored: int  # examples
+    shuffle: int  # the epoch whose noise orders it: its own, or the full epoch that it is a part of
 
 
 class Scored(NamedTuple):
@@ -89,33 +90,46 @@ def lay_out(
     reselect: bool,
     scored: Scored,
     keep_steps: bool = False,
+    parts: int | None = None,
 ) -> tuple[Epoch, ...]:
     """Return one row per epoch for n examples.
 
     Nothing is scored or selected where all n are taught. Reused scores need one scoring pass if the
-    first selection comes before any training.
+    first selection comes before any training. ``parts``: so many rounds are an epoch on all examples, cut between
+    batches, so that together they take its very steps.
     """
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
     rows: list[Epoch] = []
     full_steps = math.ceil(n / batch_size)
+    cuts = _cuts(n, parts, batch_size) if parts is not None and parts * batch_size <= n else None
+
+    def shuffle() -> int:
+        return rows[-1].shuffle + 1 if rows else 0
 
     def everything(phase: Phase, times: int, number: int | None = None) -> None:
         for _ in range(times):
-            rows.append(Epoch(len(rows), phase, number, 1.0, n, False, False, full_steps, batch_size, 0))
+            rows.append(Epoch(len(rows), phase, number, 1.0, n, False, False, full_steps, batch_size, 0, shuffle()))
 
     everything("warm-up", warm_up)
     for number, (_, ratio, taught, full) in enumerate(rounds):
-        k = count(ratio, n)
+        part = number % parts if parts is not None else 0
+        k = count(ratio, n) if cuts is None else cuts[part + 1] - cuts[part]
         size = max(1, math.floor(k / full_steps + 0.5)) if keep_steps else batch_size
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
             many = (scored.others if rows else scored.first) if select else 0
             steps = math.ceil(k / size)
-            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many))
+            of = rows[-1].shuffle if cuts is not None and part else shuffle()
+            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many, of))
         everything("full", full, number)
     everything("cool-down", epochs - len(rows))
     return tuple(rows)
+
+
+def _cuts(n: int, parts: int, batch_size: int) -> list[int]:
+    """Return where an epoch on n examples is cut into so many parts: between batches, as evenly as they allow."""
+    return [math.floor(part * n / (parts * batch_size) + 0.5) * batch_size for part in range(parts)] + [n]
 
 
 def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: int) -> Cost:

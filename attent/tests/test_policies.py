@@ -297,11 +297,29 @@ def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_r
     plan = Plan.auto(epochs=4, batch_size=10, seed=5)
     taught, scored = drive(Course(plan, 100), adaptive_losses(fall=0.7))
     assert scored == []
-    assert [len(ids) for ids in taught] == [100, *[33] * 6, 100]
+    assert [len(ids) for ids in taught] == [100, *[30, 40, 30] * 2, 100]  # an epoch, cut between batches
     assert all(set(range(70, 100)) <= set(ids) for ids in taught[1:-1])
     told = whys(Course(plan, 100), adaptive_losses(fall=0.7))
     assert told[0] == "at first sight the harder half holds 96 % of the loss: try it"
     assert told[1] == "what is taught is learnt (x 0.70): go on"
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 8), (97, 32), (64, 64), (63, 64)])
+def test_an_adaptive_plan_that_never_teaches_is_full_training_to_the_batch(n, batch_size):
+    def batches(plan):
+        course, found = Course(plan, n), []
+        while not isinstance(lesson := course.next(), Done):
+            found += [ids.tolist() for ids in lesson.batches]
+            course.record(np.ones(sum(map(len, lesson.batches))))
+        return found
+
+    plan, full = Plan.auto(epochs=5, batch_size=batch_size, seed=4), Plan.full(epochs=5, batch_size=batch_size, seed=4)
+    if 3 * batch_size <= n:
+        assert batches(plan) == batches(full)
+        assert plan.total_steps(n) == full.total_steps(n)
+        assert plan.cost(n).examples_trained == 5 * n
+    else:  # an epoch of fewer than three batches has no three parts
+        assert len(batches(plan)) > len(batches(full))
 
 
 def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
@@ -336,8 +354,8 @@ def test_an_adaptive_course_chooses_as_it_decides():
                 ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
                 noise = Noise(3, course.draw - 1)
                 wanted = {
-                    "hard": attent.hard(ranked, 33),
-                    "soft": attent.soft(course.scores, 33, noise, temperature=0.4, scaling="std"),
+                    "hard": attent.hard(ranked, course.row.k),
+                    "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="std"),
                 }
                 assert course.how == expected
                 assert course.ids.tolist() == wanted[expected].tolist()
@@ -353,7 +371,7 @@ def test_an_adaptive_plan_ends_all_in_turn():
     assert told[-1] == "the end: all in turn"
     taught, _ = drive(Course(plan, 100), adaptive_losses())
     assert len(taught) == 7
-    assert len(set(taught[-1]) & set(range(70))) > 30  # those not taught since the warm-up
+    assert set(taught[-1]) <= set(range(70))  # the hard ones were taught in the pass before
 
 
 def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
@@ -361,9 +379,9 @@ def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
     trace_of = Course(plan, 100)
     taught, _ = drive(trace_of, adaptive_losses(learnable=False))
     passes = taught[1:-1]
-    assert [len(ids) for ids in passes] == [33] * 12
-    for first in range(9):  # none waits for more than four passes
-        assert set(sum(passes[first : first + 4], [])) == set(range(100))
+    assert [len(ids) for ids in passes] == [30, 40, 30] * 4
+    for first in range(3, 12, 3):  # once the try is over, three passes are an epoch
+        assert sorted(sum(passes[first : first + 3], [])) == list(range(100))
 
 
 @pytest.mark.parametrize("epochs", range(1, 12))
