@@ -18,6 +18,7 @@ from attent.infobatch import infobatch
 from attent.paying import forward_share
 from attent.proxy import Proxied
 from attent.records import Seconds
+from attent.reference.recipes import byte_gpt
 from attent.tests.toy import Toy
 
 
@@ -320,6 +321,16 @@ def test_an_adaptive_plan_that_never_teaches_is_full_training_to_the_batch(n, ba
         assert plan.cost(n).examples_trained == 5 * n
     else:  # an epoch of fewer than three batches has no three parts
         assert len(batches(plan)) > len(batches(full))
+
+
+def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
+    states = []
+    for plan in (Plan.auto(epochs=2, batch_size=16, seed=2), Plan.full(epochs=2, batch_size=16, seed=2)):
+        learner = byte_gpt(plan, depth=1, width=8)
+        attent.teach(learner, plan)
+        states.append(learner.state())
+    assert states[0].keys() == states[1].keys()
+    assert all((states[0][name] == states[1][name]).all() for name in states[0])
 
 
 def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
