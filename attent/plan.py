@@ -291,9 +291,9 @@ class Plan:
     def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
-        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, and from
-        ``epochs`` of 4 on a last epoch on all, before that a last pass in turn. Before each pass the losses seen so
-        far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice, and all in
+        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, the last one
+        in turn; for ``epochs`` of 4 and 5 an epoch on all examples ends it, from 6 on two. Before each pass the losses
+        seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice, and all in
         turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never teaches is
         `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
@@ -302,7 +302,7 @@ class Plan:
             >>> import attent
             >>> plan = attent.Plan.auto(epochs=6, batch_size=10)
             >>> plan.epochs, round(plan.cost(300).epochs, 9), plan.total_steps(300)
-            (14, 6.0, 180)
+            (12, 6.0, 180)
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
@@ -310,7 +310,7 @@ class Plan:
         if changes.get("adaptive") is False:
             raise PlanError("Plan.auto decides as it goes: it needs adaptive=True; Plan.default always teaches")
         chosen = {"ratio": 1 / 3, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
-        warm_up, cool_down = chosen.pop("warm_up", 1), chosen.pop("cool_down", 1 if epochs >= 4 else 0)
+        warm_up, cool_down = chosen.pop("warm_up", 1), chosen.pop("cool_down", min(2, max(0, epochs // 2 - 1)))
         whole("warm_up", warm_up, 0)
         whole("cool_down", cool_down, 0)
         if warm_up + cool_down > epochs:
