@@ -291,11 +291,11 @@ class Plan:
     def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
-        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost, the last one
-        in turn; for ``epochs`` of 4 and 5 an epoch on all examples ends it, from 6 on two. Before each pass the losses
-        seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice, and all in
-        turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never teaches is
-        `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
+        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
+        epochs ends on a pass in turn, of 4 or 5 on an epoch on all examples, of more on two. Before each pass the
+        losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
+        and all in turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never
+        teaches is `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
 
         Example:
