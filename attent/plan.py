@@ -292,7 +292,7 @@ class Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
-        epochs ends on a pass in turn, of 4 or 5 on an epoch on all examples, of more on two. Before each pass the
+        epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
         losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
         and all in turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never
         teaches is `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
@@ -302,7 +302,7 @@ class Plan:
             >>> import attent
             >>> plan = attent.Plan.auto(epochs=6, batch_size=10)
             >>> plan.epochs, round(plan.cost(300).epochs, 9), plan.total_steps(300)
-            (12, 6.0, 180)
+            (14, 6.0, 180)
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
@@ -310,7 +310,7 @@ class Plan:
         if changes.get("adaptive") is False:
             raise PlanError("Plan.auto decides as it goes: it needs adaptive=True; Plan.default always teaches")
         chosen = {"ratio": 1 / 3, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
-        warm_up, cool_down = chosen.pop("warm_up", 1), chosen.pop("cool_down", min(2, max(0, epochs // 2 - 1)))
+        warm_up, cool_down = chosen.pop("warm_up", 1), chosen.pop("cool_down", 1 if epochs >= 4 else 0)
         whole("warm_up", warm_up, 0)
         whole("cool_down", cool_down, 0)
         if warm_up + cool_down > epochs:
