@@ -153,13 +153,13 @@ class Course:
         """Return what is taught next and, of an adaptive plan, why."""
         plan = self.plan
         among = self._candidates() if plan.source == "pool" and self.row.scored else None
-        self.ranked = self._ranked(self.draw)
         if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
             missing = np.flatnonzero(self.seen < 0)
             if len(missing):
                 raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
         if plan.adaptive:
             return self._adapted(k)
+        self.ranked = self._ranked(self.draw)
         if plan.coverage:
             ages = self.epoch - self.seen
             return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), None
@@ -173,14 +173,13 @@ class Course:
         if self.epoch + 1 == len(self.timeline):
             decision = Decision(None, "the end: all in turn")
         self.how = decision.how
+        self.ranked = self._ranked(self.draw)
         if self.how == "hard":
             return choose(plan, self.ranked, k, self.draw), decision.why
-        if self.how == "soft":  # by the scores without a bonus: chance brings back what was skipped
-            self.ranked = self._ranked(self.draw, bonus=0.0)
-            noise = Noise(plan.seed, self.draw)
-            ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
-        else:
-            ids = self._in_turn(k)
+        if self.how is None:
+            return Choice(self._in_turn(k), None), decision.why
+        noise = Noise(plan.seed, self.draw)
+        ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
         return Choice(ids, None), decision.why
 
     def _in_turn(self, k: int) -> Ids:
@@ -196,12 +195,16 @@ class Course:
 
         return in_turn(self.row.shuffle - shuffles[self.seen], k, first)
 
-    def _ranked(self, draw: int, bonus: float | None = None) -> Numbers:
-        """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them."""
+    def _ranked(self, draw: int) -> Numbers:
+        """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them.
+
+        An adaptive plan gives the bonus only to what it chooses hard: in a soft choice chance brings back what was
+        skipped, and in turn everything comes back.
+        """
         plan = self.plan
         scores = self.scores if self.replay is None else self.replay[draw]
         first = self.before if plan.measure == "progress" else None
-        bonus = plan.bonus if bonus is None else bonus
+        bonus = 0.0 if plan.adaptive and self.how != "hard" else plan.bonus
         ages = self.epoch - self.seen if bonus else None
         return deviations(scores, first=first, reference=self.reference, bonus=bonus, ages=ages)
 
@@ -312,5 +315,4 @@ class Course:
         self._order = self._lesson = None
         # Nothing has been trained since a selection under way was made, or it has been written down.
         made_now = self.selection is not None and self.step == 0
-        bonus = 0.0 if self.how == "soft" else None
-        self.ranked = self._ranked(self.draw - 1, bonus) if made_now else scores
+        self.ranked = self._ranked(self.draw - 1) if made_now else scores
