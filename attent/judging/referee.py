@@ -13,6 +13,7 @@ from attent.judging.budget import Budget
 from attent.judging.concluding import Finished, conclude
 from attent.judging.jobs import Build, JobResult, Setting, finished, run_job
 from attent.judging.judgement import FILE, Judgement
+from attent.judging.picture import picture
 from attent.judging.policies import FULL, SHORT
 from attent.judging.precheck import Precheck, precheck
 from attent.judging.question import Question
@@ -227,12 +228,16 @@ class Referee:
         if self.folder is None:
             return
         write_json(self.folder / FILE, judgement)
-        report = report_text(judgement).encode()
+        drawn = picture(judgement)
+        report = report_text(judgement)
+        if drawn is not None:
+            write_whole(self.folder / "judge.svg", lambda path: _text(path, drawn))
+            report += "\n![quality by cost](judge.svg)\n"
+        write_whole(self.folder / "report.md", lambda path: _text(path, report))
 
-        def write(path: Path) -> None:
-            path.write_bytes(report)
 
-        write_whole(self.folder / "report.md", write)
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _found(job: JobResult) -> str:

@@ -12,6 +12,7 @@ import pytest
 import attent
 from attent.judging import budget as budget_module
 from attent.judging.judge import seconds_of
+from attent.judging.picture import picture
 from attent.judging.report import report_text, told
 from attent.tests import judging_toy as toy
 
@@ -301,7 +302,8 @@ def test_a_folder_holds_all_and_changes_nothing(tmp_path):
     assert toy.without_seconds(json.loads(msgspec.json.encode(found))) == kept
     alone = judged(seeds=3, tuned=False, tune={"rate": [0.5, 1.0]}, segment_steps=1)
     assert toy.without_seconds(json.loads(msgspec.json.encode(alone))) == kept
-    assert (tmp_path / "report.md").read_text() == report_text(found)
+    assert (tmp_path / "report.md").read_text() == report_text(found) + "\n![quality by cost](judge.svg)\n"
+    assert (tmp_path / "judge.svg").read_text() == picture(found)
     assert (tmp_path / "seed-2" / "hard" / "job.json").exists()
     assert not list(tmp_path.glob("**/checkpoint.safetensors"))
 
