@@ -1,0 +1,204 @@
+"""Adaptive plans: what they teach, when, how and why, and that without teaching they are full training."""
+
+import numpy as np
+import pytest
+
+import attent
+from attent import Course, Done, Noise, Plan
+from attent.cli.report_command import show_report
+from attent.deciding import decide, signs
+from attent.deviations import deviations
+from attent.reference.recipes import byte_gpt
+from attent.tests.driving import drive
+from attent.tests.toy import Toy
+
+
+@pytest.mark.parametrize("fields", [{"warm_up": 10}, {"ratio": 0.001}, {"ratio": 1e-300}, {"cycle": 3}])
+def test_auto_refuses_what_would_cost_more_than_it_is_given(fields):
+    with pytest.raises(attent.PlanError):
+        Plan.auto(epochs=3, batch_size=8, **fields)
+
+
+@pytest.mark.parametrize(("epochs", "cool_down"), [(1, 0), (2, 0), (3, 0), (4, 1), (20, 1)])
+def test_auto_ends_a_run_of_four_epochs_or_more_on_all(epochs, cool_down):
+    assert Plan.auto(epochs=epochs, batch_size=8).cool_down == cool_down
+
+
+def test_auto_is_adaptive_and_its_passes_are_part_of_an_epoch():
+    with pytest.raises(attent.PlanError, match=r"it needs adaptive=True; Plan\.default always teaches"):
+        Plan.auto(epochs=5, batch_size=4, adaptive=False)
+    with pytest.raises(attent.PlanError, match=r"\[0\.01, 0\.5\] for Plan\.auto, got 0\.7"):
+        Plan.auto(epochs=5, batch_size=4, ratio=0.7)
+    assert Plan.auto(epochs=5, batch_size=4, ratio=np.float32(0.5)).ratio == 0.5
+
+
+def adaptive_losses(learnable=True, fall=0.7, level=0.05):
+    """Of 100 examples 70 have a low loss; the other 30 are hard and fall by an epoch to ``fall`` of it, or not."""
+    hard = np.r_[np.full(70, level), np.linspace(2.0, 3.0, 30)]
+    return lambda epoch: hard * (np.r_[np.ones(70), np.full(30, fall**epoch)] if learnable else 1.0)
+
+
+def whys(course, losses):
+    """Take an adaptive course to its end; return the first word after the last colon of each reason."""
+    found = []
+    while not isinstance(lesson := course.next(), Done):
+        if course.selection is not None and course.step == 0:
+            found.append(course.selection.why)
+        course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
+    return found
+
+
+def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_rest():
+    plan = Plan.auto(epochs=4, batch_size=10, seed=5)
+    taught, scored = drive(Course(plan, 100), adaptive_losses(fall=0.7))
+    assert scored == []
+    assert [len(ids) for ids in taught] == [100, *[30, 40, 30] * 2, 100]  # an epoch, cut between batches
+    assert all(set(range(70, 100)) <= set(ids) for ids in taught[1:-1])
+    told = whys(Course(plan, 100), adaptive_losses(fall=0.7))
+    assert told[0] == "at first sight the harder half holds 96 % of the loss: try it"
+    assert told[1] == "what is taught is learnt (x 0.70): go on"
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 8), (97, 32), (64, 64), (63, 64)])
+def test_an_adaptive_plan_that_never_teaches_is_full_training_to_the_batch(n, batch_size):
+    def batches(plan):
+        course, found = Course(plan, n), []
+        while not isinstance(lesson := course.next(), Done):
+            found += [ids.tolist() for ids in lesson.batches]
+            course.record(np.ones(sum(map(len, lesson.batches))))
+        return found
+
+    plan, full = Plan.auto(epochs=5, batch_size=batch_size, seed=4), Plan.full(epochs=5, batch_size=batch_size, seed=4)
+    if 3 * batch_size <= n:
+        assert batches(plan) == batches(full)
+        assert plan.total_steps(n) == full.total_steps(n)
+        assert plan.cost(n).examples_trained == 5 * n
+    else:  # an epoch of fewer than three batches has no three parts
+        assert len(batches(plan)) > len(batches(full))
+
+
+def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
+    states = []
+    for plan in (Plan.auto(epochs=2, batch_size=16, seed=2), Plan.full(epochs=2, batch_size=16, seed=2)):
+        learner = byte_gpt(plan, depth=1, width=8)
+        attent.teach(learner, plan)
+        states.append(learner.state())
+    assert states[0].keys() == states[1].keys()
+    assert all((states[0][name] == states[1][name]).all() for name in states[0])
+
+
+def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
+    plan = Plan.auto(epochs=4, batch_size=10, seed=5)
+    told = whys(Course(plan, 100), adaptive_losses(fall=0.8))
+    assert told[1] == "what was taught is not learnt fast (x 0.80): back to all in turn"
+    taught, _ = drive(Course(plan, 100), adaptive_losses(fall=0.8))
+    assert set(range(70, 100)) <= set(taught[1])
+    assert set(taught[2]) & set(range(70)) == set(taught[2]) - set(taught[1])  # those not just taught come first
+
+
+@pytest.mark.parametrize(
+    ("fall", "how", "why"),
+    [(0.5, "hard", "teach the hardest"), (0.6, "soft", "prefer the harder"), (0.8, None, "in turn")],
+)
+def test_the_faster_the_top_is_learnt_the_harder_an_adaptive_plan_chooses(fall, how, why):
+    before = np.r_[np.full(70, 0.3), np.full(30, 2.0)]  # 81 % in the harder half: no try at first sight
+    latest = before * np.r_[np.full(70, 0.9), np.full(30, fall)]
+    assert decide(np.full(100, np.nan), before).how is None
+    found = decide(before, latest)
+    assert found.how == how
+    assert found.why.endswith(why)
+
+
+def test_an_adaptive_course_chooses_as_it_decides():
+    plan = Plan.auto(epochs=6, batch_size=10, seed=3, temperature=0.4, bonus=0.2)
+    losses = np.r_[np.full(70, 0.4), np.linspace(1.9, 2.1, 30)]
+    for fall, expected in ((0.5, "hard"), (0.65, "soft")):
+        course, visits = Course(plan, 100), np.zeros(100)
+        while not isinstance(lesson := course.next(), Done):
+            if course.how is not None:
+                ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
+                noise = Noise(3, course.draw - 1)
+                wanted = {
+                    "hard": attent.hard(ranked, course.row.k),
+                    "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="std"),
+                }
+                assert course.how == expected
+                assert course.ids.tolist() == wanted[expected].tolist()
+                break
+            ids = np.concatenate(lesson.batches)
+            course.record((losses * np.r_[np.full(70, 0.95), np.full(30, fall)] ** visits)[ids])
+            visits[ids] += 1
+
+
+def test_an_adaptive_plan_ends_all_in_turn():
+    plan = Plan.auto(epochs=3, batch_size=10, seed=5)
+    told = whys(Course(plan, 100), adaptive_losses())
+    assert told[-1] == "the end: all in turn"
+    taught, _ = drive(Course(plan, 100), adaptive_losses())
+    assert len(taught) == 7
+    assert set(taught[-1]) <= set(range(70))  # the hard ones were taught in the pass before
+
+
+def test_an_adaptive_plan_leaves_alone_what_is_hard_and_not_learnt():
+    plan = Plan.auto(epochs=6, batch_size=10, seed=5)
+    trace_of = Course(plan, 100)
+    taught, _ = drive(trace_of, adaptive_losses(learnable=False))
+    passes = taught[1:-1]
+    assert [len(ids) for ids in passes] == [30, 40, 30] * 4
+    for first in range(3, 12, 3):  # once the try is over, three passes are an epoch
+        assert sorted(sum(passes[first : first + 3], [])) == list(range(100))
+
+
+@pytest.mark.parametrize("epochs", range(1, 12))
+def test_auto_costs_the_epochs_it_is_given(epochs):
+    plan = Plan.auto(epochs=epochs, batch_size=10)
+    assert abs(plan.cost(4000).examples_trained - epochs * 4000) <= plan.epochs / 2  # k is a whole number
+    assert plan.full_epochs == epochs
+    assert abs(plan.cost(4000).saving) < 1e-2  # not what its many short passes would seem to save
+
+
+def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
+    plan = Plan.auto(epochs=5, batch_size=8)
+    whole = attent.teach(Toy(60, seed=3), plan)
+    calls = iter(range(1000))
+    attent.teach(Toy(60, seed=3), plan, run=tmp_path / "r", stop=lambda: next(calls) == 4)
+    resumed = attent.teach(Toy(60, seed=3), plan, run=tmp_path / "r", resume=True)
+    assert attent.first_difference(whole, resumed) is None
+    reasons = [record.selection.why for record in resumed.records if record.selection]
+    assert reasons == [record.selection.why for record in whole.records if record.selection]
+    assert all(reasons)
+    told = []
+    show_report(tmp_path / "r", tell=told.append)
+    assert f"epoch 1: {reasons[0]}" in told
+
+
+@pytest.mark.parametrize("stop", range(14))
+def test_an_adaptive_course_goes_on_from_any_lesson(stop):
+    plan, losses = Plan.auto(epochs=4, batch_size=10, seed=5), adaptive_losses(learnable=True)
+    whole, _ = drive(Course(plan, 100, segment_steps=2), losses)
+    course = Course(plan, 100, segment_steps=2)
+    for _ in range(stop):
+        lesson = course.next()
+        course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
+    again = Course(plan, 100, segment_steps=2)
+    again.load_state(course.state())
+    done, step = again.epoch, again.step
+    rest, _ = drive(again, losses)
+    assert rest[1 if step else 0 :] == whole[done + (1 if step else 0) :]
+
+
+def test_signs_need_pairs_and_say_what_falls():
+    before = np.full(40, np.nan)
+    before[:20] = 1.0
+    assert signs(before, np.ones(40)) is None
+    assert decide(before, np.ones(40)).how is None
+    alike = np.linspace(1.0, 1.2, 100)
+    assert "too alike" in decide(alike, alike * 0.9, None).why
+    taught = np.arange(50)
+    assert decide(alike, alike, taught, "soft").how is None
+    assert decide(alike, alike * 0.98, taught, "soft").how == "soft"  # others were seen twice: no try
+    only = np.where(np.arange(100) < 50, alike, np.nan)
+    assert decide(only, alike * 0.98, taught, "hard").how is None
+    for nothing in (np.zeros(100), np.full(100, -1.0)):
+        assert "losses above 0" in decide(np.full(100, np.nan), nothing).why
+        assert "losses above 0" in decide(nothing, nothing).why
