@@ -191,7 +191,7 @@ class Course:
         shuffles = np.array([row.shuffle for row in self.timeline])
 
         def first(ids: Ids, count: int) -> Ids:
-            return np.sort(ids[np.argsort(raw_at(noise, ids), kind="stable")[:count]])
+            return ids[np.argsort(raw_at(noise, ids), kind="stable")[:count]]
 
         return in_turn(self.row.shuffle - shuffles[self.seen], k, first)
 

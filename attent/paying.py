@@ -3,13 +3,49 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from attent.errors import CostWarning
 from attent.plan import Plan
-from attent.records import EpochRecord
+from attent.records import EpochRecord, Seconds
 
 ASSUMED_FORWARD_SHARE = 1 / 3
+
+
+class Timed(Protocol):
+    """What scored and trained examples and took time for it: an epoch, a job, an arm."""
+
+    @property
+    def examples_scored(self) -> int:
+        """Examples scored."""
+        ...
+
+    @property
+    def examples_trained(self) -> int:
+        """Examples trained."""
+        ...
+
+    @property
+    def seconds(self) -> Seconds:
+        """Seconds by phase."""
+        ...
+
+
+def scoring_over_training(spent: Iterable[Timed]) -> float | None:
+    """Return seconds of scoring an example over seconds of training on it, None if nothing was scored or timed.
+
+    Example:
+        >>> from attent.paying import scoring_over_training
+        >>> scoring_over_training([]) is None
+        True
+    """
+    spent = list(spent)
+    scored, trained = (sum(getattr(each, f"examples_{what}") for each in spent) for what in ("scored", "trained"))
+    scoring, training = (sum(getattr(each.seconds, what) for each in spent) for what in ("scoring", "training"))
+    if not scored or not trained or training <= 0:
+        return None
+    return float((scoring / scored) / (training / trained))
 
 
 def forward_share(records: Sequence[EpochRecord]) -> float | None:
@@ -26,10 +62,8 @@ def forward_share(records: Sequence[EpochRecord]) -> float | None:
         >>> forward_share(attent.teach(vit_digits(plan), plan).records) > 0
         True
     """
-    both = [record for record in records if record.examples_scored and record.examples_trained][1:]
-    scored, trained = (sum(getattr(r, name) for r in both) for name in ("examples_scored", "examples_trained"))
-    scoring, training = (sum(getattr(r.seconds, name) for r in both) for name in ("scoring", "training"))
-    return scoring / scored / (training / trained) if both and training > 0 else None
+    both = [record for record in records if record.examples_scored and record.examples_trained]
+    return scoring_over_training(both[1:])
 
 
 def warn_if_losing(plan: Plan, n: int) -> None:

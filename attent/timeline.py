@@ -102,7 +102,7 @@ def lay_out(
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
     rows: list[Epoch] = []
     full_steps = math.ceil(n / batch_size)
-    cuts = _cuts(n, parts, batch_size) if parts is not None and parts * batch_size <= n else None
+    cuts = _cuts(n, parts, batch_size) if parts is not None and parts * batch_size <= n else []
 
     def shuffle() -> int:
         return rows[-1].shuffle + 1 if rows else 0
@@ -113,14 +113,14 @@ def lay_out(
 
     everything("warm-up", warm_up)
     for number, (_, ratio, taught, full) in enumerate(rounds):
-        part = number % parts if parts is not None else 0
-        k = count(ratio, n) if cuts is None else cuts[part + 1] - cuts[part]
+        part = number % (len(cuts) - 1) if cuts else 0
+        k = cuts[part + 1] - cuts[part] if cuts else count(ratio, n)
         size = max(1, math.floor(k / full_steps + 0.5)) if keep_steps else batch_size
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
             many = (scored.others if rows else scored.first) if select else 0
             steps = math.ceil(k / size)
-            of = rows[-1].shuffle if cuts is not None and part else shuffle()
+            of = rows[-1].shuffle if part else shuffle()
             rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many, of))
         everything("full", full, number)
     everything("cool-down", epochs - len(rows))

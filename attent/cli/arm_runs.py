@@ -79,8 +79,8 @@ def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -
 
 def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop) -> Trace:
     checked_length(learner, job.settings.n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CostWarning)  # the command tells the cost itself, before and after
+    # The command tells the cost itself, before and after
+    with warnings.catch_warnings(action="ignore", category=CostWarning):
         return teach(
             learner,
             plan,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attent.cli.arms import TAUGHT
 from attent.cli.results import ArmResult, Report
 from attent.metrics import better
+from attent.paying import scoring_over_training
 from attent.tables import percent, quality
 
 
@@ -39,12 +40,7 @@ def verdict(report: Report) -> list[str]:
 
 def measured_forward_share(report: Report) -> float | None:
     """Return seconds of scoring an example over seconds of training on it, over all arms; None if none scored."""
-    scored = sum(arm.examples_scored for arm in report.arms)
-    trained = sum(arm.examples_trained for arm in report.arms)
-    training = sum(arm.seconds.training for arm in report.arms)
-    if not scored or not training:
-        return None
-    return (sum(arm.seconds.scoring for arm in report.arms) / scored) / (training / trained)
+    return scoring_over_training(report.arms)
 
 
 def _saved(report: Report, taught: ArmResult) -> str:

@@ -111,8 +111,8 @@ def run_job(
             records.append(progress.record)
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CostWarning)  # what it costs is what is judged
+        # What it costs is what is judged
+        with warnings.catch_warnings(action="ignore", category=CostWarning):
             teach(
                 learner,
                 plan,

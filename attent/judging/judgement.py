@@ -18,6 +18,7 @@ from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
 from attent.metrics import lower_is_better
+from attent.paying import scoring_over_training
 from attent.records import Seconds
 
 FORMAT = 1
@@ -109,12 +110,7 @@ def measured_forward_share(jobs: Sequence[JobResult]) -> float | None:
         >>> measured_forward_share([]) is None
         True
     """
-    jobs = [job for job in jobs if job.failure is None]
-    scored, trained = (sum(getattr(job, f"examples_{what}") for job in jobs) for what in ("scored", "trained"))
-    scoring, training = (sum(getattr(job.seconds, what) for job in jobs) for what in ("scoring", "training"))
-    if not scored or not trained or training <= 0:
-        return None
-    return float((scoring / scored) / (training / trained))
+    return scoring_over_training(job for job in jobs if job.failure is None)
 
 
 def complete_seeds(jobs: Sequence[JobResult], arms: Sequence[str], alike: Mapping[str, str]) -> list[int]:

@@ -27,9 +27,10 @@ def picture(found: Judgement) -> str | None:
     if metric is None or metric not in found.curves:
         return None
     curve = found.curves[metric]
-    policies = [row for row in found.rows if row.kind == POLICY and metric in row.quality]
-    costs = [*curve.costs, *(row.costs["full_epochs"] or curve.costs[0] for row in policies)]
-    levels = [*curve.measured, *curve.monotone, *(row.quality[metric] for row in policies)]
+    rows = [row for row in found.rows if row.kind == POLICY and metric in row.quality]
+    taught = [(row, row.costs["full_epochs"] or curve.costs[0], row.quality[metric]) for row in rows]
+    costs = [*curve.costs, *(cost for _, cost, _ in taught)]
+    levels = [*curve.measured, *curve.monotone, *(level for _, _, level in taught)]
     x, y = _scale([math.log(cost) for cost in costs]), _scale(levels)
     if lower_is_better(metric):
         y = (y[1], y[0])
@@ -54,8 +55,8 @@ def picture(found: Judgement) -> str | None:
     end = at(curve.costs[-1], curve.measured[-1])
     parts.append(_text(end[0], end[1] - 10, "full training", anchor="middle"))
     labelled = -math.inf
-    for row in sorted(policies, key=lambda row: at(costs[0], row.quality[metric])[1]):
-        px, py = at(row.costs["full_epochs"] or curve.costs[0], row.quality[metric])
+    for row, cost, level in sorted(taught, key=lambda one: at(*one[1:])[1]):
+        px, py = at(cost, level)
         saved = row.savings.get(metric, {}).get("full_epochs")
         told = row.arm if saved is None else f"{row.arm} {percent(saved)}"
         labelled = max(py + 4, labelled + 14)  # so that no two words lie on each other

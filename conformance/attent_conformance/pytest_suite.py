@@ -80,7 +80,7 @@ def parametrize_with_checks(subject: Subject, rules: str | None = None) -> pytes
 def _run(check: Check, subject: Subject) -> None:
     try:
         perform(check, subject)
-    except Skipped as skipped:
+    except Skipped as skipped:  # the backend says that it lacks what the check needs; the reason is shown
         pytest.skip(str(skipped))
     except CheckFailed as failure:
         pytest.fail(str(failure), pytrace=False)

@@ -66,7 +66,8 @@ def continued_gpt(
 ) -> TorchLearner:
     """Continue a byte GPT that knows one text on a mixture of that (ids from 0) with another (the last ids).
 
-    ``new``: ``problems``, GSM8K's text after Shakespeare, or ``play``, the other way about. Metrics: loss on held-out text of the same mixture, in nats per byte, and on its known and its new part.
+    ``new``: ``problems``, GSM8K's text after Shakespeare, or ``play``, the other way about. Metrics: loss on held-out
+    text of the same mixture, in nats per byte, and on its known and its new part.
     """
     known = round(known_share * examples)
     test_known = round(known_share * held_out)
