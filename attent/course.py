@@ -15,7 +15,7 @@ import numpy as np
 from attent.choosing import Choice, choose
 from attent.course_state import keeps_before, pack, unpack
 from attent.coverage import in_turn
-from attent.deciding import Decision, How, decide
+from attent.deciding import Decision, Stand, decide
 from attent.deviations import deviations, stalest
 from attent.errors import CourseError, ScoreError
 from attent.given_scores import checked_given
@@ -94,7 +94,7 @@ class Course:
         self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
         self.before = np.full(n, np.nan) if keeps_before(plan) else None  # an earlier loss: the last, or the first
         self.ranked = self.scores  # what the selection under way ranked
-        self.how: How | None = None  # in which an adaptive plan's last selection was made; None: all in turn
+        self.stand = Stand()  # of an adaptive plan's last decision
         self.ids: Ids | None = None  # being taught; None: all
         self.weights: Numbers | None = None
         self.selection: Selected | None = None  # made for the epoch under way
@@ -169,14 +169,14 @@ class Course:
         """Return what an adaptive plan teaches next and why; its last epoch is all in turn."""
         assert self.before is not None  # an adaptive plan keeps it
         plan = self.plan
-        decision = decide(self.before, self.scores, self.ids, self.how)
+        decision = decide(self.before, self.scores, self.ids, self.stand)
         if self.epoch + 1 == len(self.timeline):
-            decision = Decision(None, "the end: all in turn")
-        self.how = decision.how
+            decision = Decision(decision.stand._replace(how=None, tries=0), "the end: all in turn")
+        self.stand = decision.stand
         self.ranked = self._ranked(self.draw)
-        if self.how == "hard":
+        if self.stand.how == "hard":
             return choose(plan, self.ranked, k, self.draw), decision.why
-        if self.how is None:
+        if self.stand.how is None:
             return Choice(self._in_turn(k), None), decision.why
         noise = Noise(plan.seed, self.draw)
         ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
@@ -204,7 +204,7 @@ class Course:
         plan = self.plan
         scores = self.scores if self.replay is None else self.replay[draw]
         first = self.before if plan.measure == "progress" else None
-        bonus = 0.0 if plan.adaptive and self.how != "hard" else plan.bonus
+        bonus = 0.0 if plan.adaptive and self.stand.how != "hard" else plan.bonus
         ages = self.epoch - self.seen if bonus else None
         return deviations(scores, first=first, reference=self.reference, bonus=bonus, ages=ages)
 
@@ -295,8 +295,8 @@ class Course:
         position: dict[str, Any] = {
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
             "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
-            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "how": self.how,
-            "given": self._given_digest,
+            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "given": self._given_digest,
+            **self.stand._asdict(),
         }  # fmt: skip
         return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
 
@@ -308,7 +308,7 @@ class Course:
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
         if at.given != self._given_digest:
             raise CourseError("the state is of a course with another reference or replay: give the one it began with")
-        self.before, self.how = before, at.how
+        self.before, self.stand = before, Stand(at.how, at.tries, at.first)
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained

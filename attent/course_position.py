@@ -33,6 +33,8 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss_sum: float
     trained: Natural
     how: How | None
+    tries: Annotated[int, msgspec.Meta(ge=0, le=2)]
+    first: float | None
     given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
 

@@ -8,21 +8,25 @@ import numpy as np
 
 from attent.learner import Ids, Numbers
 
+How = Literal["hard", "soft"]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
-# The hardest half must hold this share of all loss: below, examples are too alike for a choice to matter.
-CONCENTRATION = 0.7
-# Seen again, the hardest tenth must have fallen to this share of its loss, or it may be noise: wrong labels stay
-# above it, what is learnt from others falls below it.
-LEARNABLE = 0.75
-# Below this share it is learnt so fast that nothing but the hardest is worth a step.
-FAST = 0.55
-# Where the hardest half holds this share at first sight the model knows the rest: what is hard is tried at once.
+# Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
+TRY = 0.65
+# Above this the model knows the rest: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
+# What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
+LEARNABLE = 0.75
+# Later on, the harder half must hold this share for another try.
+CONCENTRATION = 0.7
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
+FAST = 0.55
 # Taught examples whose mean loss has not fallen to this share of what it was are not learnt.
 FALLING = 0.99
+# At this share of its mean at first sight the loss is learnt: who goes on choosing hammers in what is left.
+LEARNT = 0.1
 _FEWEST = 30  # pairs of losses below which no share means anything
-
-How = Literal["hard", "soft"]
+# Passes that a try takes. In the first of a soft choice wrong labels can pass for learnt.
+_TRIES: dict[How, int] = {"hard": 1, "soft": 2}
 
 
 class Signs(NamedTuple):
@@ -38,10 +42,22 @@ class Signs(NamedTuple):
     pairs: int
 
 
-class Decision(NamedTuple):
-    """How to choose what is taught next, None: teach all in turn. And why, in words."""
+class Stand(NamedTuple):
+    """What one decision leaves to the next.
 
-    how: How | None
+    ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
+    ``first``: the mean loss at first sight, None before it.
+    """
+
+    how: How | None = None
+    tries: int = 0
+    first: float | None = None
+
+
+class Decision(NamedTuple):
+    """Where it stands now, and why, in words."""
+
+    stand: Stand
     why: str
 
 
@@ -76,63 +92,86 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
     )
 
 
-def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, how: How | None = None) -> Decision:
-    """Return how to choose next, given two losses per example and the ids last taught, chosen ``how``, if they were.
+def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: Stand | None = None) -> Decision:
+    """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
-    To begin, the harder half must hold most of the loss, and the hardest tenth must be learnt when it is seen: wrong
-    labels and unpredictable text are hard too, but are not learnt. Fast: hard; else softly. Where the model knows
-    most examples at first sight the others are tried at once. To go on, what is taught must be learnt.
+    A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
+    so what is tried must fall. It goes on while it falls, and ends where everything is learnt.
 
     Example:
         >>> import numpy as np
         >>> from attent.deciding import decide
-        >>> before = np.r_[np.full(900, 0.1), np.full(100, 3.0)]
-        >>> decide(before, before * np.r_[np.full(900, 0.9), np.full(100, 0.5)]).why
-        'the harder half holds 80 % of the loss and its top is learnt fast (x 0.50, the rest x 0.90): teach the hardest'
-        >>> decide(before, before * 0.9).how is None
-        True
+        >>> loss, nothing = np.r_[np.full(900, 0.1), np.full(100, 3.0)], np.full(1000, np.nan)
+        >>> tried = decide(nothing, loss)
+        >>> tried.why
+        'at first sight the harder half holds 88 % of the loss: try the hardest'
+        >>> hardest = np.arange(700, 1000)
+        >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
+        >>> decide(seen, loss * 0.6, hardest, tried.stand).why
+        'what is taught is learnt (x 0.60): go on'
+        >>> decide(seen, loss * 0.9, hardest, tried.stand).why
+        'what was tried is not learnt fast (x 0.90): back to all in turn'
     """
-    if taught is not None and how is not None:
-        return _go_on(before, latest, taught, how)
-    if not np.isfinite(before).any():
+    if stand is None or stand.first is None:
         return _at_first_sight(latest)
-    found = signs(before, latest)
-    if found is None:
-        return Decision(None, "too few losses above 0 seen twice: all in turn")
-    if found.share < CONCENTRATION:
-        return Decision(None, f"the harder half holds {_percent(found.share)} of the loss: too alike, all in turn")
-    speeds = f"(x {found.hardest:.2f}, the rest x {found.others:.2f})"
-    if found.hardest > LEARNABLE:
-        return Decision(None, f"the hardest tenth is not learnt {speeds}: all in turn")
-    half = f"the harder half holds {_percent(found.share)} of the loss and its top is learnt"
-    if found.hardest > FAST:
-        return Decision("soft", f"{half} {speeds}: prefer the harder")
-    return Decision("hard", f"{half} fast {speeds}: teach the hardest")
+    seen = latest[np.isfinite(latest)]
+    share = float(seen.mean()) / stand.first if stand.first > 0 else 1.0
+    if share <= LEARNT:
+        told = f"the mean loss is {share:.2f} of what it was at first sight: learnt, all in turn"
+        return Decision(stand._replace(how=None, tries=0), told)
+    if stand.how is not None and taught is not None:
+        return _go_on(before, latest, taught, stand)
+    how, why = _enter(before, latest)
+    return Decision(stand._replace(how=how, tries=_TRIES[how] if how else 0), why)
 
 
 def _at_first_sight(latest: Numbers) -> Decision:
     losses = np.sort(latest[np.isfinite(latest)])
-    total = float(losses.sum())
+    if not len(losses):
+        return Decision(Stand(), "no losses yet: all in turn")
+    first, total = float(losses.mean()), float(losses.sum())
     if len(losses) < 2 * _FEWEST or total <= 0:
-        return Decision(None, "too few losses above 0: all in turn")
+        return Decision(Stand(first=first), "too few losses above 0: all in turn")
     share = float(losses[len(losses) // 2 :].sum()) / total
     told = f"at first sight the harder half holds {_percent(share)} of the loss"
-    if share < KNOWN:
-        return Decision(None, f"{told}: all in turn, to see what is learnt")
-    return Decision("hard", f"{told}: try it")
+    if share < TRY:
+        return Decision(Stand(first=first), f"{told}: too alike, all in turn")
+    how, what = _how(hard=share >= KNOWN)
+    return Decision(Stand(how, _TRIES[how], first), f"{told}: try {what}")
 
 
-def _go_on(before: Numbers, latest: Numbers, taught: Ids, how: How) -> Decision:
-    twice = np.isfinite(before) & np.isfinite(latest)
-    seen = taught[twice[taught]]
+def _enter(before: Numbers, latest: Numbers) -> tuple[How | None, str]:
+    """Return whether what training in turn has shown is worth a try."""
+    found = signs(before, latest)
+    if found is None:
+        return None, "too few losses above 0 seen twice: all in turn"
+    if found.share < CONCENTRATION:
+        return None, f"the harder half holds {_percent(found.share)} of the loss: too alike, all in turn"
+    speeds = f"(x {found.hardest:.2f}, the rest x {found.others:.2f})"
+    if found.hardest > LEARNABLE:
+        return None, f"the hardest tenth is not learnt {speeds}: all in turn"
+    how, what = _how(hard=found.hardest <= FAST)
+    half = f"the harder half holds {_percent(found.share)} of the loss and its top is learnt"
+    return how, f"{half} {speeds}: try {what}"
+
+
+def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decision:
+    seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
-    tried = np.count_nonzero(twice) == len(seen)  # nothing else was seen twice: this was the try at first sight
-    if fall <= (LEARNABLE if tried else FALLING):
-        return Decision(how, f"what is taught is learnt (x {fall:.2f}): go on")
-    return Decision(
-        None, f"what was taught is not learnt{' fast' if tried else ''} (x {fall:.2f}): back to all in turn"
-    )
+    if fall > (LEARNABLE if stand.tries else FALLING):
+        told = "what was tried is not learnt fast" if stand.tries else "what is taught no longer falls"
+        return Decision(stand._replace(how=None, tries=0), f"{told} (x {fall:.2f}): back to all in turn")
+    if stand.how == "soft" and stand.tries == _TRIES["soft"]:
+        found = signs(before, latest)
+        if found is not None and found.hardest <= FAST:
+            told = f"what was tried is learnt fast (x {fall:.2f}, its top x {found.hardest:.2f})"
+            return Decision(stand._replace(how="hard", tries=_TRIES["hard"]), f"{told}: try the hardest")
+    return Decision(stand._replace(tries=max(stand.tries - 1, 0)), f"what is taught is learnt (x {fall:.2f}): go on")
+
+
+def _how(*, hard: bool) -> tuple[How, str]:
+    return ("hard", "the hardest") if hard else ("soft", "a choice that prefers the harder")
 
 
 def _percent(share: float) -> str:

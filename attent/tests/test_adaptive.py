@@ -6,7 +6,7 @@ import pytest
 import attent
 from attent import Course, Done, Noise, Plan
 from attent.cli.report_command import show_report
-from attent.deciding import decide, signs
+from attent.deciding import Stand, decide, signs
 from attent.deviations import deviations
 from attent.reference.recipes import byte_gpt
 from attent.tests.driving import drive
@@ -55,7 +55,7 @@ def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_r
     assert [len(ids) for ids in taught] == [100, *[30, 40, 30] * 2, 100]  # an epoch, cut between batches
     assert all(set(range(70, 100)) <= set(ids) for ids in taught[1:-1])
     told = whys(Course(plan, 100), adaptive_losses(fall=0.7))
-    assert told[0] == "at first sight the harder half holds 96 % of the loss: try it"
+    assert told[0] == "at first sight the harder half holds 96 % of the loss: try the hardest"
     assert told[1] == "what is taught is learnt (x 0.70): go on"
 
 
@@ -90,23 +90,78 @@ def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
 def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
     plan = Plan.auto(epochs=4, batch_size=10, seed=5)
     told = whys(Course(plan, 100), adaptive_losses(fall=0.8))
-    assert told[1] == "what was taught is not learnt fast (x 0.80): back to all in turn"
+    assert told[1] == "what was tried is not learnt fast (x 0.80): back to all in turn"
     taught, _ = drive(Course(plan, 100), adaptive_losses(fall=0.8))
     assert set(range(70, 100)) <= set(taught[1])
     assert set(taught[2]) & set(range(70)) == set(taught[2]) - set(taught[1])  # those not just taught come first
 
 
+HARD = np.arange(70, 100)
+
+
+def two_sights(fall, level=0.3):
+    """Return two losses of 100 examples, of which the last 30 are hard and have fallen to ``fall``."""
+    before = np.r_[np.full(70, level), np.full(30, 2.0)]
+    return before, before * np.r_[np.full(70, 0.9), np.full(30, fall)]
+
+
 @pytest.mark.parametrize(
-    ("fall", "how", "why"),
-    [(0.5, "hard", "teach the hardest"), (0.6, "soft", "prefer the harder"), (0.8, None, "in turn")],
+    ("level", "how", "tries", "why"),
+    [
+        (0.1, "hard", 1, "the harder half holds 92 % of the loss: try the hardest"),
+        (0.3, "soft", 2, "the harder half holds 81 % of the loss: try a choice that prefers the harder"),
+        (0.9, "soft", 2, "the harder half holds 63 % of the loss: too alike, all in turn"),
+    ],
 )
-def test_the_faster_the_top_is_learnt_the_harder_an_adaptive_plan_chooses(fall, how, why):
-    before = np.r_[np.full(70, 0.3), np.full(30, 2.0)]  # 81 % in the harder half: no try at first sight
-    latest = before * np.r_[np.full(70, 0.9), np.full(30, fall)]
-    assert decide(np.full(100, np.nan), before).how is None
-    found = decide(before, latest)
-    assert found.how == how
-    assert found.why.endswith(why)
+def test_at_first_sight_how_alike_the_losses_are_decides_what_is_tried(level, how, tries, why):
+    before, _ = two_sights(1.0, level)
+    stand, told = decide(np.full(100, np.nan), before)
+    assert told == f"at first sight {why}"
+    assert stand == (Stand(how, tries, before.mean()) if "alike" not in why else Stand(first=before.mean()))
+
+
+@pytest.mark.parametrize(
+    ("fall", "how", "tries", "why"),
+    [
+        (0.5, "hard", 1, "and its top is learnt (x 0.50, the rest x 0.64): try the hardest"),
+        (0.6, "soft", 2, "and its top is learnt (x 0.60, the rest x 0.70): try a choice that prefers the harder"),
+        (0.8, None, 0, "the hardest tenth is not learnt (x 0.80, the rest x 0.83): all in turn"),
+    ],
+)
+def test_what_training_in_turn_has_shown_to_be_learnt_is_tried(fall, how, tries, why):
+    stand, told = decide(*two_sights(fall), np.arange(30), Stand(first=1.0))
+    assert stand == Stand(how, tries, 1.0)
+    assert told.endswith(why)
+
+
+def test_a_soft_try_takes_two_passes_in_which_what_is_taught_must_fall():
+    before, latest = two_sights(0.7)
+    first = decide(before, latest, HARD, Stand("soft", 2, 1.0))
+    assert first.stand == Stand("soft", 1, 1.0)
+    second = decide(before, latest, HARD, first.stand)
+    assert second == (Stand("soft", 0, 1.0), "what is taught is learnt (x 0.70): go on")
+    slow = two_sights(0.76)
+    for tries in (2, 1):
+        failed = decide(*slow, HARD, Stand("soft", tries, 1.0))
+        assert failed == (Stand(first=1.0), "what was tried is not learnt fast (x 0.76): back to all in turn")
+    assert decide(*slow, HARD, Stand("soft", 0, 1.0)).stand == Stand("soft", 0, 1.0)  # it has proved itself
+    still = decide(*two_sights(1.0), HARD, Stand("soft", 0, 1.0))
+    assert still == (Stand(first=1.0), "what is taught no longer falls (x 1.00): back to all in turn")
+
+
+def test_a_soft_try_learnt_fast_becomes_a_try_of_the_hardest():
+    stand, told = decide(*two_sights(0.5), HARD, Stand("soft", 2, 1.0))
+    assert stand == Stand("hard", 1, 1.0)
+    assert told == "what was tried is learnt fast (x 0.50, its top x 0.50): try the hardest"
+    assert decide(*two_sights(0.5), HARD, Stand("soft", 1, 1.0)).stand == Stand("soft", 0, 1.0)  # only at once
+
+
+def test_what_is_learnt_ends_the_teaching():
+    before, latest = two_sights(0.5)
+    for first, how in ((latest.mean() / 0.1001, "hard"), (latest.mean() / 0.0999, None)):
+        stand, told = decide(before, latest, HARD, Stand("hard", 0, first))
+        assert stand == Stand(how, 0, first)
+        assert (told == "the mean loss is 0.10 of what it was at first sight: learnt, all in turn") == (how is None)
 
 
 def test_an_adaptive_course_chooses_as_it_decides():
@@ -115,14 +170,14 @@ def test_an_adaptive_course_chooses_as_it_decides():
     for fall, expected in ((0.5, "hard"), (0.65, "soft")):
         course, visits = Course(plan, 100), np.zeros(100)
         while not isinstance(lesson := course.next(), Done):
-            if course.how is not None:
+            if course.stand.how is not None and course.stand.tries == 0:
                 ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
                 noise = Noise(3, course.draw - 1)
                 wanted = {
                     "hard": attent.hard(ranked, course.row.k),
                     "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="std"),
                 }
-                assert course.how == expected
+                assert course.stand.how == expected
                 assert course.ids.tolist() == wanted[expected].tolist()
                 break
             ids = np.concatenate(lesson.batches)
@@ -191,14 +246,10 @@ def test_signs_need_pairs_and_say_what_falls():
     before = np.full(40, np.nan)
     before[:20] = 1.0
     assert signs(before, np.ones(40)) is None
-    assert decide(before, np.ones(40)).how is None
+    assert decide(before, np.ones(40), None, Stand(first=1.0)).stand.how is None
     alike = np.linspace(1.0, 1.2, 100)
-    assert "too alike" in decide(alike, alike * 0.9, None).why
-    taught = np.arange(50)
-    assert decide(alike, alike, taught, "soft").how is None
-    assert decide(alike, alike * 0.98, taught, "soft").how == "soft"  # others were seen twice: no try
-    only = np.where(np.arange(100) < 50, alike, np.nan)
-    assert decide(only, alike * 0.98, taught, "hard").how is None
+    assert "too alike" in decide(alike, alike * 0.9, None, Stand(first=1.0)).why
     for nothing in (np.zeros(100), np.full(100, -1.0)):
         assert "losses above 0" in decide(np.full(100, np.nan), nothing).why
-        assert "losses above 0" in decide(nothing, nothing).why
+        assert "losses above 0" in decide(nothing, nothing, None, Stand(first=-1.0)).why
+    assert decide(np.full(100, np.nan), np.full(100, np.nan)) == (Stand(), "no losses yet: all in turn")

@@ -80,8 +80,8 @@ def _policies(batch_size: int) -> dict[str, Plan]:
         "hard/linear/reuse/coverage": _plan(65, "hard", "linear", "reuse", batch_size, coverage=True, **shape),
         "random/constant/reuse/coverage": _plan(66, "random", "constant", "reuse", batch_size, coverage=True, **shape),
         "hard/constant/reuse/keep-steps": _plan(67, "hard", "constant", "reuse", batch_size, keep_steps=True, **shape),
-        "auto/soft": Plan.auto(epochs=3, batch_size=batch_size, seed=68),
-        "auto/in-turn": Plan.auto(epochs=5, batch_size=batch_size, seed=69, warm_up=2),
+        "auto/brief": Plan.auto(epochs=3, batch_size=batch_size, seed=68),
+        "auto/warm-up": Plan.auto(epochs=5, batch_size=batch_size, seed=69, warm_up=2),
     }
 
 
