@@ -20,8 +20,8 @@ LEARNABLE = 0.75
 CONCENTRATION = 0.7
 # Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
 FAST = 0.55
-# Taught examples whose mean loss has not fallen to this share of what it was are not learnt.
-FALLING = 0.99
+# Later on it need fall to this share only: what is left to be learnt is slower.
+FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt: who goes on choosing hammers in what is left.
 LEARNT = 0.1
 _FEWEST = 30  # pairs of losses below which no share means anything

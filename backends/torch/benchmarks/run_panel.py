@@ -22,6 +22,7 @@ BAND = ["--arm", "band:default,selection=band"]
 WORKLOADS = {
     "known_digits": ("panel.vision:known_digits", GRID, 3, ""),
     "less_known_digits": ("panel.vision:known_digits", [*GRID, "--set", "known_share=0.7", "--epochs", "8"], 5, ""),
+    "known_with_wrong_labels": ("panel.vision:known_digits", [*GRID, "--set", "wrong_share=0.1"], 3, ""),
     "long_tail": ("panel.vision:long_tail", GRID, 10, ""),
     "brief_long_tail": ("panel.vision:long_tail", [*GRID, "--epochs", "8"], 5, ""),
     "redundant": ("panel.vision:redundant", GRID, 6, ""),

@@ -61,6 +61,17 @@ def test_a_tenth_of_the_labels_is_wrong(vision):
     assert (right != wrong).sum() == 100
 
 
+def test_labels_of_known_digits_are_made_wrong_after_they_are_known(vision):
+    plan = attent.Plan.full(epochs=1, batch_size=32)
+    right, wrong = (vision.known_digits(plan, examples=1000, wrong_share=share) for share in (0.0, 0.1))
+    ids = np.arange(len(right))
+    before, after = right.score(ids), wrong.score(ids)
+    assert (before != after).sum() == len(ids) // 10
+    assert after[before != after].mean() > 10 * np.median(before)
+    with pytest.raises(RecipeError, match=r"wrong_share must be in \[0, 1\), got 1"):
+        vision.known_digits(plan, examples=1000, wrong_share=1)
+
+
 @pytest.mark.parametrize("share", [0.7, 0.95])
 def test_the_known_digits_are_known(vision, share):
     plan = attent.Plan.full(epochs=1, batch_size=32)

@@ -17,7 +17,7 @@ from panel.classes import labelled
 from panel.training import adamw, pretrain, seeded
 from panel.vit import ViT, patches
 
-Regime = Literal["plain", "known", "long-tailed", "redundant", "wrong-labels"]
+Regime = Literal["plain", "known", "long-tailed", "redundant"]
 _CLASSES, _NEW = 10, 3  # of which the last are new where a model knows the others
 _HELD_OUT = 5000
 
@@ -31,10 +31,13 @@ def _task(
     file: str = "mnist_10k.npz",
     side: int = 7,
     known_share: float = 0.7,
+    wrong_share: float = 0.0,
 ) -> TorchLearner:
     x, y, x_test, y_test = labelled(data, file)
     if examples < _CLASSES:
         raise RecipeError(f"examples, the most images to take, must be at least {_CLASSES}, got {examples}")
+    if not 0 <= wrong_share < 1:
+        raise RecipeError(f"wrong_share must be in [0, 1), got {wrong_share}")
     # Images that are not taught are held out too: differences between arms are smaller than 1,500 images can show.
     x_test, y_test = np.concatenate([x_test, x[examples:]])[:_HELD_OUT], torch.cat([y_test, y[examples:]])[:_HELD_OUT]
     x, y, x_test = patches(x[:examples], side), y[:examples].clone(), patches(x_test, side)
@@ -60,8 +63,8 @@ def _task(
         share = 1 / np.arange(1, len(y) + 1)
         rows = torch.from_numpy(draw.permutation(len(y))[draw.choice(len(y), len(y), p=share / share.sum())])
         x, y = x[rows], y[rows]
-    if regime == "wrong-labels":
-        wrong = torch.from_numpy(draw.choice(len(y), len(y) // 10, replace=False))
+    if wrong_share:
+        wrong = torch.from_numpy(draw.choice(len(y), int(len(y) * wrong_share), replace=False))
         y[wrong] = (y[wrong] + torch.from_numpy(draw.integers(1, _CLASSES, len(wrong)))) % _CLASSES
     optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(len(y)), 0.05)
 
@@ -99,14 +102,20 @@ def cifar(plan: Plan, *, learning_rate: float = 2e-3, data: str = "", examples: 
 
 @attent.recipe(epochs=5, batch_size=16)
 def known_digits(
-    plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 4000, known_share: float = 0.95
+    plan: Plan,
+    *,
+    learning_rate: float = 4e-3,
+    data: str = "",
+    examples: int = 4000,
+    known_share: float = 0.95,
+    wrong_share: float = 0.0,
 ) -> TorchLearner:
     """Continue a model that knows seven digits on those and a few of the other three; metrics on all digits evenly.
 
-    ``known_share`` of the examples are the very ones it was pre-trained on. Metrics: accuracy, loss in nats, and the
-    accuracy on the known digits.
+    ``known_share`` of the examples are the very ones it was pre-trained on; ``wrong_share`` of all are labelled
+    wrongly now. Metrics: accuracy, loss in nats, and the accuracy on the known digits.
     """
-    return _task(plan, "known", learning_rate, data, examples, known_share=known_share)
+    return _task(plan, "known", learning_rate, data, examples, known_share=known_share, wrong_share=wrong_share)
 
 
 @attent.recipe(epochs=16, batch_size=16)
@@ -124,4 +133,4 @@ def redundant(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", exampl
 @attent.recipe(epochs=8, batch_size=32)
 def wrong_labels(plan: Plan, *, learning_rate: float = 4e-3, data: str = "", examples: int = 3000) -> TorchLearner:
     """Digits of which a tenth is labelled wrongly; metrics: accuracy, and loss in nats, on true labels."""
-    return _task(plan, "wrong-labels", learning_rate, data, examples)
+    return _task(plan, "plain", learning_rate, data, examples, wrong_share=0.1)
