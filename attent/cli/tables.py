@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from attent.cli.results import ArmResult, Report
 from attent.plan import Plan
@@ -57,7 +57,7 @@ def epochs_table(trace: Trace) -> str:
 
 
 def timeline_table(rows: Sequence[Epoch]) -> str:
-    """Return the timeline, epochs alike and in a row as one line: ``3-7``.
+    """Return the timeline, epochs alike and in a row as one line: ``3-7``, with ``k`` and steps from least to most.
 
     Example:
         >>> import attent
@@ -68,15 +68,24 @@ def timeline_table(rows: Sequence[Epoch]) -> str:
         1-3     taught    0.40   40      -     yes      4
     """
     lines = []
-    for _, group in itertools.groupby(rows, key=lambda row: (row.phase, row.ratio, row.k, row.score, row.select)):
+    for _, group in itertools.groupby(rows, key=lambda row: (row.phase, row.ratio, row.score, row.select)):
         alike = list(group)
-        first, last = alike[0], alike[-1].epoch
+        first = alike[0]
         lines.append([
-            str(first.epoch) if first.epoch == last else f"{first.epoch}-{last}",
-            first.phase, f"{first.ratio:.2f}", f"{first.k:,}",
-            "yes" if first.score else NOTHING, "yes" if first.select else NOTHING, f"{first.steps:,}",
+            _range(first.epoch, alike[-1].epoch), first.phase, f"{first.ratio:.2f}", _range(*_ends(r.k for r in alike)),
+            "yes" if first.score else NOTHING, "yes" if first.select else NOTHING,
+            _range(*_ends(row.steps for row in alike)),
         ])  # fmt: skip
     return aligned(["epochs", "phase", "ratio", "k", "score", "select", "steps"], lines, left=2)
+
+
+def _ends(values: Iterable[int]) -> tuple[int, int]:
+    ordered = sorted(values)
+    return ordered[0], ordered[-1]
+
+
+def _range(first: int, last: int) -> str:
+    return f"{first:,}" if first == last else f"{first:,}-{last:,}"
 
 
 def plan_line(fields: Mapping[str, object]) -> str:
@@ -93,5 +102,9 @@ def plan_line(fields: Mapping[str, object]) -> str:
     usual = Plan(epochs=1, batch_size=1).to_dict()
     for name in ("epochs", "batch_size", "ratio", "selection", "source", "seed"):
         del usual[name]
-    told = (f"{name} {value}" for name, value in fields.items() if name not in usual or value != usual[name])
+    told = (
+        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fields.items()
+        if name not in usual or value != usual[name]
+    )
     return ", ".join(told)
