@@ -70,7 +70,17 @@ def check_position(
         raise CourseError(
             f"the state says that epoch {at.epoch} was {'' if at.scored else 'not '}scored, and it cannot have been"
         )
+    _check_stand(at, plan)
     _check_selection(at.selection, ids, at.draw, made=at.chosen and row is not None and row.select)
+
+
+def _check_stand(at: Position, plan: Plan) -> None:
+    begun = at.first is not None and math.isfinite(at.first)
+    told = f"the state's decision is how {at.how!r}, tries {at.tries}, first {at.first}"
+    if not plan.adaptive and (at.how, at.tries, at.first) != (None, 0, None):
+        raise CourseError(f"{told}, but the plan decides nothing")
+    if (not begun and (at.how is not None or at.first is not None)) or (at.tries and at.how is None):
+        raise CourseError(f"{told}: a choice needs the mean loss at first sight, and tries need a choice")
 
 
 def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epoch], n: int, plan: Plan) -> None:

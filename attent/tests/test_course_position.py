@@ -10,6 +10,7 @@ from attent.plan import Plan
 from attent.tests.toy import Toy
 
 PLAN = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, selection="hard")
+ADAPTIVE = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, selection="hard", adaptive=True)
 WEIGHTED = Plan(epochs=3, batch_size=3, ratio=0.5, selection="soft", correction=2.0, source="fresh")
 
 
@@ -66,6 +67,11 @@ DAMAGED = {
     "scores in a list": (with_arrays(scores=[0.0] * 10), "scores must be one-dimensional float64, got list"),
     "needless weights": (with_arrays(weights=np.ones(5)), r"weights have shape \(5,\), expected none"),
     "an array unknown": (with_arrays(extra=np.ones(5)), "extra is unknown"),
+    "decides without being adaptive": (moved(how="hard", first=1.0), "how 'hard', tries 0, first 1.0, but the plan de"),
+    "adaptive, more tries than there are": (moved(7, ADAPTIVE, tries=3), r"Expected `int` <= 2 - at `\$.tries`"),
+    "adaptive, chooses before first sight": (moved(7, ADAPTIVE, how="hard", first=None), "a choice needs the mean loss at first"),
+    "adaptive, first sight of nothing": (moved(7, ADAPTIVE, first=float("nan")), "first nan: a choice needs the mean loss"),
+    "adaptive, tries nothing": (moved(7, ADAPTIVE, how=None, tries=1), "how None, tries 1, first .*tries need a choice"),
     "weights lost": (weighted(weights=None), r"weights have none, expected \(5,\)"),
     "weights cut short": (weighted(weights=np.ones(4)), r"weights have shape \(4,\), expected \(5,\)"),
     "weights not finite": (weighted(weights=np.full(5, np.nan)), "weights must be finite"),
@@ -75,7 +81,8 @@ DAMAGED = {
 @pytest.mark.parametrize("what", DAMAGED)
 def test_a_damaged_state_is_refused_and_changes_nothing(what):
     state, message = DAMAGED[what]
-    course = Course(WEIGHTED if what.startswith(("weights", "not scored")) else PLAN, 10)
+    plan = WEIGHTED if what.startswith(("weights", "not scored")) else ADAPTIVE if what.startswith("adaptive") else PLAN
+    course = Course(plan, 10)
     before = course.state()
     with pytest.raises(attent.CourseError, match=message):
         course.load_state(state)
