@@ -261,10 +261,11 @@ class Course:
         if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
             bad = np.flatnonzero(~np.isfinite(numbers))
             shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+            where = "a plan that is not adaptive" if self.plan.adaptive else "the plan"
             raise ScoreError(
                 f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
                 f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-                "learning rate, or set non_finite='drop' or 'last' in the plan (rule S5)"
+                f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
             )
 
     def _end_epoch(self) -> EpochRecord:

@@ -253,3 +253,10 @@ def test_signs_need_pairs_and_say_what_falls():
         assert "losses above 0" in decide(np.full(100, np.nan), nothing).why
         assert "losses above 0" in decide(nothing, nothing, None, Stand(first=-1.0)).why
     assert decide(np.full(100, np.nan), np.full(100, np.nan)) == (Stand(), "no losses yet: all in turn")
+
+
+def test_a_loss_that_is_not_finite_is_told_with_a_way_out_that_an_adaptive_plan_has():
+    course = Course(Plan.auto(epochs=2, batch_size=8), 60)
+    ids = np.concatenate(course.next().batches)
+    with pytest.raises(attent.ScoreError, match=r"non_finite='drop' or 'last' in a plan that is not adaptive"):
+        course.record(np.where(ids == 5, np.inf, 1.0))
