@@ -206,9 +206,10 @@ class Plan:
 
     @classmethod
     def default(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
-        """Return the plan to begin with: one full epoch, then the harder 40 %, softly, and a full epoch to end with.
+        """Return the plan that always teaches: one full epoch, then the harder 40 %, softly, then a full epoch.
 
-        Scores are the losses already seen in training (``reuse``), so choosing costs nothing.
+        Scores are the losses already seen in training (``reuse``), so choosing costs nothing. It hurts where labels
+        are wrong or all is new: `Plan.auto` teaches only where that is seen to help.
         """
         whole("epochs", epochs, 1)
         ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}

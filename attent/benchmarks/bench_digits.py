@@ -23,6 +23,7 @@ def arms(seed: int) -> dict[str, attent.Plan]:
     return {
         "full": attent.Plan.full(epochs=FULL, batch_size=32, seed=seed),
         "short": attent.Plan.full(epochs=SHORT, batch_size=32, seed=seed),
+        "auto": attent.Plan.auto(epochs=SHORT, batch_size=32, seed=seed),
         "random": attent.Plan.default(**taught, selection="random"),
         "soft (default)": attent.Plan.default(**taught),
         "hard": attent.Plan.default(**taught, selection="hard"),
