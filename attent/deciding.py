@@ -160,7 +160,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
     if fall > (LEARNABLE if stand.tries else FALLING):
-        told = "what was tried is not learnt fast" if stand.tries else "what is taught no longer falls"
+        told = "what was tried is not learnt fast" if stand.tries else "what is taught is hardly learnt any more"
         return Decision(stand._replace(how=None, tries=0), f"{told} (x {fall:.2f}): back to all in turn")
     if stand.how == "soft" and stand.tries == _TRIES["soft"]:
         found = signs(before, latest)

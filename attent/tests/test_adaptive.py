@@ -146,7 +146,7 @@ def test_a_soft_try_takes_two_passes_in_which_what_is_taught_must_fall():
         assert failed == (Stand(first=1.0), "what was tried is not learnt fast (x 0.76): back to all in turn")
     assert decide(*slow, HARD, Stand("soft", 0, 1.0)).stand == Stand("soft", 0, 1.0)  # it has proved itself
     still = decide(*two_sights(1.0), HARD, Stand("soft", 0, 1.0))
-    assert still == (Stand(first=1.0), "what is taught no longer falls (x 1.00): back to all in turn")
+    assert still == (Stand(first=1.0), "what is taught is hardly learnt any more (x 1.00): back to all in turn")
 
 
 def test_a_soft_try_learnt_fast_becomes_a_try_of_the_hardest():
