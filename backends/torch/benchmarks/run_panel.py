@@ -16,17 +16,19 @@ from pathlib import Path
 POLICIES = "rs2,official,infobatch,default"
 GRID = ["--tune", "learning_rate=2e-3,4e-3,8e-3,1.6e-2", "--batch-sizes", "8,16"]
 CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3,8e-3", "--batch-sizes", "8,16"]
+# Where policies reach more than full training does, its curve must go on to be read.
+LONGER = ["--lengths", "0.4,0.55,0.75,1,1.4"]
 BAND = ["--arm", "band:default,selection=band"]
 # Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
 # long to repeat for every judgement.
 WORKLOADS = {
-    "known_digits": ("panel.vision:known_digits", GRID, 3, ""),
+    "known_digits": ("panel.vision:known_digits", [*GRID, *LONGER], 3, ""),
     "less_known_digits": ("panel.vision:known_digits", [*GRID, "--set", "known_share=0.7", "--epochs", "8"], 5, ""),
-    "known_with_wrong_labels": ("panel.vision:known_digits", [*GRID, "--set", "wrong_share=0.1"], 3, ""),
+    "known_with_wrong_labels": ("panel.vision:known_digits", [*GRID, *LONGER, "--set", "wrong_share=0.1"], 3, ""),
     "long_tail": ("panel.vision:long_tail", GRID, 10, ""),
     "brief_long_tail": ("panel.vision:long_tail", [*GRID, "--epochs", "8"], 5, ""),
     "redundant": ("panel.vision:redundant", GRID, 6, ""),
-    "brief_redundant": ("panel.vision:redundant", [*GRID, "--epochs", "5"], 3, ""),
+    "brief_redundant": ("panel.vision:redundant", [*GRID, *LONGER, "--epochs", "5"], 3, ""),
     "wrong_labels": ("panel.vision:wrong_labels", [*GRID, *BAND], 5, "band,"),
     "mnist": ("panel.vision:mnist", GRID, 5, ""),
     "cifar": ("panel.vision:cifar", CIFAR_GRID, 5, ""),
