@@ -63,7 +63,7 @@ def _saved(report: Report, taught: ArmResult) -> str:
 def _against_short(taught: ArmResult, short: ArmResult) -> str:
     shared, ahead, behind = _compared(taught, short)
     values = _values(taught, short, shared)
-    if not ahead or shared[0] in behind:
+    if not ahead:
         did = "better" if behind else "as well"
         return (
             f"The short arm, full data at the same cost, did {did}: {values}. "
