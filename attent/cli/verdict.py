@@ -45,6 +45,8 @@ def measured_forward_share(report: Report) -> float | None:
 
 def _saved(report: Report, taught: ArmResult) -> str:
     cost, saving = report.full_epochs(taught), report.saving(taught)
+    if taught.plan.get("adaptive") and abs(saving) < 0.005:
+        return f"Teaching spent what it was given, {report.epochs} epochs on all examples: did it reach more for them?"
     if saving >= 0.005:
         told = f"Teaching cost {cost:.2f} epochs on all examples instead of {report.epochs}: {percent(saving)} saved"
     elif saving > -0.005:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from attent import Plan
@@ -147,6 +148,12 @@ def test_the_saving_is_told_against_full(trained, scored, said):
     taught = arm("taught", {"accuracy": 0.8, "loss": 0.25}, trained, scored)
     assert verdict(report(taught))[0] == said + "."
     assert verdict(report(taught, FULL))[0] == said + ", with accuracy 0.8 (full: 0.9), loss 0.25 (full: 0.2)."
+
+
+def test_an_adaptive_plan_is_asked_for_more_not_for_less():
+    taught = msgspec.structs.replace(arm("taught", {"accuracy": 0.8}, 1000), plan={"adaptive": True})
+    said = "Teaching spent what it was given, 10 epochs on all examples: did it reach more for them?"
+    assert verdict(report(taught, FULL))[0] == said
 
 
 def test_what_is_not_known_is_not_claimed():
