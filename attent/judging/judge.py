@@ -93,7 +93,8 @@ def judge(
     for key, value in found.items():
         found[key] = suggested.get(key) if value is None else value
         if found[key] is None:
-            raise PlanError(f"{key} is needed: recipe {named!r} suggests no value")
+            option = "--" + key.replace("_", "-")
+            raise PlanError(f"{key} ({option}) is needed, as recipe {named!r} suggests no value: give it a number")
     options = dict(options or {})
     size = _at_least("batch_size", found["batch_size"], 1)
     grid: dict[str, list[Any]] | None = None
