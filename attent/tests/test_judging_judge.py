@@ -217,7 +217,9 @@ def test_what_cannot_be_asked(asked, error, complaint):
 
 
 def test_a_recipe_that_suggests_nothing_needs_numbers():
-    with pytest.raises(attent.PlanError, match=r"epochs \(--epochs\) is needed, as recipe 'bare-one' suggests no value: give"):
+    with pytest.raises(
+        attent.PlanError, match=r"epochs \(--epochs\) is needed, as recipe 'bare-one' suggests no value: give"
+    ):
         attent.judge(lambda plan: None, name="bare-one")
 
 
