@@ -8,7 +8,8 @@ nox.options.sessions = ["lint", "core", "torch", "jax", "tensorflow", "example",
 nox.options.default_venv_backend = "virtualenv"
 
 CONSTRAINTS = ("-c", ".ci/constraints.txt")
-TEST = ("pytest>=8", "hypothesis>=6.100", "sybil>=9")
+TEST = ("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "sybil>=9")
+TWO = ("-n", "2")  # processes of one framework each; not for examples, which build on those before them
 CERTIFICATES = Path(".nox", "certificates")
 BACKENDS = ("numpy", "torch", "jax", "tensorflow", "autograd")
 
@@ -39,7 +40,7 @@ def conformance(session: nox.Session, backend: str) -> None:
 def backend(session: nox.Session, name: str, *packages: str) -> None:
     """Test a built-in backend in an environment that has no other framework."""
     session.install(*CONSTRAINTS, *TEST, *packages, "-e", ".", "-e", f"backends/{name}", "-e", "conformance")
-    tests(session, f"backends/{name}/tests")
+    tests(session, *TWO, f"backends/{name}/tests")
     examples(session, f"backends/{name}/README.md", f"backends/{name}/attent_{name}")
     conformance(session, name)
 
@@ -48,7 +49,7 @@ def backend(session: nox.Session, name: str, *packages: str) -> None:
 def core(session: nox.Session) -> None:
     """The core, the NumPy learner and the conformance suite itself: no framework is installed."""
     session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "conformance")
-    tests(session, "attent/tests", "conformance/tests")
+    tests(session, *TWO, "attent/tests", "conformance/tests")
     conformance(session, "numpy")
 
 
@@ -56,7 +57,7 @@ def core(session: nox.Session) -> None:
 def versions(session: nox.Session) -> None:
     """The core's tests on every Python it supports."""
     session.install(*CONSTRAINTS, *TEST, "-e", ".")
-    tests(session, "attent/tests")
+    tests(session, *TWO, "attent/tests")
 
 
 @nox.session
