@@ -44,7 +44,7 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
     measured = measured_forward_share(jobs)
     share = question.forward_share if question.forward_share is not None else measured or 1 / 3
     rows, curves = rows_of(arms, twins, jobs, seeds, metrics, n, share) if seeds else ([], {})
-    said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds))
+    said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds), _doubts(so_far))
     if not so_far.tuned:
         said = "Nothing can be concluded: the tuning has not finished."
     if not seeds and so_far.budget_over:
@@ -77,6 +77,16 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
         versions={"python": platform.python_version(), "numpy": np.__version__, **question.versions},
         machine=f"{platform.machine()}, {platform.system()}",
     )
+
+
+def _doubts(so_far: Finished) -> list[str]:
+    """Return what a reader of the verdict alone must know of what was compared."""
+    doubts = []
+    if so_far.check.differs is not None:
+        doubts.append("The recipe is not deterministic: arms did not start alike.")
+    if so_far.tuning is not None and so_far.tuning.edges:
+        doubts.append(f"Full training may be better than it was tuned to be: {' and '.join(so_far.tuning.edges)}.")
+    return doubts
 
 
 def _remarks(jobs: Sequence[JobResult]) -> list[str]:

@@ -41,6 +41,22 @@ def increasing(values: Numbers) -> Numbers:
     return fitted
 
 
+def best_so_far(values: Numbers) -> Numbers:
+    """Return the best that full training reaches at each cost or below: a running maximum along the last axis.
+
+    Who wants a quality takes the cheapest training that has it, also where longer training overfits. Noise lifts a
+    running maximum, in favour of full training.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.judging.curve import best_so_far
+        >>> best_so_far(np.array([1.0, 4.0, 2.0, 5.0])).tolist()
+        [1.0, 4.0, 4.0, 5.0]
+    """
+    best: Numbers = np.maximum.accumulate(values, axis=-1)
+    return best
+
+
 def cost_to_reach(costs: Numbers, curve: Numbers, quality: Numbers) -> Read:
     """Return the least cost at which a curve reaches a quality: linear between its points in the logarithm of cost.
 
@@ -74,7 +90,8 @@ def cost_to_reach(costs: Numbers, curve: Numbers, quality: Numbers) -> Read:
 def quality_at(costs: Numbers, curve: Numbers, cost: Numbers) -> Read:
     """Return the quality of a curve at a cost: linear between its points in the logarithm of cost.
 
-    Cheaper than the first point it is at most the first one's, dearer than the last at least the last one's.
+    costs: never falling. Cheaper than the first point it is at most the first one's, dearer than the last at least the
+    last one's.
 
     Example:
         >>> import numpy as np
@@ -90,7 +107,8 @@ def quality_at(costs: Numbers, curve: Numbers, cost: Numbers) -> Read:
     within = (place > 0) & (place <= last)
     low, high = _at(logs, left), _at(logs, right)
     share = np.divide(np.log(cost) - low, high - low, out=np.zeros_like(cost), where=within)
-    value = np.where(within, _at(curve, left) + share * (_at(curve, right) - _at(curve, left)), _at(curve, right))
+    between = _at(curve, left) + share * (_at(curve, right) - _at(curve, left))
+    value = np.where(within & (share < 1), between, _at(curve, right))  # at a point: its quality, to the bit
     bound = np.zeros(cost.shape, np.int8)
     bound[place > last] = AT_LEAST
     bound[cost < costs[..., 0]] = AT_MOST

@@ -12,7 +12,7 @@ import numpy as np
 from attent.json_files import read_json
 from attent.judging.arms import Arm
 from attent.judging.bootstrap import Estimate, estimate, resamples
-from attent.judging.curve import Read, increasing, quality_at, saving
+from attent.judging.curve import Read, best_so_far, increasing, quality_at, saving
 from attent.judging.jobs import JobResult
 from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
@@ -28,12 +28,15 @@ PHASES = ("scoring", "selecting")  # what teaching takes beside training
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """Mean quality of full training by cost in full epochs, as measured and made monotone; short arms belong to it."""
+    """Mean quality of full training by cost in full epochs: as measured, and the best at that cost or below.
+
+    Short arms belong to it.
+    """
 
     arms: list[str]
     costs: list[float]
     measured: list[float]
-    monotone: list[float]
+    best: list[float]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +173,7 @@ def rows_of(
         sign = -1.0 if lower_is_better(metric) else 1.0
         resampled = {name: sign * values[draws].mean(1) for name, values in qualities.items()}
         measured = np.stack([resampled[name] for name in full], -1)
-        monotone = increasing(measured)
+        best = best_so_far(measured)
         for name in rows:
             rows[name].quality[metric] = float(qualities[name].mean())
         for kind, by_arm in costs.items():
@@ -185,16 +188,16 @@ def rows_of(
                     arms=full,
                     costs=lengths[0].tolist(),
                     measured=(sign * measured[0]).tolist(),
-                    monotone=(sign * monotone[0]).tolist(),
+                    best=(sign * best[0]).tolist(),
                 )
             for arm in arms:
                 name, row = arm.name, rows[arm.name]
                 if arm.kind != POLICY or name not in drawn:
                     continue
-                read = saving(lengths, monotone, drawn[name], resampled[name])
+                read = saving(lengths, best, drawn[name], resampled[name])
                 row.savings.setdefault(metric, {})[kind] = estimate(read, len(seeds))
                 if kind == "full_epochs":
-                    level = quality_at(lengths, monotone, drawn[name])
+                    level = quality_at(lengths, measured, drawn[name])
                     ahead = Read(resampled[name] - level.value, -level.bound)
                     row.ahead[metric] = estimate(ahead, len(seeds))
     return [_with_worse(row) for row in rows.values()], curves

@@ -20,7 +20,7 @@ _FULL, _TAUGHT, _GREY = "#555555", "#0b6e4f", "#bbbbbb"
 def picture(found: Judgement) -> str | None:
     """Return an SVG of the main metric by cost in full epochs (logarithmic), better upwards. None without a curve.
 
-    Left of the curve, or above it, is cheaper than full training. Dashed: the curve made monotone, off which
+    Left of the curve, or above it, is cheaper than full training. Dashed: the best at a cost or below, off which
     savings are read.
     """
     metric = found.metrics[0] if found.metrics else None
@@ -30,7 +30,7 @@ def picture(found: Judgement) -> str | None:
     rows = [row for row in found.rows if row.kind == POLICY and metric in row.quality]
     taught = [(row, row.costs["full_epochs"] or curve.costs[0], row.quality[metric]) for row in rows]
     costs = [*curve.costs, *(cost for _, cost, _ in taught)]
-    levels = [*curve.measured, *curve.monotone, *(level for _, _, level in taught)]
+    levels = [*curve.measured, *curve.best, *(level for _, _, level in taught)]
     x, y = _scale([math.log(cost) for cost in costs]), _scale(levels)
     if lower_is_better(metric):
         y = (y[1], y[0])
@@ -50,7 +50,7 @@ def picture(found: Judgement) -> str | None:
         for level in (min(levels), max(levels))
     ]
     parts.append(_line([at(*point) for point in zip(curve.costs, curve.measured, strict=True)], _FULL))
-    parts.append(_line([at(*point) for point in zip(curve.costs, curve.monotone, strict=True)], _FULL, dashed=True))
+    parts.append(_line([at(*point) for point in zip(curve.costs, curve.best, strict=True)], _FULL, dashed=True))
     parts += [_dot(*at(*point), _FULL) for point in zip(curve.costs, curve.measured, strict=True)]
     end = at(curve.costs[-1], curve.measured[-1])
     parts.append(_text(end[0], end[1] - 10, "full training", anchor="middle"))

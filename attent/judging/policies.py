@@ -17,7 +17,8 @@ from attent.errors import PlanError
 from attent.plan import Plan
 
 FULL, SHORT, POLICY = "full", "short", "policy"  # kinds of arms; the first two are no names for policies
-KEPT = ("non_finite",)  # of a recipe's suggestions, by every preset; default takes all of them
+KEPT = ("non_finite",)  # of a recipe's suggestions, by every preset that can; default takes all of them
+_WHERE_ALL_ARE_TAUGHT = ("epochs", "warm_up", "cool_down")  # the fields that mean something there
 _WANTED_BY_DEFAULT = ("rs2", "official", "default", "auto")
 
 
@@ -111,7 +112,7 @@ def policy_plan(
         fields = {key: _plan_value(key, value) for key, value in policy.fields.items()}
     except PlanError as error:
         raise PlanError(f"arm {name!r}: {error}") from error
-    kept = suggested if policy.preset == "default" else {key: suggested[key] for key in KEPT if key in suggested}
+    kept = suggested if policy.preset == "default" else {}
     values = {**kept, "epochs": epochs, "batch_size": batch_size, "seed": seed, **fields}
     note = None
     if policy.preset == "official" and "cycles" not in fields:
@@ -124,12 +125,32 @@ def policy_plan(
         note = f"given {values['epochs']} of {epochs} epochs, since it spends all that it is given"
     try:
         if policy.preset == FULL:
-            return dataclasses.replace(Plan.full(epochs=epochs, batch_size=batch_size, seed=seed), **fields), note
-        return presets()[policy.preset](**values), note
+            plan = Plan.full(epochs=values.pop("epochs"), batch_size=batch_size, seed=seed)
+            plan = dataclasses.replace(plan, **values)
+        else:
+            plan = presets()[policy.preset](**values)
+        for key in KEPT:
+            if key not in suggested or key in fields or getattr(plan, key) == suggested[key]:
+                continue
+            if plan.coverage or plan.adaptive:  # both need every score
+                told = f"{key} {getattr(plan, key)} and not the recipe's {suggested[key]}, which it cannot have"
+                note = told if note is None else f"{note}; {told}"
+            else:
+                plan = dataclasses.replace(plan, **{key: suggested[key]})
+        _check_judgeable(plan, fields)
+        return plan, note
     except PlanError as error:
         raise PlanError(f"arm {name!r}: {error}") from error
     except TypeError as error:
         raise PlanError(f"arm {name!r}: preset {policy.preset} does not take these fields: {error}") from error
+
+
+def _check_judgeable(plan: Plan, fields: Mapping[str, Any]) -> None:
+    if plan.source == "replay":
+        raise PlanError("source 'replay' needs the scores of an earlier run, and a judgement has none: use another")
+    idle = [key for key in fields if key not in (*_WHERE_ALL_ARE_TAUGHT, *KEPT)]
+    if idle and not plan.rounds():
+        raise PlanError(f"{idle[0]} changes nothing in a plan that trains on all examples in every epoch")
 
 
 def _policy(name: str, given: object) -> Policy:

@@ -24,22 +24,40 @@ def best_of(rows: Sequence[Row], metric: str) -> Row | None:
 
 
 def verdict(
+    recipe: str,
+    rows: Sequence[Row],
+    curves: Mapping[str, Curve],
+    metrics: Sequence[str],
+    seeds: int,
+    doubts: Sequence[str] = (),
+) -> tuple[str, str | None]:
+    """Return whether teaching pays and with what certainty, and the name of the arm that does for certain.
+
+    ``doubts``: sentences about what was compared, said after what was found.
+    """
+    said, pays = _found(recipe, rows, curves, metrics, seeds)
+    return " ".join([said, *doubts]), pays
+
+
+def _found(
     recipe: str, rows: Sequence[Row], curves: Mapping[str, Curve], metrics: Sequence[str], seeds: int
 ) -> tuple[str, str | None]:
-    """Return whether teaching pays and with what certainty, and the name of the arm that does for certain."""
     if not seeds:
         return "Nothing can be concluded: there is no seed of which every arm has finished.", None
     main = metrics[0]
     if main not in curves:
         return (
-            f"Nothing can be concluded: the main metric, {main}, is not finite for any arm. "
+            f"Nothing can be concluded: the main metric, {main}, is missing or not finite in every run. "
             "Has the held-out data more than one class?"
         ), None
     curve = curves[main]
-    if curve.monotone[0] == curve.monotone[-1]:
+    failed = [row.arm for row in rows if row.kind != POLICY and row.failures]
+    if curve.best[0] == curve.best[-1]:
+        if failed:
+            return f"Nothing can be concluded: runs of {', '.join(failed)} failed, which the curve needs.", None
         return (
             f"Nothing can be concluded: full training does not get better between {curve.costs[0]:.2f} and "
-            f"{curve.costs[-1]:.2f} epochs ({main} {curve.monotone[-1]:.4g}), so no saving can be read off. "
+            f"{curve.costs[-1]:.2f} epochs ({main} {curve.best[0]:.4g} at once), so no saving can be read off. "
             "Try shorter lengths, or fewer epochs."
         ), None
     best = best_of(rows, main)
@@ -64,7 +82,6 @@ def verdict(
         f"On {recipe}, {best.arm}{among} reaches in {cost:.2f} full epochs the {main} of "
         f"{reached}{cost / (1 - found.value):.2f}: it saves {percent(found)} ({certain})."
     )
-    failed = [row.arm for row in rows if row.kind != POLICY and row.failures]
     if failed:
         return (
             f"{sentence} But runs of {', '.join(failed)} failed: against training that fails nothing is proved.",
@@ -77,6 +94,9 @@ def verdict(
         return f"{sentence} But at that cost full training is better by {', '.join(others)}: no clear win.", None
     if len(metrics) > 1:
         sentence += " No other metric is surely worse."
+    by_time = best.savings[main].get("process_seconds")
+    if by_time is not None and not by_time.surely_above:
+        sentence += f" By process time it is less certain: {percent(by_time)} ({interval(by_time)})."
     return sentence, best.arm
 
 

@@ -66,6 +66,14 @@ def level(plan):
 
 
 @attent.recipe(epochs=6, batch_size=10)
+def overfitting(plan):
+    """Skill is best, 1, after 3 full epochs; more training, or less, is worse by the logarithm of how far."""
+    learner = Steady(plan)
+    learner.evaluate = lambda: {"skill": round(1 - abs(float(np.log2(max(learner.total[0], 0.1) / 4.2))), 12)}
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
 def diverging(plan, *, seed: int = 1, epochs: int = 6):
     """The loss of full training of this length is NaN in its third epoch, with this seed."""
     learner = Steady(plan)

@@ -66,6 +66,32 @@ def test_the_recipe_suggests_to_default_alone():
     assert plan_of("x:default,ratio=0.5", suggested=suggested).ratio == 0.5
 
 
+def test_a_suggestion_that_a_preset_cannot_have_is_left_and_told():
+    for name, told in (("rs2", None), ("auto", "given 7 of 12 epochs, since it spends all that it is given")):
+        policy = read_policies([name])[name]
+        plan, note = policy_plan(name, policy, epochs=12, batch_size=8, seed=3, suggested={"non_finite": "drop"})
+        assert plan.non_finite == "error"
+        left = "non_finite error and not the recipe's drop, which it cannot have"
+        assert note == (left if told is None else f"{told}; {left}")
+
+
+def test_full_takes_other_epochs():
+    assert plan_of("mine:full,epochs=4") == attent.Plan.full(epochs=4, batch_size=8, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("x:default,source=replay", "arm 'x': source 'replay' needs the scores of an earlier run"),
+        ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
+    ],
+)
+def test_what_cannot_be_judged(text, complaint):
+    with pytest.raises(attent.PlanError) as error:
+        plan_of(text)
+    assert complaint in str(error.value)
+
+
 @pytest.mark.parametrize(("epochs", "cycles"), [(2, 1), (6, 1), (7, 2), (12, 3), (30, 9), (31, 10), (100, 10)])
 def test_official_has_as_many_cycles_as_fit(epochs, cycles):
     plan, note = policy_plan("o", Policy("official"), epochs=epochs, batch_size=8, seed=0, suggested={})

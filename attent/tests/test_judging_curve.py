@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attent.judging.curve import cost_to_reach, increasing, quality_at, saving
+from attent.judging.curve import best_so_far, cost_to_reach, increasing, quality_at, saving
 
 COSTS = np.array([1.0, 2.0, 8.0])
 CURVE = np.array([0.5, 0.6, 0.9])
@@ -47,6 +47,11 @@ def test_rows_are_fitted_on_their_own():
     assert increasing(np.array([[1.0, 2.0], [4.0, 2.0]])).tolist() == [[1, 2], [3, 3]]
 
 
+def test_the_best_so_far_is_of_each_row_on_its_own():
+    values = np.array([[1.0, 3.0, 2.0, 4.0], [5.0, 1.0, 1.0, 6.0]])
+    assert best_so_far(values).tolist() == [[1, 3, 3, 4], [5, 5, 5, 6]]
+
+
 @pytest.mark.parametrize(
     ("quality", "cost", "bound"),
     [
@@ -80,6 +85,13 @@ def test_the_quality_of_a_cost(cost, quality, bound):
     found = quality_at(COSTS, CURVE, np.array(cost))
     assert found.value == pytest.approx(quality, rel=1e-12)
     assert found.bound == bound
+
+
+def test_at_a_point_of_the_curve_its_quality_is_exact():
+    # .1 + 1 * (.7 - .1) is not .7 in floating point: an arm that is the point must not lie below it.
+    curve = np.array([0.1, 0.7, 0.3])
+    for cost, quality in zip(COSTS, curve, strict=True):
+        assert quality_at(COSTS, curve, np.array(cost)).value == quality
 
 
 @pytest.mark.parametrize(

@@ -159,16 +159,50 @@ def test_no_held_out_data_is_an_error_before_anything_is_spent():
 def test_one_class_concludes_nothing():
     found = judged(toy.one_class, seeds=5)
     assert found.verdict == (
-        "Nothing can be concluded: full training does not get better between 2.00 and 6.00 epochs (accuracy 1), so "
+        "Nothing can be concluded: full training does not get better between 2.00 and 6.00 epochs (accuracy 1 at once), so "
         "no saving can be read off. Try shorter lengths, or fewer epochs."
     )
     assert found.pays is None
 
 
+def test_training_that_overfits_is_beaten_by_shorter_training():
+    found = judged(toy.overfitting, arms=["again:full,epochs=4"], seeds=5)
+    assert found.curves["skill"].best == pytest.approx([1 + np.log2(2.8 / 4.2), 1, 1])
+    assert found.curves["skill"].measured[2] == pytest.approx(0)
+    saved = found.saving("again")
+    assert saved.value == pytest.approx(1 - 4 / 2.25)  # 3/4 of 3 epochs are as far from the best as 4/3 of them
+    assert saved.bound == 0
+    assert found.row("again").ahead["skill"].value == pytest.approx(0, abs=1e-9)  # it is full training at that cost
+    assert found.pays is None
+    assert "no policy saves with certainty" in found.verdict
+
+
+def test_where_less_training_is_best_nothing_is_read_off():
+    found = judged(toy.overfitting, arms=["again:full,epochs=4"], lengths=[0.5, 1], seeds=5)
+    saved = found.saving("again")
+    assert (saved.value, saved.bound) == (pytest.approx(1 - 4 / 3), -1)  # the first point is better: at most
+    assert found.verdict == (
+        "Nothing can be concluded: full training does not get better between 3.00 and 6.00 epochs (skill 1 at once), "
+        "so no saving can be read off. Try shorter lengths, or fewer epochs."
+    )
+
+
+def test_a_curve_that_a_failure_made_flat_says_so():
+    found = judged(toy.diverging, seeds=1, first_seed=1, lengths=[0.5, 1])
+    assert found.verdict == "Nothing can be concluded: runs of full failed, which the curve needs."
+
+
+def test_the_verdict_says_that_tuning_ended_on_an_edge():
+    found = judged(tuned=False, tune={"rate": [0.5, 1.0]}, seeds=5)
+    assert found.verdict.endswith(
+        " Full training may be better than it was tuned to be: rate 1.0 is the largest tried."
+    )
+
+
 def test_a_main_metric_that_is_no_number_concludes_nothing():
     found = judged(toy.not_a_number)
     assert found.verdict == (
-        "Nothing can be concluded: the main metric, auc, is not finite for any arm. "
+        "Nothing can be concluded: the main metric, auc, is missing or not finite in every run. "
         "Has the held-out data more than one class?"
     )
     assert found.notes[0] == (
@@ -191,6 +225,7 @@ def test_a_recipe_that_is_not_deterministic_is_told():
         r"random number from plan.seed",
         found.notes[0],
     )
+    assert found.verdict.endswith(" The recipe is not deterministic: arms did not start alike.")
     assert found.finished
 
 
