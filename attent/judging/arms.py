@@ -19,13 +19,19 @@ DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """What an arm is: ``full`` at a share of the epochs, ``short`` as its equal-cost control, or a ``policy``."""
+    """What an arm is: ``full`` at a share of the epochs, ``short`` as equal-cost control ``of`` one, or a ``policy``."""
 
     name: str
     kind: str
     plan: dict[str, Any]
     length: float | None = None
     note: str | None = None
+    of: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its jobs are kept: a control's by its policy, as it is another one's once arms are added."""
+        return self.name if self.of is None else f"{SHORT}-{self.of}"
 
 
 def plans_of(
@@ -58,12 +64,12 @@ def plans_of(
     base = dataclasses.replace(base, **{key: suggested[key] for key in KEPT if key in suggested})
     made: dict[str, tuple[Plan, Arm]] = {}
 
-    def add(name: str, kind: str, plan: Plan, length: float | None = None, note: str | None = None) -> None:
+    def add(name: str, kind: str, plan: Plan, **further: Any) -> None:
         told = {key: value for key, value in plan.to_dict().items() if key != "seed"}
-        made[name] = (plan, Arm(name, kind, told, length, note))
+        made[name] = (plan, Arm(name, kind, told, **further))
 
     first, *others = sorted(checked_lengths(lengths), reverse=True)
-    add(full_name(first), FULL, on_all(base, n, first * epochs * n), first)
+    add(full_name(first), FULL, on_all(base, n, first * epochs * n), length=first)
     for name, policy in policies.items():
         plan, note = policy_plan(name, policy, epochs=epochs, batch_size=batch_size, seed=seed, suggested=suggested)
         add(name, POLICY, plan, note=note)
@@ -72,9 +78,11 @@ def plans_of(
         plan = short_plan(made[name][0], n, forward_share)
         if all(plan != earlier for earlier, arm in made.values() if arm.kind == SHORT):
             own = SHORT if name == last else f"{SHORT}-{name}"
-            add(own, SHORT, plan, note=f"all examples at the cost of {name}")
+            scored = made[name][0].cost(n).examples_scored
+            share = f", a scored one counted as {forward_share:.2g} of a trained one" if scored else ""
+            add(own, SHORT, plan, note=f"all examples at the cost of {name}{share}", of=name)
     for length in others:
-        add(full_name(length), FULL, on_all(base, n, length * epochs * n), length)
+        add(full_name(length), FULL, on_all(base, n, length * epochs * n), length=length)
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 
@@ -15,7 +15,7 @@ class Budget:
         >>> budget = Budget(100.0, clock=lambda: next(times))
         >>> budget.begin({"full": 2.0, "half": 1.0})
         >>> budget.done("full", 20.0)
-        >>> budget.fits_a_seed(), budget.fits_a_seed()
+        >>> budget.fits(["full", "half"]), budget.fits(["full", "half"])
         (True, True)
     """
 
@@ -64,9 +64,9 @@ class Budget:
         """Return whether what is left of the first seed fits, at the pace so far."""
         return self._expected(self._left) <= self.left
 
-    def fits_a_seed(self) -> bool:
-        """Return whether another seed of all arms fits."""
-        return self._expected(self._work) <= self.left
+    def fits(self, arms: Iterable[str]) -> bool:
+        """Return whether one job of each of these arms fits."""
+        return self._expected({arm: self._work[arm] for arm in arms if arm in self._work}) <= self.left
 
     def _expected(self, work: Mapping[str, float]) -> float:
         known = [arm for arm in self._seconds if arm in self._work]

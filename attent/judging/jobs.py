@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from attent.metrics import quality_of
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
 from attent.teaching import Progress, teach
-from attent.trace import read_records
+from attent.trace import read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 FORMAT = 1
@@ -73,15 +74,20 @@ class Setting(NamedTuple):
     segment_steps: int = 64
 
 
-def finished(folder: Path, arm: str, plan: Plan, options: Mapping[str, Any]) -> JobResult | None:
-    """Return the result kept in a job's folder, None if it has not finished.
+def finished(
+    folder: Path, arm: str, plan: Plan, options: Mapping[str, Any], *, recipe: str, n: int
+) -> JobResult | None:
+    """Return the result kept in a job's folder under the arm's name of now, None if it has not finished.
 
-    Raises TraceError if it is of another plan or of other options.
+    Raises TraceError if it is of another plan, of other options, recipe or n, or written by another attent.
     """
     kept = read_json(folder / _FILE, JobResult, FORMAT)
     if kept is None:
         return None
-    asked = (kept.plan, "", plan.to_dict()), (kept.options, "option ", _builtins(options))
+    header = read_header(folder)
+    told = {"recipe": header.recipe, "n": header.n, "attent": header.attent}
+    now = {"recipe": recipe, "n": n, "attent": importlib.metadata.version("attent")}
+    asked = (told, "", now), (kept.plan, "", plan.to_dict()), (kept.options, "option ", _builtins(options))
     for was, what, is_now in asked:
         for key in {**was, **is_now}:
             if was.get(key) != is_now.get(key):
@@ -89,7 +95,7 @@ def finished(folder: Path, arm: str, plan: Plan, options: Mapping[str, Any]) -> 
                     f"{folder} was judged with {what}{key} {was.get(key)!r}, now it is {is_now.get(key)!r}: "
                     "name another folder, or ask for the same again"
                 )
-    return kept
+    return msgspec.structs.replace(kept, arm=arm)
 
 
 def run_job(

@@ -98,7 +98,10 @@ class Referee:
             )
             told = ", ".join(f"{key} {value}" for key, value in point.items())
             place = points.index(dict(point))
-            folder = None if self.folder is None else self.folder / "tuning" / str(place)
+            folder = self._folder("tuning", str(place))
+            kept = self._kept("full", plan, options, folder)
+            if kept is not None:
+                return kept
             return self._run("full", plan, options, folder, f"tuning {place + 1} of {len(points)}, {told}")
 
         self.tuning = tune(grid, self.check.metrics[0], run)
@@ -120,18 +123,25 @@ class Referee:
         for number in range(question.seeds):
             seed = question.first_seed + number
             plans = self._plans(self.check.n, self.batch_size, seed)
+            folders = {name: self._folder(f"seed-{seed}", arm.folder) for name, (_, arm) in arms.items()}
+            kept = {name: self._kept(name, plans[name][0], self.options, folders[name]) for name in arms}
+            for name, found in kept.items():
+                if found is not None:  # what has finished costs nothing, however small the budget
+                    self.jobs.append(found)
+                    self.budget.done(name, found.wall_seconds)
             names = list(arms)
             turn = number % len(names)
             # Rotated from seed to seed: a machine that slows down does not slow the same arm each time.
-            order = names[turn:] + names[:turn]
-            if number and not self.budget.fits_a_seed():
+            order = [name for name in names[turn:] + names[:turn] if kept[name] is None]
+            if number and order and not self.budget.fits(order):
                 self._note(f"The budget was enough for {number} of up to {question.seeds} seeds.")
                 return
+            if number == 0 and order:
+                self._leave_out_lengths(arms)
             for name in order:
                 if name in self.left_out:
                     continue
-                folder = None if self.folder is None else self.folder / f"seed-{seed}" / name
-                job = self._run(name, plans[name][0], self.options, folder, f"seed {seed}, {name}")
+                job = self._run(name, plans[name][0], self.options, folders[name], f"seed {seed}, {name}")
                 if job is None:
                     if self.budget.over:
                         self._note(f"The budget ended in seed {seed}, arm {name}.")
@@ -139,7 +149,7 @@ class Referee:
                 self.jobs.append(job)
                 if number == 0:
                     self._leave_out_lengths(arms)
-            if self.folder is not None and number + 1 < question.seeds:
+            if self.folder is not None and order and number + 1 < question.seeds:
                 self._write(self._judgement(tuned=True))  # whatever happens in the next
 
     def _leave_out_lengths(self, arms: Mapping[str, tuple[Plan, Arm]]) -> None:
@@ -153,13 +163,17 @@ class Referee:
                 self.budget.drop(name)
                 self._note(f"The budget is too small for the whole curve: {name} was left out.")
 
+    def _folder(self, *parts: str) -> Path | None:
+        return None if self.folder is None else self.folder.joinpath(*parts)
+
+    def _kept(self, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None) -> JobResult | None:
+        if folder is None:
+            return None
+        return finished(folder, arm, plan, options, recipe=self.question.recipe, n=self.check.n)
+
     def _run(
         self, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None, told: str
     ) -> JobResult | None:
-        kept = None if folder is None else finished(folder, arm, plan, options)
-        if kept is not None:
-            self.budget.done(arm, kept.wall_seconds)
-            return kept
         if self.budget.must_stop():
             return None
         question = self.question

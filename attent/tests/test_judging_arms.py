@@ -157,7 +157,7 @@ def test_short_costs_what_the_last_policy_does():
     paper, short = found["paper"][0], found["short"][0]
     assert short.cost(100).examples_trained == pytest.approx(paper.cost(100).epochs * 100, abs=5)
     assert list(found)[:4] == ["full", "default", "paper", "short"]
-    assert found["short"][1].note == "all examples at the cost of paper"
+    assert found["short"][1].note == "all examples at the cost of paper, a scored one counted as 0.33 of a trained one"
     assert "short-default" not in found
     found = made(["default", "paper"], short=True)
     assert list(found) == ["full", "default", "paper", "short", "short-default", "full-0.4"]

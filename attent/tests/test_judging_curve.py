@@ -88,8 +88,8 @@ def test_the_quality_of_a_cost(cost, quality, bound):
 
 
 def test_at_a_point_of_the_curve_its_quality_is_exact():
-    # .1 + 1 * (.7 - .1) is not .7 in floating point: an arm that is the point must not lie below it.
-    curve = np.array([0.1, 0.7, 0.3])
+    # .03 + (.01 - .03) is not .01 in floating point: an arm that is the point must not lie off it.
+    curve = np.array([0.5, 0.03, 0.01])
     for cost, quality in zip(COSTS, curve, strict=True):
         assert quality_at(COSTS, curve, np.array(cost)).value == quality
 

@@ -365,6 +365,50 @@ def test_more_seeds_and_arms_add_to_what_there_is(tmp_path):
     assert found.finished
 
 
+def test_arms_come_and_go_and_the_control_with_them(tmp_path):
+    asked = {"run": tmp_path, "short": None, "seeds": 1}
+    assert judged(arms=["default"], **asked).row("short").costs["full_epochs"] == 3.6
+    for arms, short in ((["default", "wide:default,ratio=0.6"], 4.4), (["default"], 3.6)):
+        found = judged(arms=arms, **asked)
+        assert found.row("short").costs["full_epochs"] == pytest.approx(short)
+        assert {job.arm for job in found.jobs} >= {"full", "default", "short"}
+    lines = []
+    judged(arms=["default", "wide:default,ratio=0.6"], tell=lines.append, **asked)
+    assert lines == []  # all of it is kept
+
+
+def test_a_smaller_budget_loses_nothing_that_has_finished(tmp_path, monkeypatch):
+    timed(monkeypatch, run=tmp_path)
+    found, spent = timed(monkeypatch, run=tmp_path, budget_seconds=1e-9, seeds=4)
+    assert (found.seeds, found.left_out) == ([0, 1], [])
+    assert spent == 20  # the first step of two builds, to see whether they are equal
+    assert found.saving("hard").value == pytest.approx(SAVED)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"recipe": toy.level}, "was judged with recipe 'steady', now it is 'level'"),
+        ({"n": 40}, "was judged with n 50, now it is 40"),
+    ],
+)
+def test_a_folder_of_another_recipe_or_other_data_is_refused(tmp_path, monkeypatch, changed, complaint):
+    judged(run=tmp_path)
+    if "n" in changed:
+        monkeypatch.setattr(toy, "N", changed.pop("n"))
+    with pytest.raises(attent.TraceError) as error:
+        judged(run=tmp_path, **changed)
+    assert complaint in str(error.value)
+
+
+def test_a_folder_of_another_attent_is_refused(tmp_path):
+    judged(run=tmp_path)
+    header = tmp_path / "seed-0" / "full" / "run.json"
+    header.write_text(re.sub(r'"attent": "[^"]*"', '"attent": "0.0.1"', header.read_text()))
+    with pytest.raises(attent.TraceError, match=r"was judged with attent '0\.0\.1', now it is '"):
+        judged(run=tmp_path)
+
+
 def test_a_killed_job_has_no_seconds(tmp_path):
     with toy.stopping_after(100) as stop:
         judged_in(tmp_path, stop=stop)
