@@ -18,7 +18,7 @@ from attent.cli.judge_settings import FILE, Asked, JudgeSettings, folder_of, set
 from attent.cli.recipe_options import default_of, kept_options, read_options
 from attent.cli.settings import free_folder, must_stay
 from attent.judging.judge import judge, seconds_of
-from attent.judging.policies import default_arms
+from attent.judging.policies import default_arms, read_policies
 from attent.judging.report import told
 
 Tell = Callable[[str], None]
@@ -35,10 +35,13 @@ def judge_recipe(asked: Asked, *, resume: bool, tell: Tell = print) -> bool:
     found = recipe_lookup.find(values.get("backend", "numpy"), values["recipe"])
     options = _options(found, given, stored)
     settings = msgspec.structs.replace(settings, options=kept_options(options))
-    arms = {
-        name: settings.arms.get(name, name)
-        for name in (_names(values["arms"]) if "arms" in values else [*default_arms(), *settings.arms])
-    }
+    names = _names(values["arms"]) if "arms" in values else [*default_arms(), *settings.arms]
+    for name in names:
+        if "arms" in values and names.count(name) > 1:
+            raise OptionError(f"{given.shown('run', 'arms')} names {name} twice: name it once")
+    arms = {name: settings.arms.get(name, name) for name in names}
+    if settings.arms:
+        read_policies(settings.arms)  # those that are not judged must make sense too
     numbers: dict[str, Any] = {
         key: values[key]
         for key in ("epochs", "batch_size", "seeds", "forward_share", "checkpoint_seconds", "segment_steps")
@@ -61,6 +64,9 @@ def judge_recipe(asked: Asked, *, resume: bool, tell: Tell = print) -> bool:
     def begin() -> None:
         write_settings(folder, settings)
         print(f"{found.name}; arms {', '.join(arms)}; in {folder}", file=sys.stderr)
+        idle = [name for name in settings.arms if name not in arms]
+        if idle:
+            print(f"Note: {', '.join(idle)}: defined, but not among --arms, so not judged.", file=sys.stderr)
 
     with stop_signals() as stop:
         try:

@@ -19,7 +19,10 @@ DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """What an arm is: ``full`` at a share of the epochs, ``short`` as equal-cost control ``of`` one, or a ``policy``."""
+    """What an arm is: ``full`` at a share of the epochs, its equal-cost control ``short``, or a ``policy``.
+
+    ``of``: the policy whose cost a control has.
+    """
 
     name: str
     kind: str
@@ -114,10 +117,11 @@ def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
 
 def checked_lengths(lengths: Iterable[float]) -> list[float]:
     """Return the lengths, ascending. Raises PlanError for fewer than two, or one that is no share of the epochs."""
-    found = sorted(set(lengths))
-    for length in found:
-        if not (math.isfinite(length) and 0 < length <= 10):
+    given = list(lengths)
+    for length in given:
+        if not (isinstance(length, int | float) and math.isfinite(length) and 0 < length <= 10):
             raise PlanError(f"a length must be a share of the epochs in (0, 10], got {length!r}")
+    found = sorted(set(given))
     for one, other in itertools.pairwise(found):
         if full_name(one) == full_name(other):
             raise PlanError(f"lengths must differ in their first three digits, got {one!r} and {other!r}")

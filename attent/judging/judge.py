@@ -10,6 +10,7 @@ from typing import Any
 
 from attent.errors import PlanError, RecipeError
 from attent.judging.arms import DEFAULT_LENGTHS, checked_lengths
+from attent.judging.asked import grid_of, number, one_of, several, whole
 from attent.judging.judgement import Judgement
 from attent.judging.policies import default_arms, read_policies
 from attent.judging.question import Question
@@ -87,6 +88,11 @@ def judge(
         >>> found.verdict.startswith("On vit-digits, default saves")
         True
     """
+    if not callable(recipe):
+        raise RecipeError(
+            f"recipe must be a function from a plan to a learner, got {recipe!r}; names are for the command line: "
+            "attent judge RECIPE"
+        )
     suggested = dict(getattr(recipe, "plan_defaults", {}))
     named = name or getattr(recipe, "__name__", "recipe").replace("_", "-")
     found = {"epochs": epochs, "batch_size": batch_size}
@@ -96,17 +102,16 @@ def judge(
             option = "--" + key.replace("_", "-")
             raise PlanError(f"{key} ({option}) is needed, as recipe {named!r} suggests no value: give it a number")
     options = dict(options or {})
-    size = _at_least("batch_size", found["batch_size"], 1)
-    grid: dict[str, list[Any]] | None = None
-    if not tuned:
-        grid = {key: list(values) for key, values in (tune or {}).items()}
-        if batch_sizes is not None:
-            grid[BATCH_SIZE] = [_at_least("batch_sizes", value, 1) for value in batch_sizes]
-        for key, values in grid.items():
-            if not values:
-                raise PlanError(f"the grid of {key} must have at least one value, got none")
-    if budget_seconds is not None and not budget_seconds > 0:
-        raise PlanError(f"budget_seconds must be above 0, got {budget_seconds}")
+    size = whole("batch_size", found["batch_size"], 1)
+    grid = grid_of(one_of("tuned", tuned, (True, False)), tune, batch_sizes, BATCH_SIZE)
+    if arms is not None and not isinstance(arms, Mapping):
+        arms = several("arms", arms, "['default', 'auto']")
+    if budget_seconds is not None:
+        number("budget_seconds", budget_seconds, 0, above=True)
+    if forward_share is not None:
+        number("forward_share", forward_share, 0)
+    if run is not None and not isinstance(run, str | Path):
+        raise PlanError(f"run must be a folder's name, got {run!r}")
     if seeds is None:
         seeds = SEEDS if budget_seconds is None else SEEDS_WITH_BUDGET
     _check_options(named, recipe, [*options, *(key for key in grid or {} if key != BATCH_SIZE)])
@@ -117,19 +122,19 @@ def judge(
         suggested=suggested,
         defaults=_defaults(recipe),
         policies=read_policies(default_arms() if arms is None else arms),
-        epochs=_at_least("epochs", found["epochs"], 1),
+        epochs=whole("epochs", found["epochs"], 1),
         batch_size=size,
-        lengths=checked_lengths(lengths),
-        short=short,
+        lengths=checked_lengths(several("lengths", lengths, "[0.5, 1]")),
+        short=one_of("short", short, (None, True, False)),
         grid=grid,
         grid_is_default=not tuned and tune is None and batch_sizes is None,
-        seeds=_at_least("seeds", seeds, 1),
-        first_seed=suggested.get("seed", 0) if first_seed is None else _at_least("first_seed", first_seed, 0),
+        seeds=whole("seeds", seeds, 1),
+        first_seed=suggested.get("seed", 0) if first_seed is None else whole("first_seed", first_seed, 0),
         budget_seconds=budget_seconds,
         forward_share=forward_share,
         versions=dict(versions or {}),
-        checkpoint_seconds=checkpoint_seconds,
-        segment_steps=segment_steps,
+        checkpoint_seconds=number("checkpoint_seconds", checkpoint_seconds, 0),
+        segment_steps=whole("segment_steps", segment_steps, 1),
     )
     return Referee(
         question,
@@ -142,17 +147,17 @@ def judge(
 
 
 def seconds_of(text: str) -> float:
-    """Return a duration such as ``90s``, ``10m`` or ``1.5h`` in seconds. Raises PlanError for another form.
+    """Return a duration such as ``90s`` (or ``90``), ``10m`` or ``1.5h`` in seconds. Raises PlanError for another form.
 
     Example:
         >>> from attent.judging.judge import seconds_of
         >>> seconds_of("10m")
         600.0
     """
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smh]|min|)", text.strip())
     if match is None or not float(match[1]) > 0:
         raise PlanError(f"budget must be a time above 0 such as 90s, 10m or 1.5h, got {text!r}")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
 
 
 def _defaults(recipe: Recipe) -> dict[str, Any]:
@@ -168,9 +173,3 @@ def _check_options(name: str, recipe: Recipe, given: Iterable[str]) -> None:
     for key in given:
         if key not in known:
             raise RecipeError(f"recipe {name!r} has no option {key!r}; known: {', '.join(known) or 'none'}")
-
-
-def _at_least(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise PlanError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return value

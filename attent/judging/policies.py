@@ -61,7 +61,7 @@ def read_policies(arms: Iterable[str] | Mapping[str, Any]) -> dict[str, Policy]:
         Policy(preset='default', fields={'ratio': 0.2, 'selection': 'hard'})
     """
     policies: dict[str, Policy] = {}
-    items = arms.items() if isinstance(arms, Mapping) else [named_arm(text) for text in arms]
+    items = arms.items() if isinstance(arms, Mapping) else [named_arm(_text(given)) for given in arms]
     for name, given in items:
         if not re.fullmatch(r"\w[\w.-]*", name) or name in (FULL, SHORT) or name.startswith((f"{FULL}-", f"{SHORT}-")):
             raise PlanError(
@@ -143,6 +143,12 @@ def policy_plan(
         raise PlanError(f"arm {name!r}: {error}") from error
     except TypeError as error:
         raise PlanError(f"arm {name!r}: preset {policy.preset} does not take these fields: {error}") from error
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str):
+        raise PlanError(f"an arm must be a preset's name or NAME:preset,field=value,..., got {given!r}")
+    return given
 
 
 def _check_judgeable(plan: Plan, fields: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from attent.judging.policies import FULL, SHORT
 from attent.judging.precheck import Precheck, precheck
 from attent.judging.question import Question
 from attent.judging.report import report_text
-from attent.judging.tuning import BATCH_SIZE, SEED_DISTANCE, Tuning, default_grid, points_of, tune
+from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
 from attent.plan import Plan
 from attent.run_files import write_whole
 from attent.run_folder import held
@@ -87,9 +87,9 @@ class Referee:
         if question.grid_is_default:
             grid = default_grid(question.defaults, question.batch_size, self.check.n, question.options)
         size = question.batch_size
-        points = points_of(grid)
+        count = len(points_of(grid))
 
-        def run(point: Mapping[str, Any]) -> JobResult | None:
+        def run(place: int, point: Mapping[str, Any]) -> JobResult | None:
             options = {**self.options, **{key: value for key, value in point.items() if key != BATCH_SIZE}}
             plan = Plan.full(
                 epochs=question.epochs,
@@ -97,14 +97,14 @@ class Referee:
                 seed=question.first_seed + SEED_DISTANCE,
             )
             told = ", ".join(f"{key} {value}" for key, value in point.items())
-            place = points.index(dict(point))
             folder = self._folder("tuning", str(place))
             kept = self._kept("full", plan, options, folder)
             if kept is not None:
                 return kept
-            return self._run("full", plan, options, folder, f"tuning {place + 1} of {len(points)}, {told}")
+            return self._run("full", plan, options, folder, f"tuning {place + 1} of {max(count, place + 1)}, {told}")
 
-        self.tuning = tune(grid, self.check.metrics[0], run)
+        further = FURTHER if question.grid_is_default else 0
+        self.tuning = tune(grid, self.check.metrics[0], run, further=further)
         if self.tuning is None:
             return False
         chosen = dict(self.tuning.chosen)
@@ -141,7 +141,8 @@ class Referee:
             for name in order:
                 if name in self.left_out:
                     continue
-                job = self._run(name, plans[name][0], self.options, folders[name], f"seed {seed}, {name}")
+                place = f"seed {seed}, {name} ({len(self.jobs) + 1} of {len(arms) * question.seeds})"
+                job = self._run(name, plans[name][0], self.options, folders[name], place)
                 if job is None:
                     if self.budget.over:
                         self._note(f"The budget ended in seed {seed}, arm {name}.")

@@ -12,6 +12,7 @@ from attent.judging.jobs import JobResult
 from attent.metrics import better
 
 BATCH_SIZE = "batch_size"
+FURTHER = 3  # times that the grid tried by default goes on beyond its edge
 SEED_DISTANCE = 1_000_000  # from the first judged seed to the one tuned on
 
 
@@ -60,46 +61,73 @@ def default_grid(
 
 
 def tune(
-    grid: Mapping[str, Sequence[Any]], metric: str, run: Callable[[Mapping[str, Any]], JobResult | None]
+    grid: Mapping[str, Sequence[Any]],
+    metric: str,
+    run: Callable[[int, Mapping[str, Any]], JobResult | None],
+    *,
+    further: int = 0,
 ) -> Tuning | None:
     """Run every point and return the best by the metric; None if it was stopped before its end.
 
-    Of equals the first is chosen. A point that diverged loses to any other.
+    ``run`` is called with a point and its place. Of equals the first is chosen. A point that diverged loses to any
+    other. Up to ``further`` times, while the best lies on the grid's edge, the point one step beyond it is run too.
 
     Example:
         >>> from attent.judging.jobs import JobResult
         >>> from attent.judging.tuning import tune
-        >>> def run(point):
+        >>> def run(place, point):
         ...     return JobResult(arm="", seed=0, plan={}, options={}, epochs=1, steps=1, examples_scored=0,
         ...         examples_trained=10, quality={"loss": abs(point["lr"] - 2)})
-        >>> found = tune({"lr": [1, 2, 4]}, "loss", run)
-        >>> found.chosen, found.edges
-        ({'lr': 2}, [])
+        >>> found = tune({"lr": [0.5, 1]}, "loss", run, further=3)
+        >>> found.chosen, found.grid, found.edges
+        ({'lr': 2}, {'lr': [0.5, 1, 2, 4]}, [])
     """
-    points, jobs = points_of(grid), []
-    for point in points:
-        job = run(point)
-        if job is None:
-            return None
-        jobs.append(job)
-    best = 0
-    for place, job in enumerate(jobs):
-        if better(metric, _quality(job, metric), _quality(jobs[best], metric)):
-            best = place
-    chosen = points[best]
-    edges = [
-        f"{name} {chosen[name]} is the {'smallest' if chosen[name] == values[0] else 'largest'} tried"
-        for name, values in ((name, sorted(values)) for name, values in grid.items() if _are_numbers(values))
-        if len(values) > 1 and chosen[name] in (values[0], values[-1])
-    ]
+    tried = {name: list(values) for name, values in grid.items()}
+    points: list[dict[str, Any]] = []
+    jobs: list[JobResult] = []
+    best, to_run = 0, points_of(tried)
+    while to_run:
+        for point in to_run:
+            job = run(len(points), point)
+            if job is None:
+                return None
+            points.append(point)
+            jobs.append(job)
+            if better(metric, _quality(job, metric), _quality(jobs[best], metric)):
+                best = len(points) - 1
+        to_run = _beyond(tried, points[best]) if further else []
+        further -= 1
     return Tuning(
-        grid={name: list(values) for name, values in grid.items()},
+        grid=tried,
         metric=metric,
         points=points,
         jobs=jobs,
-        chosen=chosen,
-        edges=edges,
+        chosen=points[best],
+        edges=[
+            f"{name} {points[best][name]} is the {'smallest' if step < 0 else 'largest'} tried"
+            for name, step in _edges(tried, points[best])
+        ],
     )
+
+
+def _edges(tried: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return the options in which a point is the smallest (-1) or the largest (1) of several numbers tried."""
+    found = []
+    for name, values in tried.items():
+        if len(values) > 1 and _are_numbers(values) and point[name] in (min(values), max(values)):
+            found.append((name, -1 if point[name] == min(values) else 1))
+    return found
+
+
+def _beyond(tried: dict[str, list[Any]], point: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the points one step beyond the edges that a point lies on, and note their values as tried."""
+    found = []
+    for name, step in _edges(tried, point):
+        value = point[name] * 2 if step > 0 else point[name] // 2 if name == BATCH_SIZE else point[name] / 2
+        if value > 0:
+            tried[name] = sorted([*tried[name], value])
+            found.append({**point, name: value})
+    return found
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

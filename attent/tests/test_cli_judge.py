@@ -37,13 +37,18 @@ def test_a_judgement_from_end_to_end():
     assert max(map(len, outcome.out.splitlines())) <= 100
     lines = outcome.err.splitlines()
     assert lines[0] == f"{RECIPE}; arms hard; in mine"
-    assert lines[1].startswith("seed 0, full: skill ")
+    assert lines[1].startswith("seed 0, full (1 of 15): skill ")
     found = result("mine")
     assert found["recipe"] == RECIPE
     assert found["backend"] == "numpy"
     assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "full-0.5"]
     assert found["rows"][1]["savings"]["skill"]["full_epochs"]["value"] == pytest.approx(0.16)
     assert command("report", "mine").out == outcome.out.removesuffix("Folder: mine\n")
+
+
+def test_an_arm_that_is_not_judged_is_told():
+    outcome = command("judge", RECIPE, *HARD, *QUICK, "--arm", "x:default,ratio=0.3", "--seeds", 1, "--run", "mine")
+    assert outcome.err.splitlines()[1] == "Note: x: defined, but not among --arms, so not judged."
 
 
 def test_the_folder_is_made_where_none_is_named(tmp_path):
@@ -105,6 +110,12 @@ def test_own_arms_join_those_by_default():
     [
         ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
         ((RECIPE, "--arms", "none-such"), "arm 'none-such': no preset 'none-such'; known: auto, default, "),
+        ((RECIPE, "--arms", "default,rs2,default"), "--arms names default twice: name it once"),
+        ((RECIPE, "--arms", "rs2", "--arm", "x:default,ratoi=1"), "arm 'x': ratoi is no field of a plan; known: "),
+        (
+            (RECIPE, "--tuned", "--batch-sizes", "0"),
+            "tuned says that no grid is run, and tune or batch_sizes names one",
+        ),
         ((RECIPE, "--arm", "mine"), "--arm must be NAME:preset,field=value,..., got 'mine'"),
         ((RECIPE, "--tune", "rate"), "--tune must be option=value,value,..., got 'rate'"),
         ((RECIPE, "--tune", "wide=1,2"), "--tune wide: recipe 'attent.tests.judging_toy:steady' has no option 'wide'"),

@@ -85,7 +85,8 @@ def test_arms_are_paired(monkeypatch):
 def test_arms_take_turns_in_going_first():
     told_lines = []
     found = judged(seeds=3, lengths=[0.5, 1], tell=told_lines.append)
-    order = [line.partition(":")[0] for line in told_lines]
+    order = [line.partition(" (")[0] for line in told_lines]
+    assert [line.partition("(")[2].partition(")")[0] for line in told_lines] == [f"{i} of 9" for i in range(1, 10)]
     assert order == [
         "seed 0, full", "seed 0, hard", "seed 0, full-0.5",
         "seed 1, hard", "seed 1, full-0.5", "seed 1, full",
@@ -118,9 +119,19 @@ def test_the_default_grid_is_around_the_learning_rate():
         return toy.Steady(plan, learning_rate)
 
     found = judged(recipe, tuned=False)
-    assert found.tuning.grid == {"learning_rate": [0.05, 0.1, 0.2], "batch_size": [5, 10]}
-    assert found.tuning.chosen == {"learning_rate": 0.2, "batch_size": 5}
-    assert judged(recipe, tuned=False, options={"learning_rate": 1.0}).tuning.grid["learning_rate"] == [0.5, 1.0, 2.0]
+    # The best lies at 1: what is one step beyond the best so far is tried, three times.
+    assert found.tuning.grid == {"learning_rate": [0.05, 0.1, 0.2, 0.4, 0.8, 1.6], "batch_size": [2, 5, 10]}
+    assert found.tuning.points[6:] == [
+        {"learning_rate": 0.4, "batch_size": 5},
+        {"learning_rate": 0.2, "batch_size": 2},
+        {"learning_rate": 0.8, "batch_size": 5},
+        {"learning_rate": 1.6, "batch_size": 5},
+    ]
+    assert found.tuning.chosen == {"learning_rate": 0.8, "batch_size": 5}
+    assert found.tuning.edges == []
+    again = judged(recipe, tuned=False, options={"learning_rate": 1.0}).tuning
+    assert again.grid["learning_rate"] == [0.5, 1.0, 2.0]
+    assert again.chosen == {"learning_rate": 1.0, "batch_size": 5}
 
 
 def test_an_arm_that_diverges_is_told_and_the_rest_goes_on():
@@ -242,6 +253,26 @@ def test_a_recipe_that_is_not_deterministic_is_told():
         ({"options": {"wide": 1}}, attent.RecipeError, "recipe 'steady' has no option 'wide'; known: rate, shift"),
         ({"tuned": False, "tune": {"lr": [1]}}, attent.RecipeError, "recipe 'steady' has no option 'lr'"),
         ({"tuned": False, "tune": {"rate": []}}, attent.PlanError, "the grid of rate must have at least one value"),
+        ({"arms": "default"}, attent.PlanError, "arms must be a list such as ['default', 'auto'], got 'default'"),
+        ({"arms": 5}, attent.PlanError, "arms must be a list such as ['default', 'auto'], got 5"),
+        ({"arms": [5]}, attent.PlanError, "an arm must be a preset's name or NAME:preset,field=value,..., got 5"),
+        ({"recipe": "vit-digits"}, attent.RecipeError, "recipe must be a function from a plan to a learner, got 'vit-"),
+        ({"lengths": "0.5,1"}, attent.PlanError, "lengths must be a list such as [0.5, 1], got '0.5,1'"),
+        ({"lengths": ["0.5", 1]}, attent.PlanError, "a length must be a share of the epochs in (0, 10], got '0.5'"),
+        ({"budget_seconds": "10m"}, attent.PlanError, "budget_seconds must be a finite number, got '10m'"),
+        ({"forward_share": "x"}, attent.PlanError, "forward_share must be a finite number, got 'x'"),
+        ({"forward_share": -1.0}, attent.PlanError, "forward_share must be at least 0, got -1.0"),
+        ({"checkpoint_seconds": -1}, attent.PlanError, "checkpoint_seconds must be at least 0, got -1"),
+        ({"segment_steps": 1.5}, attent.PlanError, "segment_steps must be a whole number of at least 1, got 1.5"),
+        ({"run": 5}, attent.PlanError, "run must be a folder's name, got 5"),
+        ({"short": "yes"}, attent.PlanError, "short must be None or True or False, got 'yes'"),
+        ({"tuned": "no"}, attent.PlanError, "tuned must be True or False, got 'no'"),
+        ({"tune": {"rate": [1]}}, attent.PlanError, "tuned says that no grid is run, and tune or batch_sizes names"),
+        ({"batch_sizes": [5]}, attent.PlanError, "tuned says that no grid is run, and tune or batch_sizes names one"),
+        ({"tuned": False, "tune": {"rate": 0.5}}, attent.PlanError, "tune['rate'] must be a list such as [1e-3, 2e-3]"),
+        ({"tuned": False, "tune": {"rate": "0.5,1"}}, attent.PlanError, "tune['rate'] must be a list such as"),
+        ({"tuned": False, "tune": "rate"}, attent.PlanError, "tune must be a table such as"),
+        ({"tuned": False, "batch_sizes": 8}, attent.PlanError, "batch_sizes must be a list such as [8, 16], got 8"),
         ({"tuned": False, "batch_sizes": [0]}, attent.PlanError, "batch_sizes must be a whole number of at least 1"),
     ],
 )
@@ -303,7 +334,9 @@ def test_a_budget_that_ends_in_the_tuning(monkeypatch):
     assert found.verdict.startswith("Nothing can be concluded: the tuning has not finished. The budget of 400 s")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" .5 m ", 30)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" .5 m ", 30), ("2min", 120)]
+)
 def test_times(text, seconds):
     assert seconds_of(text) == seconds
 
@@ -361,7 +394,7 @@ def test_more_seeds_and_arms_add_to_what_there_is(tmp_path):
     judged(run=tmp_path, seeds=1)
     lines = []
     found = judged(run=tmp_path, seeds=2, arms=[*HARD, "default"], tell=lines.append)
-    assert [line.partition(":")[0] for line in lines if line.startswith("seed 0")] == ["seed 0, default"]
+    assert [line.partition(":")[0] for line in lines if line.startswith("seed 0")] == ["seed 0, default (5 of 10)"]
     assert found.finished
 
 

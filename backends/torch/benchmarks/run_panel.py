@@ -43,12 +43,12 @@ def command(name: str, data: str, seeds: int, first_seed: int, folder: Path) -> 
     """Return the command that judges a workload, or goes on with it where it has begun."""
     start = [sys.executable, "-c", "from attent.cli import main; main()", "judge"]
     run = folder / name
-    if (run / "judge-settings.json").exists():
-        return [*start, "--resume", str(run)]
+    how_many = ["--seeds", str(seeds), "--seed", str(first_seed)]
+    if (run / "judge-settings.json").exists():  # which refuses other data or another first seed
+        return [*start, "--resume", str(run), "--set", f"data={data}", *how_many]
     recipe, options, epochs, further = WORKLOADS[name]
     arms = ["--arm", f"auto:auto,epochs={epochs}", "--arms", f"{POLICIES},{further}auto"]
-    how_many = ["--seeds", str(seeds), "--seed", str(first_seed), "--run", str(run)]
-    return [*start, recipe, "--set", f"data={data}", *options, *arms, *how_many]
+    return [*start, recipe, "--set", f"data={data}", *options, *arms, *how_many, "--run", str(run)]
 
 
 def main() -> None:
