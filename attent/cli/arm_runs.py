@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from attent.cli import recipe_lookup
+from attent.cli.going_on import goes_on_from
 from attent.cli.interrupts import Stop
 from attent.cli.phases import unit
 from attent.cli.preparing import Job
@@ -81,6 +82,9 @@ def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -
 
 def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop) -> Trace:
     checked_length(learner, job.settings.n)
+    told = goes_on_from(folder / name, plan, job.settings.n)
+    if told is not None:
+        print(f"{name}: {told}", file=sys.stderr)
     # The command tells the cost itself, before and after
     with warnings.catch_warnings(action="ignore", category=CostWarning):
         return teach(

@@ -244,6 +244,55 @@ def test_a_run_cut_off_anywhere_goes_on_as_if_it_had_not_been(elsewhere, cut, st
     assert [arm["examples_trained"] for arm in resumed["arms"]] == [arm["examples_trained"] for arm in whole["arms"]]
 
 
+@pytest.mark.parametrize(
+    ("steps", "seconds", "told"),
+    [
+        (0, 0, "taught: no checkpoint yet: begins anew"),
+        (19, 1000, "taught: no checkpoint yet: begins anew"),
+        (5, 0, "taught: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),
+        (8, 0, "taught: goes on from its last checkpoint: epoch 2 of 6, its start"),
+        (31, 0, "full: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),  # 28 are of taught
+    ],
+)
+def test_a_run_that_goes_on_says_where_from(elsewhere, cut, steps, seconds, told):
+    cut(steps)
+    options = ("--checkpoint-seconds", seconds, "--segment-steps", "3")
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, *options, "--run", "mine")
+    cut(None)
+    lines = command("teach", "--resume", "mine").err.splitlines()
+    assert lines[1] == told
+    assert not any("goes on" in line or "anew" in line for line in lines[2:])
+
+
+def test_a_run_whose_checkpoint_is_gone_does_not_say_that_it_begins_anew(elsewhere, cut):
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, "--segment-steps", "3", "--run", "mine")
+    (elsewhere / "mine/taught/checkpoint.safetensors").unlink()
+    assert (
+        command("teach", "--resume", "mine")
+        .err.splitlines()[1]
+        .startswith("attent: mine/taught cannot be continued: its checkpoint.safetensors is gone.")
+    )
+
+
+def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
+    checkpoint = elsewhere / "mine/taught/checkpoint.safetensors"
+    kept = checkpoint.read_bytes()
+    cut(7)
+    with pytest.raises(Interrupted):
+        command("teach", "--resume", "mine")
+    checkpoint.write_bytes(kept)  # as a kill before the next checkpoint would have left it
+    cut(None)
+    assert command("teach", "--resume", "mine").err.splitlines()[1] == (
+        "taught: goes on from its last checkpoint: epoch 3 of 6, its start; 2 recorded since are taught again"
+    )
+
+
 def test_a_finished_arm_is_not_run_again(elsewhere, cut):
     command("teach", RECIPE, "--run", "mine")
     before = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*.safetensors")}
