@@ -16,15 +16,23 @@ from attent.trace import Trace
 
 
 def arms_table(report: Report) -> str:
-    """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving."""
+    """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving.
+
+    An arm that trains like another, which was run once for both, has that one's numbers.
+    """
     metrics = list(dict.fromkeys(name for arm in report.arms for name in arm.quality))
     header = ["arm", "forward", "backward", "scoring s", "selecting s", "training s", *metrics, "cost", "saved"]
-    return aligned(header, [_arm_row(report, arm, metrics) for arm in report.arms])
+    named = [
+        (name, arm)
+        for arm in report.arms
+        for name in (arm.name, *(name for name, twin in report.alike.items() if twin == arm.name))
+    ]
+    return aligned(header, [_arm_row(report, name, arm, metrics) for name, arm in named])
 
 
-def _arm_row(report: Report, arm: ArmResult, metrics: Sequence[str]) -> list[str]:
+def _arm_row(report: Report, name: str, arm: ArmResult, metrics: Sequence[str]) -> list[str]:
     return [
-        arm.name,
+        name,
         f"{arm.forward:,}",
         f"{arm.examples_trained:,}",
         *_seconds(arm.seconds),

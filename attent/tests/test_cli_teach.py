@@ -144,6 +144,17 @@ def test_what_is_refused_leaves_nothing_behind(elsewhere, arguments, message):
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("--resume", "my folder"), (RECIPE, "--run", "my folder")])
+def test_a_folder_of_judge_is_named_as_such(elsewhere, arguments):
+    (elsewhere / "my folder").mkdir()
+    (elsewhere / "my folder/judge-settings.json").write_text("{}")
+    assert refused("teach", *arguments) == (
+        "my folder is a folder of `attent judge`: go on with it by attent judge --resume 'my folder', "
+        "or name another folder"
+    )
+    assert len(list(elsewhere.rglob("*"))) == 2
+
+
 def test_debug_shows_the_traceback(elsewhere):
     with pytest.raises(attent.RecipeError, match="no recipe 'nope'"):
         command("teach", "nope", "--debug")
@@ -151,7 +162,9 @@ def test_debug_shows_the_traceback(elsewhere):
 
 def test_arms_that_train_alike_are_run_once(elsewhere):
     outcome = command("teach", RECIPE, "--preset", "full", *ALL[:1], "full,short")
-    assert list(rows_of(outcome.out)) == ["taught"]
+    rows = rows_of(outcome.out)
+    assert list(rows) == ["taught", "full", "short"]
+    assert rows["full"] | {"arm": "taught"} == rows["short"] | {"arm": "taught"} == rows["taught"]
     assert "short: the same training as taught, run once." in outcome.out
     assert sorted(path.name for path in (elsewhere / "runs/tiny-1").iterdir()) == [
         "report.json", "settings.json", "taught",
