@@ -82,6 +82,16 @@ def read_arrays(path: Path) -> tuple[State, dict[str, str]]:
         raise TraceError(f"cannot read {path}: {error}") from None
 
 
+def read_array(path: Path, name: str) -> npt.NDArray[Any]:
+    """Return one array of a safetensors file, reading no other. Raises TraceError if it is missing or damaged."""
+    try:
+        with safetensors.safe_open(str(path), "numpy") as file:  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+            array: npt.NDArray[Any] = file.get_tensor(name)
+            return array
+    except (OSError, safetensors.SafetensorError) as error:
+        raise TraceError(f"cannot read {path}: {error}") from None
+
+
 def checked_state(state: object, owner: str) -> State:
     """Return a learner's state if a run folder can hold it; raise LearnerError naming what it cannot hold."""
     if not isinstance(state, dict):

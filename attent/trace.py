@@ -58,7 +58,8 @@ class Trace:
     def __repr__(self) -> str:
         """Return how far the run is."""
         epochs, n = self.header.plan["epochs"], self.header.n
-        return f"<Trace: {len(self.records)} of {epochs} epochs, {n} examples, {len(self.selections)} selections>"
+        unit = "passes" if self.header.plan.get("adaptive") else "epochs"
+        return f"<Trace: {len(self.records)} of {epochs} {unit}, {n} examples, {len(self.selections)} selections>"
 
     @classmethod
     def read(cls, folder: str | Path) -> Trace:

@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 
 from attent.cli import recipe_lookup
+from attent.cli.going_on import goes_on_from
 from attent.cli.interrupts import Stop
+from attent.cli.phases import unit
 from attent.cli.preparing import Job
 from attent.cli.progress import Watch
 from attent.cli.results import Report, read_report, result_of, write_report
@@ -66,7 +68,8 @@ def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -
                 learner = recipe_lookup.build(job.found, plan, job.options)
             trace = _run_arm(job, folder, name, plan, learner, watch, stop)
             if not trace.finished:
-                return report, f"in epoch {len(trace.records) + 1} of {plan.epochs} of arm {name}"
+                one = unit(plan.to_dict())
+                return report, f"in {one} {len(trace.records) + 1} of {plan.epochs} of arm {name}"
             result = result_of(name, trace, _quality(name, learner))
             report = msgspec.structs.replace(report, arms=[*report.arms, result], versions=trace.header.versions)
             write_report(folder, report)
@@ -79,6 +82,9 @@ def run_arms(job: Job, folder: Path, report: Report, watch: Watch, stop: Stop) -
 
 def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, watch: Watch, stop: Stop) -> Trace:
     checked_length(learner, job.settings.n)
+    told = goes_on_from(folder / name, plan, job.settings.n)
+    if told is not None:
+        print(f"{name}: {told}", file=sys.stderr)
     # The command tells the cost itself, before and after
     with warnings.catch_warnings(action="ignore", category=CostWarning):
         return teach(
@@ -86,7 +92,7 @@ def _run_arm(job: Job, folder: Path, name: str, plan: Plan, learner: Learner, wa
             plan,
             run=folder / name,
             resume=True,
-            listeners=[watch(name)],
+            listeners=[watch(name, plan)],
             stop=stop,
             checkpoint_seconds=job.settings.checkpoint_seconds,
             segment_steps=job.settings.segment_steps,

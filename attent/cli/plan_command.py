@@ -36,8 +36,9 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
         raise OptionError("give a recipe, or the number of examples by --n")
     else:
         plan = make_plan(given.plan, {}, given)
-    table = timeline_table(plan.timeline(n))
-    tell(f"{plan_line(plan.to_dict())}\n\n{table}\n")
+    fields = plan.to_dict()
+    table = timeline_table(plan.timeline(n), fields)
+    tell(f"{plan_line(fields)}\n\n{table}\n")
     tell(cost_text(plan, n, run.get("forward_share", 1 / 3)))
 
 

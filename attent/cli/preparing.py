@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from attent.cli import recipe_lookup
 from attent.cli.arms import arm_plans, names_against
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option
+from attent.cli.judge_settings import FILE as JUDGE_FILE
 from attent.cli.plan_making import make_plan
 from attent.cli.recipe_options import default_of, kept_options, read_options
 from attent.cli.settings import FILE, Settings, must_stay, read_settings, settle
@@ -87,6 +89,9 @@ def _folder_of(given: Given, resume: bool) -> tuple[Path | None, Settings | None
     stored = read_settings(folder)
     if stored is not None and not resume:
         raise TraceError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
+    if stored is None and (folder / JUDGE_FILE).exists():
+        how = f"attent judge --resume {shlex.quote(str(folder))}"
+        raise TraceError(f"{folder} is a folder of `attent judge`: go on with it by {how}, or name another folder")
     if stored is None and resume and "recipe" not in given.run:
         raise TraceError(f"no run to go on with in {folder}: it has no {FILE}")
     if stored is None and any(path.exists() for path in (folder / "run.json", *folder.glob("*/run.json"))):

@@ -6,13 +6,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TextIO
+from typing import NamedTuple, TextIO, get_args
 
 from attent.cli.arms import TAUGHT
+from attent.cli.phases import shown_phase, unit
+from attent.plan import Plan
 from attent.teaching import Listener, Progress
+from attent.timeline import Phase
 
-Watch = Callable[[str], Listener]
-"""From the name of an arm that starts or goes on now to its listener."""
+Watch = Callable[[str, Plan], Listener]
+"""From the name and the plan of an arm that starts or goes on now to its listener."""
 _SECONDS_BETWEEN_EPOCHS = 5.0
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -65,7 +68,9 @@ def lines(work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] 
     """Return the watch that writes lines: at an arm's end, at an epoch's end, but not too often, else once a minute."""
     time_left, told_at = TimeLeft(work, clock), clock()
 
-    def arm(name: str) -> Listener:
+    def arm(name: str, plan: Plan) -> Listener:
+        words = counted(name, plan)
+
         def listen(progress: Progress) -> None:
             nonlocal told_at
             left = time_left.update(name, progress.done)
@@ -73,20 +78,43 @@ def lines(work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] 
             wait = _SECONDS_BETWEEN_EPOCHS if ended else _SECONDS_BETWEEN_LINES
             if (ended and progress.epoch + 1 == progress.epochs) or clock() - told_at >= wait:
                 told_at = clock()
-                print(f"{name}: {described(name, progress, left)}", file=stream, flush=True)
+                print(f"{name}: {described(words, progress, left)}", file=stream, flush=True)
 
         return listen
 
     return arm
 
 
-def described(arm: str, progress: Progress, seconds_left: float | None) -> str:
+class Counted(NamedTuple):
+    """What an arm counts, epochs or passes, and what it calls its phases, if anything."""
+
+    unit: str
+    phases: Mapping[str, str]
+
+
+def counted(arm: str, plan: Plan) -> Counted:
+    """Return the words for an arm: the others than the taught one have no phases worth a name.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.progress import counted
+        >>> counted("taught", attent.Plan.auto(epochs=6, batch_size=10)).unit
+        'pass'
+    """
+    fields = plan.to_dict()
+    words = {phase: shown_phase(fields, phase) for phase in get_args(Phase)} if arm == TAUGHT else {}
+    if plan.adaptive:
+        words.pop("taught", None)  # how such a pass chooses, if it does, is known at its end
+    return Counted(unit(fields), words)
+
+
+def described(words: Counted, progress: Progress, seconds_left: float | None) -> str:
     """Return in a few words what is under way: epoch, phase, loss, ratio, how many examples, and the time left."""
-    phase = f" {progress.phase}" if arm == TAUGHT else ""  # the other arms have no phases worth a name
+    phase = f" {words.phases[progress.phase]}" if progress.phase in words.phases else ""
     loss = "scoring" if progress.loss is None else f"loss {progress.loss:.4g}"
     left = "" if seconds_left is None else f", {clock_time(seconds_left)} left"
     return (
-        f"epoch {progress.epoch + 1}/{progress.epochs}{phase}, {loss}, ratio {progress.ratio:.2f}, "
+        f"{words.unit} {progress.epoch + 1}/{progress.epochs}{phase}, {loss}, ratio {progress.ratio:.2f}, "
         f"{progress.k:,} examples{left}"
     )
 

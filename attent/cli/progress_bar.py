@@ -9,7 +9,8 @@ from typing import TextIO
 import rich.console
 import rich.progress
 
-from attent.cli.progress import TimeLeft, Watch, described
+from attent.cli.progress import TimeLeft, Watch, counted, described
+from attent.plan import Plan
 from attent.teaching import Listener, Progress
 
 
@@ -25,11 +26,12 @@ def bars(work: Mapping[str, float], stream: TextIO) -> Iterator[Watch]:
         console=rich.console.Console(file=stream),
     )
 
-    def arm(name: str) -> Listener:
+    def arm(name: str, plan: Plan) -> Listener:
+        words = counted(name, plan)
         bar = shown.add_task(name, total=1.0, arm=name, told="")
 
         def listen(progress: Progress) -> None:
-            told = described(name, progress, time_left.update(name, progress.done))
+            told = described(words, progress, time_left.update(name, progress.done))
             shown.update(bar, completed=progress.done, told=told)
 
         return listen

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 from attent.cli.arms import AGAINST, TAUGHT
+from attent.cli.phases import unit
 from attent.cli.results import read_report
-from attent.cli.tables import epochs_table, plan_line
+from attent.cli.tables import epochs_legend, epochs_table, plan_line
 from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.judging.judgement import read_judgement
@@ -29,7 +31,7 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
     if judgement is not None:
         tell(judgement_told(judgement))
         return
-    arms = arms_in(folder)
+    arms, explained = arms_in(folder), False
     for name, path in arms.items():
         trace = Trace.read(path)
         tell(f"{name}: {_described(trace)}")
@@ -37,7 +39,10 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
             tell(epochs_table(trace))
         for record in trace.records:
             if record.selection is not None and record.selection.why is not None:
-                tell(f"epoch {record.epoch}: {record.selection.why}")
+                tell(f"{unit(trace.header.plan)} {record.epoch}: {record.selection.why}")
+        if not explained and any(record.selection is not None for record in trace.records):
+            tell(textwrap.fill(epochs_legend(trace.header.plan), 100))
+            explained = True
         share = forward_share(trace.records)
         if share is not None:
             tell(f"scoring an example cost {share:.2f} of a trained one (measured in this run)")
@@ -70,7 +75,7 @@ def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
     difference = first_difference(one, two)
     if difference is None:
         count = len(one.records)
-        tell(f"the same {count} epoch{'s' * (count != 1)}")
+        tell(f"the same {count} {unit(one.header.plan, count)}")
         return False
     tell(str(difference))
     for name in sorted(one.header.versions.keys() | two.header.versions.keys()):
@@ -90,7 +95,7 @@ def _taught(folder: Path) -> Path:
 def _described(trace: Trace) -> str:
     header = trace.header
     epochs = header.plan["epochs"]
-    state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} epochs so far"
+    state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} {unit(header.plan, epochs)} so far"
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     return (
         f"{header.recipe or 'no recipe'}, {header.n:,} examples, {state}\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from attent.cli.phases import shown_phase, shown_phases, unit
 from attent.cli.results import ArmResult, Report
 from attent.plan import Plan
 from attent.records import Seconds
@@ -14,15 +16,23 @@ from attent.trace import Trace
 
 
 def arms_table(report: Report) -> str:
-    """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving."""
+    """Return one row per finished arm: examples forward and backward, seconds by phase, quality, saving.
+
+    An arm that trains like another, which was run once for both, has that one's numbers.
+    """
     metrics = list(dict.fromkeys(name for arm in report.arms for name in arm.quality))
     header = ["arm", "forward", "backward", "scoring s", "selecting s", "training s", *metrics, "cost", "saved"]
-    return aligned(header, [_arm_row(report, arm, metrics) for arm in report.arms])
+    named = [
+        (name, arm)
+        for arm in report.arms
+        for name in (arm.name, *(name for name, twin in report.alike.items() if twin == arm.name))
+    ]
+    return aligned(header, [_arm_row(report, name, arm, metrics) for name, arm in named])
 
 
-def _arm_row(report: Report, arm: ArmResult, metrics: Sequence[str]) -> list[str]:
+def _arm_row(report: Report, name: str, arm: ArmResult, metrics: Sequence[str]) -> list[str]:
     return [
-        arm.name,
+        name,
         f"{arm.forward:,}",
         f"{arm.examples_trained:,}",
         *_seconds(arm.seconds),
@@ -37,27 +47,59 @@ def _seconds(seconds: Seconds) -> list[str]:
 
 
 def epochs_table(trace: Trace) -> str:
-    """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds."""
+    """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds.
+
+    `epochs_legend` says what the columns hold.
+    """
+    plan = trace.header.plan
     header = [
-        "epoch", "phase", "ratio", "kept", "loss", "score min", "mean", "max", "age",
+        unit(plan), "phase", "ratio", "kept", "loss", "score min", "mean", "max", "age",
         "scoring s", "selecting s", "training s",
     ]  # fmt: skip
     rows = []
-    for record in trace.records:
+    for record, phase in zip(trace.records, shown_phases(plan, trace.records), strict=True):
         made = record.selection
         scores: tuple[float | None, ...] = (None,) * 4
         if made is not None:
             scores = (made.score_min, made.score_mean, made.score_max, made.age_mean)
         rows.append([
-            str(record.epoch), record.phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
+            str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
             *(NOTHING if value is None else f"{value:.3g}" for value in scores),
             *_seconds(record.seconds),
         ])  # fmt: skip
     return aligned(header, rows, left=2)
 
 
-def timeline_table(rows: Sequence[Epoch]) -> str:
+def epochs_legend(plan: Mapping[str, Any]) -> str:
+    """Return what the columns of `epochs_table` hold, for a plan that chooses.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.tables import epochs_legend
+        >>> epochs_legend(attent.Plan.default(epochs=4, batch_size=10).to_dict()).split("; ")[2]
+        "score: over all examples, the loss last seen, less a reference's if one was given"
+    """
+    name, many = unit(plan), unit(plan, 2)
+    score = "the loss last seen"
+    if plan["measure"] == "progress":
+        score = "the decrease of the loss since it was first seen"
+    score += ", less a reference's if one was given"
+    if plan["bonus"] > 0:
+        where = ", in passes on the hardest" if plan["adaptive"] else ""
+        score += (
+            f"{where} in standard deviations from its mean (hence below 0) plus {plan['bonus']:.3g} for each {name} "
+            "since it was seen"
+        )
+    return (
+        f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, {score}; "
+        f"age: {many} since it was seen, on average."
+    )
+
+
+def timeline_table(rows: Sequence[Epoch], plan: Mapping[str, Any] | None = None) -> str:
     """Return the timeline, epochs alike and in a row as one line: ``3-7``, with ``k`` and steps from least to most.
+
+    With the plan's ``to_dict`` epochs and phases are called what `attent.cli.phases` calls them.
 
     Example:
         >>> import attent
@@ -72,11 +114,12 @@ def timeline_table(rows: Sequence[Epoch]) -> str:
         alike = list(group)
         first = alike[0]
         lines.append([
-            _range(first.epoch, alike[-1].epoch), first.phase, f"{first.ratio:.2f}", _range(*_ends(r.k for r in alike)),
+            _range(first.epoch, alike[-1].epoch), first.phase if plan is None else shown_phase(plan, first.phase),
+            f"{first.ratio:.2f}", _range(*_ends(r.k for r in alike)),
             "yes" if first.score else NOTHING, "yes" if first.select else NOTHING,
             _range(*_ends(row.steps for row in alike)),
         ])  # fmt: skip
-    return aligned(["epochs", "phase", "ratio", "k", "score", "select", "steps"], lines, left=2)
+    return aligned([unit(plan or {}, 2), "phase", "ratio", "k", "score", "select", "steps"], lines, left=2)
 
 
 def _ends(values: Iterable[int]) -> tuple[int, int]:
@@ -107,4 +150,4 @@ def plan_line(fields: Mapping[str, object]) -> str:
         for name, value in fields.items()
         if name not in usual or value != usual[name]
     )
-    return ", ".join(told)
+    return f"{unit(fields, 2)}{', '.join(told).removeprefix('epochs')}"

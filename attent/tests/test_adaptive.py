@@ -5,6 +5,7 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan
+from attent.cli.phases import shown_phases
 from attent.cli.report_command import show_report
 from attent.deciding import Stand, decide, signs
 from attent.deviations import deviations
@@ -46,6 +47,30 @@ def whys(course, losses):
             found.append(course.selection.why)
         course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
     return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"fall": 0.7}, {"hardest"}),
+        ({"fall": 0.8}, {"hardest", "in turn"}),
+        ({"level": 0.3, "fall": 0.7}, {"soft"}),
+        ({"level": 0.3, "fall": 0.5}, {"soft", "hardest"}),
+        ({"level": 0.9}, {"in turn"}),
+    ],
+)
+def test_how_a_pass_chose_is_told_from_its_reason(settings, words):
+    plan, losses = Plan.auto(epochs=6, batch_size=10, seed=5), adaptive_losses(**settings)
+    course, records, hows = Course(plan, 100), [], []
+    while not isinstance(lesson := course.next(), Done):
+        how = {"hard": "hardest", "soft": "soft", None: "in turn"}[course.stand.how]
+        word = how if course.row.phase == "taught" else course.row.phase
+        record = course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
+        if record is not None:
+            records.append(record)
+            hows.append(word)
+    assert shown_phases(plan.to_dict(), records) == hows
+    assert words <= set(hows)
 
 
 def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_rest():
@@ -232,7 +257,7 @@ def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
     assert all(reasons)
     told = []
     show_report(tmp_path / "r", tell=told.append)
-    assert f"epoch 1: {reasons[0]}" in told
+    assert f"pass 1: {reasons[0]}" in told
 
 
 @pytest.mark.parametrize("stop", range(14))

@@ -41,6 +41,16 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
     assert "1.00  500 " in command("plan", RECIPE, "--n", 500).out
 
 
+def test_the_words_are_those_of_the_plan():
+    out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
+    lines = out.splitlines()
+    assert lines[0].startswith("passes 14, batch_size 10, ratio 0.333333, selection hard, ")
+    assert lines[2].split()[:2] == ["passes", "phase"]
+    assert [line.split()[:2] for line in lines[3:6]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
+    lines = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "full").out.splitlines()
+    assert [line.split()[:2] for line in lines[2:4]] == [["epochs", "phase"], ["0-5", "all"]]
+
+
 @pytest.mark.parametrize(
     "plan",
     [

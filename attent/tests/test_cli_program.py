@@ -154,7 +154,7 @@ def test_the_time_left_counts_every_arm_and_no_pause_between_them():
 def test_lines_are_few_and_say_what_is_under_way():
     clock, told = Clock(), io.StringIO()
     plan = Plan.default(epochs=4, batch_size=8)
-    listen = lines({"taught": 1.0}, told, clock)("taught")
+    listen = lines({"taught": 1.0}, told, clock)("taught", plan)
 
     def tick(progress):
         clock.now += 2.0
@@ -166,6 +166,30 @@ def test_lines_are_few_and_say_what_is_under_way():
     assert shown[0].startswith("taught: epoch 3/4 taught, loss ")
     assert shown[0].endswith(f", ratio 0.40, {round(N * 0.4)} examples, 0:00:05 left")
     assert shown[1].startswith("taught: epoch 4/4 cool-down, loss ")
+
+
+@pytest.mark.parametrize(
+    ("plan", "starts"),
+    [
+        (
+            Plan.auto(epochs=4, batch_size=8),
+            ["pass 1/8 warm-up, loss ", "pass 2/8, loss ", "pass 8/8 cool-down, loss "],
+        ),
+        (Plan.full(epochs=4, batch_size=8), ["epoch 1/4 all, loss ", "epoch 2/4 all, loss ", "epoch 4/4 all, loss "]),
+    ],
+)
+def test_what_is_counted_is_called_what_it_is(plan, starts):
+    clock, told = Clock(), io.StringIO()
+    listen = lines({"taught": 1.0}, told, clock)("taught", plan)
+
+    def tick(progress):
+        clock.now += 6.0
+        listen(progress)
+
+    teach(tiny(plan), plan, listeners=[tick])
+    shown = told.getvalue().splitlines()
+    for line, start in zip((shown[0], shown[1], shown[-1]), starts, strict=True):
+        assert line.startswith(f"taught: {start}")
 
 
 class Terminal(io.StringIO):
@@ -181,7 +205,7 @@ def test_on_a_terminal_there_are_bars(monkeypatch):
     terminal, plan = Terminal(), Plan.default(epochs=3, batch_size=8)
     with watching({"taught": 1.0, "full": 2.0}, terminal) as watch:
         for name in ("taught", "full"):
-            teach(tiny(plan), plan, listeners=[watch(name)])
+            teach(tiny(plan), plan, listeners=[watch(name, plan)])
     shown = terminal.getvalue()
     for part in ("taught", "full", "100%", "epoch 3/3", "ratio 1.00, 60 examples"):
         assert part in shown

@@ -10,6 +10,8 @@ import pytest
 
 import attent
 from attent import Plan
+from attent.cli.phases import shown_phases
+from attent.cli.tables import epochs_legend
 from attent.tests.cli_toy import RECIPE, command, refused, tiny
 
 
@@ -46,9 +48,48 @@ def test_a_report_shows_every_epoch_and_the_arms(runs):
         record.selection.score_min, record.selection.score_mean, record.selection.score_max, record.selection.age_mean
     )]  # fmt: skip
     assert head[4].split()[5:9] == ["-"] * 4  # nothing was chosen in the first epoch
-    assert len(head) == 3 + 1 + 4
+    assert head[8:] == [
+        "epoch: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, the",
+        "loss last seen, less a reference's if one was given; age: epochs since it was seen, on average.",
+    ]
+    assert out.count("counted from 0") == 1
+    for name, phases in (("full", ["all"] * 4), ("short", ["all", "all", "part"])):
+        rows = next(part for part in parts if part.startswith(f"{name}: ")).splitlines()[4:]
+        assert [row.split()[1] for row in rows] == phases
     assert "\narm     forward  backward  scoring s  selecting s  training s  accuracy    loss  cost  saved\n" in out
     assert "Teaching cost 2.80 epochs on all examples instead of 4: 30 % saved" in out
+
+
+BONUS = (
+    "pass: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, the loss last "
+    "seen, less a reference's if one was given, in passes on the hardest in standard deviations from its mean (hence "
+    "below 0) plus 0.1 for each pass since it was seen; age: passes since it was seen, on average."
+)
+
+
+def test_a_report_of_an_adaptive_plan_counts_passes_and_says_how_each_chose(tmp_path):
+    plan = Plan.auto(epochs=4, batch_size=8, seed=2)
+    trace = attent.teach(tiny(plan), plan, run=tmp_path / "run")
+    assert repr(trace) == "<Trace: 8 of 8 passes, 60 examples, 6 selections>"
+    lines = command("report", tmp_path / "run").out.splitlines()
+    assert lines[1].startswith("plan: passes 8, batch_size 8, ")
+    assert lines[3].split()[:2] == ["pass", "phase"]
+    phases = shown_phases(plan.to_dict(), trace.records)
+    assert [line[6:15].strip() for line in lines[4:12]] == phases
+    assert {"warm-up", "in turn", "cool-down"} <= set(phases)
+    assert lines[12] == f"pass 1: {trace.records[1].selection.why}"
+    assert " ".join(lines[18:]).strip() == BONUS
+    assert command("diff", tmp_path / "run", tmp_path / "run").out == "the same 8 passes\n"
+
+
+def test_the_numbers_ranked_with_a_bonus_are_what_the_legend_says():
+    plan = Plan(epochs=3, batch_size=8, warm_up=1, bonus=0.5)
+    made = attent.teach(tiny(plan), plan).records[1].selection
+    assert made.score_mean == pytest.approx(0.5)  # standardised, plus the bonus for one epoch
+    assert made.score_min < 0
+    assert "in standard deviations from its mean (hence below 0) plus 0.5 for each epoch" in epochs_legend(
+        plan.to_dict()
+    )
 
 
 def test_a_report_of_one_run_or_one_arm(runs):

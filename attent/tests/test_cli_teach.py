@@ -144,6 +144,17 @@ def test_what_is_refused_leaves_nothing_behind(elsewhere, arguments, message):
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("--resume", "my folder"), (RECIPE, "--run", "my folder")])
+def test_a_folder_of_judge_is_named_as_such(elsewhere, arguments):
+    (elsewhere / "my folder").mkdir()
+    (elsewhere / "my folder/judge-settings.json").write_text("{}")
+    assert refused("teach", *arguments) == (
+        "my folder is a folder of `attent judge`: go on with it by attent judge --resume 'my folder', "
+        "or name another folder"
+    )
+    assert len(list(elsewhere.rglob("*"))) == 2
+
+
 def test_debug_shows_the_traceback(elsewhere):
     with pytest.raises(attent.RecipeError, match="no recipe 'nope'"):
         command("teach", "nope", "--debug")
@@ -151,7 +162,9 @@ def test_debug_shows_the_traceback(elsewhere):
 
 def test_arms_that_train_alike_are_run_once(elsewhere):
     outcome = command("teach", RECIPE, "--preset", "full", *ALL[:1], "full,short")
-    assert list(rows_of(outcome.out)) == ["taught"]
+    rows = rows_of(outcome.out)
+    assert list(rows) == ["taught", "full", "short"]
+    assert rows["full"] | {"arm": "taught"} == rows["short"] | {"arm": "taught"} == rows["taught"]
     assert "short: the same training as taught, run once." in outcome.out
     assert sorted(path.name for path in (elsewhere / "runs/tiny-1").iterdir()) == [
         "report.json", "settings.json", "taught",
@@ -242,6 +255,55 @@ def test_a_run_cut_off_anywhere_goes_on_as_if_it_had_not_been(elsewhere, cut, st
     assert [arm["name"] for arm in resumed["arms"]] == list(arms)
     assert [arm["quality"] for arm in resumed["arms"]] == [arm["quality"] for arm in whole["arms"]]
     assert [arm["examples_trained"] for arm in resumed["arms"]] == [arm["examples_trained"] for arm in whole["arms"]]
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "told"),
+    [
+        (0, 0, "taught: no checkpoint yet: begins anew"),
+        (19, 1000, "taught: no checkpoint yet: begins anew"),
+        (5, 0, "taught: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),
+        (8, 0, "taught: goes on from its last checkpoint: epoch 2 of 6, its start"),
+        (31, 0, "full: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),  # 28 are of taught
+    ],
+)
+def test_a_run_that_goes_on_says_where_from(elsewhere, cut, steps, seconds, told):
+    cut(steps)
+    options = ("--checkpoint-seconds", seconds, "--segment-steps", "3")
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, *options, "--run", "mine")
+    cut(None)
+    lines = command("teach", "--resume", "mine").err.splitlines()
+    assert lines[1] == told
+    assert not any("goes on" in line or "anew" in line for line in lines[2:])
+
+
+def test_a_run_whose_checkpoint_is_gone_does_not_say_that_it_begins_anew(elsewhere, cut):
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, "--segment-steps", "3", "--run", "mine")
+    (elsewhere / "mine/taught/checkpoint.safetensors").unlink()
+    assert (
+        command("teach", "--resume", "mine")
+        .err.splitlines()[1]
+        .startswith("attent: mine/taught cannot be continued: its checkpoint.safetensors is gone.")
+    )
+
+
+def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
+    checkpoint = elsewhere / "mine/taught/checkpoint.safetensors"
+    kept = checkpoint.read_bytes()
+    cut(7)
+    with pytest.raises(Interrupted):
+        command("teach", "--resume", "mine")
+    checkpoint.write_bytes(kept)  # as a kill before the next checkpoint would have left it
+    cut(None)
+    assert command("teach", "--resume", "mine").err.splitlines()[1] == (
+        "taught: goes on from its last checkpoint: epoch 3 of 6, its start; 2 recorded since are taught again"
+    )
 
 
 def test_a_finished_arm_is_not_run_again(elsewhere, cut):

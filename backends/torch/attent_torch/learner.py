@@ -21,7 +21,7 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
-from attent_torch.settings import check_optimizer, check_settings
+from attent_torch.settings import check_loss, check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
@@ -44,7 +44,9 @@ class TorchLearner:
             task. The deviation of an example, and what is trained, is the sum of the tasks' losses times
             ``task_weights`` (1 each where None).
         optimizer: Over the model's parameters; one whose ``step`` needs no closure.
-        scheduler: Stepped once per optimiser step; its length is ``plan.total_steps(len(data))``.
+        scheduler: Stepped after every optimiser step, not after every epoch: whatever it counts (``T_max``,
+            ``step_size``, milestones) are steps, ``plan.total_steps(len(data))`` in all. One that ends before
+            training does is told of, or refused where it cannot go on.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
             in evaluation mode without gradients; changes nothing.
@@ -101,6 +103,7 @@ class TorchLearner:
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
+        check_loss(loss)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.device = model_device(model, device)
@@ -147,14 +150,15 @@ class TorchLearner:
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
-        The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call, and
+        whether the schedule is long enough for it, are checked before the first step.
         """
         check_batches(batches, self._n)
         scale = None
         if weights is not None:
             check_weights(weights, batches)
             scale = numbers_on(self.device, weights)
+        self._steps.check(len(batches))
         if not self.model.training:
             self.model.train()
         key = mixed(self._seed, _TRAINING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,17 @@ def check_settings(
             raise LearnerError(f"{name} must be {', '.join(map(str, _CASTS))} or None, got {cast!r}")
     if clip_norm is not None and not clip_norm > 0:
         raise LearnerError(f"clip_norm must be above 0, got {clip_norm}")
+
+
+def check_loss(loss: Any) -> None:
+    """Raise LearnerError for one of torch's own criteria: what it says of a model as its argument helps nobody."""
+    if getattr(loss, "__module__", None) in ("torch.nn.modules.loss", "torch.nn.functional"):
+        named = getattr(loss, "__name__", None) or repr(loss)
+        raise LearnerError(
+            f"loss must take (model, batch) and return one loss per example, got torch's {named}, which takes outputs "
+            "and targets: give attent_torch.cross_entropy, or call it in a function of your own, with "
+            'reduction="none"'
+        )
 
 
 def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:

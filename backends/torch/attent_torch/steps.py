@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
+from attent_torch.schedule import Schedule
 
 
 class Steps:
@@ -28,6 +29,12 @@ class Steps:
         self.scheduler = scheduler
         self.scaler = scaler
         self.clip_norm = clip_norm
+        self._schedule = None if scheduler is None else Schedule(scheduler)
+
+    def check(self, steps: int) -> None:
+        """Warn, or raise LearnerError, where the schedule ends before so many further steps."""
+        if self._schedule is not None:
+            self._schedule.check(steps)
 
     def clear(self) -> None:
         """Forget gradients, also those of someone else."""
@@ -64,6 +71,6 @@ class Steps:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        if self.scheduler is not None:
-            self.scheduler.step()
+        if self._schedule is not None:
+            self._schedule.step()
         self.clear()

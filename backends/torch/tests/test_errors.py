@@ -90,6 +90,23 @@ def test_losses(task, values, assert_same, loss, task_weights, message, call):
 
 
 @pytest.mark.parametrize(
+    ("loss", "named"),
+    [
+        (nn.CrossEntropyLoss(reduction="none"), "CrossEntropyLoss()"),
+        (nn.MSELoss, "MSELoss"),
+        (nn.functional.cross_entropy, "cross_entropy"),
+    ],
+)
+def test_a_criterion_of_torch_is_no_loss(task, loss, named):
+    with pytest.raises(LearnerError) as caught:
+        task.learner(loss=loss)
+    assert str(caught.value) == (
+        f"loss must take (model, batch) and return one loss per example, got torch's {named}, which takes outputs and "
+        'targets: give attent_torch.cross_entropy, or call it in a function of your own, with reduction="none"'
+    )
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"accumulate": 0}, "accumulate must be a whole number of at least 1, got 0"),

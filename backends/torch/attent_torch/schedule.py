@@ -1,0 +1,112 @@
+"""The schedule of a learning rate: stepped after every optimiser step, and watched for one that counts epochs."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LRScheduler,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+)
+
+from attent.errors import LearnerError
+
+_ADVICE = (
+    "A scheduler is stepped after every optimiser step, not every epoch: "
+    "build it for plan.total_steps(len(data)) steps in all"
+)
+_DEAD = 1e-6  # of the highest learning rate
+# A cosine to 0 spends 0.06 % of its steps so low, a fourth power 3 %.
+_DEAD_STEPS, _DEAD_SHARE = 10, 0.05
+
+
+class Schedule:
+    """Steps a scheduler, and says once if it was not built for steps.
+
+    A learner does not know how long a run will be, so a schedule that ends too early shows when its end is
+    reached, and a learning rate that has died when it has been dead for a while.
+    """
+
+    def __init__(self, scheduler: LRScheduler) -> None:
+        self.scheduler = scheduler
+        self._highest, self._steps, self._dead, self._told = 0.0, 0, 0, False
+
+    def check(self, steps: int) -> None:
+        """Warn if the schedule ends before so many further steps; raise LearnerError if it cannot go on then."""
+        end = end_of(self.scheduler)
+        if end is None or steps <= end.left:
+            return
+        told = (
+            f"the scheduler is too short: its {end.part}, {max(0, end.left)} steps are left, and {steps} are to be "
+            f"taken at once. {_ADVICE}"
+        )
+        if end.final:
+            raise LearnerError(told)
+        self._warn(told)
+
+    def step(self) -> None:
+        """Take the schedule's step, after the optimiser's."""
+        self._watch()
+        self.scheduler.step()
+
+    def _watch(self) -> None:
+        rates = [group["lr"] for group in self.scheduler.optimizer.param_groups]
+        if any(isinstance(rate, torch.Tensor) for rate in rates):
+            return  # to read it would wait for the device
+        self._steps += 1
+        self._highest = max(self._highest, *rates)
+        if max(rates) < _DEAD * self._highest:
+            self._dead += 1
+            if self._dead >= _DEAD_STEPS and self._dead > _DEAD_SHARE * self._steps:
+                self._warn(
+                    "the learning rate has been below a millionth of its highest for "
+                    f"{self._dead} of {self._steps} steps. {_ADVICE}"
+                )
+
+    def _warn(self, told: str) -> None:
+        if not self._told:
+            self._told = True
+            warnings.warn(told, UserWarning, stacklevel=2)
+
+
+class End(NamedTuple):
+    """Where a schedule ends: which part has which length, how many steps are left, and whether none can follow."""
+
+    part: str
+    left: int
+    final: bool
+
+
+def end_of(scheduler: LRScheduler) -> End | None:
+    """Return the end of a schedule, None where it has none; of one in a row its last part's, of a chain the first.
+
+    Example:
+        >>> import torch
+        >>> from attent_torch.schedule import end_of
+        >>> optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.1)
+        >>> end_of(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6))
+        End(part='CosineAnnealingLR has T_max=6', left=6, final=False)
+    """
+    if isinstance(scheduler, ChainedScheduler):
+        ends = [end for part in scheduler._schedulers if (end := end_of(part)) is not None]
+        return min(ends, key=lambda end: end.left, default=None)
+    if isinstance(scheduler, SequentialLR):
+        last = scheduler._schedulers[-1]
+        end = end_of(last)
+        if end is None or not scheduler._milestones:
+            return end
+        # Before its turn the last part stands where it will not start: it begins anew at its milestone.
+        length = end.left + last.last_epoch
+        return end._replace(left=scheduler._milestones[-1] + length - scheduler.last_epoch)
+    for kind, name in ((OneCycleLR, "total_steps"), (CosineAnnealingLR, "T_max"), (PolynomialLR, "total_iters")):
+        if isinstance(scheduler, kind):
+            length = getattr(scheduler, name)
+            final = kind is OneCycleLR
+            return End(f"{kind.__name__} has {name}={length}", length - scheduler.last_epoch, final)
+    return None
