@@ -119,9 +119,9 @@ def teach(
                 folder, checkpoint = RunFolder.open(run, header, plan)
                 if checkpoint is not None:
                     course.load_state(checkpoint.course)
+                    records, seconds = folder.records(checkpoint, course.epoch), checkpoint.seconds
                     learner.load_state(checkpoint.learner)
-                    folder.cut(checkpoint.epochs)
-                    records, seconds = folder.records(), checkpoint.seconds
+                    folder.cut(checkpoint.epochs)  # last: whoever refuses the checkpoint has cost nothing
             else:
                 folder, checkpoint = RunFolder.create(run, header), None
             if checkpoint is None:
