@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from attent.choosing import Choice, choose
-from attent.course_state import keeps_before, pack, unpack
+from attent.course_scores import keeps_before
+from attent.course_state import pack, unpack
 from attent.coverage import in_turn
 from attent.deciding import Decision, Stand, decide
 from attent.deviations import deviations, stalest
