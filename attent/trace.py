@@ -107,7 +107,7 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     """Return the scores by draw that a plan over n examples replays from a trace.
 
     Raises TraceError if the trace is over another number of examples, made fewer selections, ranked only a pool of
-    them, or kept no scores.
+    them, kept no scores, or had none because it chose at random.
     """
     if trace.header.plan.get("source") == "pool":
         raise TraceError("replay is of a run with source='pool', which ranked only a part of the examples each time")
@@ -121,6 +121,11 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
         scores = trace.selections[draw].scores
         if scores is None:
             raise TraceError(f"replay kept no scores of draw {draw}: teach it with keep_scores=True")
+        if plan.selection != "random" and np.isnan(scores).all():
+            raise TraceError(
+                f"replay holds no scores of draw {draw}: its run had seen none, as one that chooses at random and does "
+                "not score. Replay a run whose selection ranks scores"
+            )
         found[draw] = scores
     return found
 
