@@ -12,7 +12,7 @@ import numpy as np
 from attent import choosing, schedules
 from attent.deviations import Measure
 from attent.errors import PlanError
-from attent.plan_checks import Source, between, check_fields, check_together, whole
+from attent.plan_checks import Source, between, check_epochs, check_fields, check_together, whole
 from attent.scaling import Scaling
 from attent.schedules import Schedule
 from attent.selection import NonFinite, count
@@ -110,8 +110,10 @@ class Plan:
     def timeline(self, n: int) -> tuple[Epoch, ...]:
         """Return one row per epoch for n examples: phase, round, ratio, k, score?, select?, steps.
 
-        Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter.
+        Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter. Raises PlanError unless n
+        is a whole number of at least 1.
         """
+        whole("n", n, 1, beyond=": there is nothing to teach")
         return lay_out(
             self.rounds(),
             epochs=self.epochs,
@@ -211,7 +213,7 @@ class Plan:
         Scores are the losses already seen in training (``reuse``), so choosing costs nothing. It hurts where labels
         are wrong or all is new: `Plan.auto` teaches only where that is seen to help.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}
         chosen = {"ratio": 0.4, "selection": "soft", "scaling": "std", "temperature": 0.3, "source": "reuse"}
         return cls(**{"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
@@ -223,7 +225,7 @@ class Plan:
         Source: AtteNT, arXiv 2602.20461, ablation "soft, incremental ratio, incremental interval". Scores are
         scaled first, since the softmax of raw losses is nearly flat.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         chosen = {
             "ratio": schedules.linear(0.2, 0.8),
             "interval": schedules.incremental(1, max(1, round(epochs / 10))),
@@ -242,7 +244,7 @@ class Plan:
         selects again before every epoch of the interval.
         """
         whole("cycles", cycles, 1)
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         cycle = (epochs - 1) // cycles
         if cycle < 1:
             raise PlanError(f"epochs must be at least cycles + 1 = {cycles + 1}, got {epochs}")
@@ -261,7 +263,7 @@ class Plan:
     @classmethod
     def official_simple(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the published code's plan for language models: one full epoch, then its hardest 70 % to the end."""
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
         return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
@@ -282,7 +284,7 @@ class Plan:
         with the usual 60 to 80 % there, about 65 % of all examples are kept, and that is the ratio.
         Source: Qin et al. 2024, arXiv 2303.04947.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": min(math.ceil(epochs / 8), epochs - 1)}
         return cls(**{
             "epochs": epochs, "batch_size": batch_size, **ends, "ratio": 0.65, "selection": "infobatch", **changes
@@ -307,7 +309,7 @@ class Plan:
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         if changes.get("adaptive") is False:
             raise PlanError("Plan.auto decides as it goes: it needs adaptive=True; Plan.default always teaches")
         chosen = {"ratio": 1 / 3, "selection": "hard", "source": "reuse", "adaptive": True, **changes}

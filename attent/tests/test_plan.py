@@ -188,6 +188,59 @@ def test_no_data_is_refused():
         Plan(epochs=1, batch_size=1).cost(5, forward_share=-1)
 
 
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (1.5, "n must be a whole number at least 1, got 1.5"),
+        (100.0, "n must be a whole number at least 1, got 100.0"),
+        (True, "n must be a whole number at least 1, got True"),
+        ("9", "n must be a whole number at least 1, got '9'"),
+        (-1, "n must be at least 1, got -1: there is nothing to teach"),
+        (2**63, "n must be below 2**63, got 9223372036854775808"),
+    ],
+)
+def test_examples_are_counted_in_whole_numbers(n, words):
+    for plan in (Plan(epochs=1, batch_size=1), Plan(epochs=2, batch_size=1, source="pool")):
+        for ask in (plan.timeline, plan.cost, plan.total_steps):
+            with pytest.raises(attent.PlanError) as error:
+                ask(n)
+            assert str(error.value) == words
+    assert Plan(epochs=1, batch_size=3).total_steps(np.int64(8)) == 1  # 0.4 * 8
+
+
+@pytest.mark.parametrize(
+    "preset", ["default", "paper", "official", "official_simple", "rs2", "infobatch", "auto", "full"]
+)
+@pytest.mark.parametrize(("epochs", "told"), [(10**6 + 1, "1000001"), (10**400, "a number of 1329 bits")])
+def test_more_epochs_than_can_be_laid_out_are_refused_at_once(preset, epochs, told):
+    rule = f"epochs must be at most 1,000,000, since every one is laid out, got {told}"
+    for make in (Plan, getattr(Plan, preset)):
+        with pytest.raises(attent.PlanError) as error:
+            make(epochs=epochs, batch_size=4)
+        assert str(error.value) == (rule if epochs < 2**63 else f"epochs must be below 2**63, got {told}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"interval": 10**400}, "interval must be below 2**63, got a number of 1329 bits"),
+        ({"batch_size": 10**5000}, "batch_size must be below 2**63, got a number of 16610 bits"),
+        ({"cycle": 2**63}, "cycle must be below 2**63, got 9223372036854775808"),
+        ({"seed": 10**400}, "seed must be in [0, 18446744073709551615], got a number of 1329 bits"),
+        ({"temperature": 10**400, "selection": "soft"}, "temperature must be at least 0, got a number of 1329 bits"),
+        ({"ratio": -(10**5000)}, "ratio must be in (0, 1], got a number of 16610 bits"),
+    ],
+)  # fmt: skip
+def test_numbers_that_nothing_can_hold_are_refused_and_not_written_out(fields, words):
+    with pytest.raises(attent.PlanError) as error:
+        Plan(**{"epochs": 5, "batch_size": 2, **fields})
+    assert str(error.value) == words
+
+
+def test_an_interval_longer_than_the_run_ends_with_it():
+    assert [r.taught for r in Plan(epochs=5, batch_size=1, interval=2**63 - 1).rounds()] == [5]
+
+
 def test_numbers_of_numpy_are_numbers():
     plan = Plan(epochs=np.int64(3), batch_size=np.int32(2), ratio=np.float64(0.5), seed=np.uint64(2**64 - 1))
     assert plan == Plan(epochs=3, batch_size=2, ratio=0.5, seed=2**64 - 1)
