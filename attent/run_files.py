@@ -153,7 +153,7 @@ def _named(path: Path) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         # safetensors words the system's error itself.
         full = full or any(words in str(error) for words in ("No space left", "quota exceeded", "File too large"))
-        advice = ". What was written before is kept; make room and go on with resume" if full else ""
+        advice = ". What was written before is kept; make room and go on with resume=True (--resume)" if full else ""
         raise TraceError(f"cannot write {path}: {error}{advice}") from error
 
 

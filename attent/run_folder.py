@@ -75,7 +75,7 @@ class RunFolder:
     def create(cls, folder: Path, header: Header) -> RunFolder:
         """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
         if (folder / "run.json").exists():
-            raise TraceError(f"{folder} holds a run already: go on with it by resume, or name another folder")
+            raise TraceError(f"{folder} holds a run already: go on with it by resume=True, or name another folder")
         for left in ("trace.jsonl", "selections", _CHECKPOINT):
             if (folder / left).exists():
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
