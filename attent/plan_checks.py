@@ -118,7 +118,10 @@ def check_epochs(epochs: object) -> None:
 
 
 def whole(name: str, value: object, least: int, most: int | None = None, *, beyond: str = "") -> None:
-    """Raise PlanError unless the value is a whole number from ``least`` to ``most``; ``beyond`` is added where it is out of these."""
+    """Raise PlanError unless the value is a whole number from ``least`` to ``most``.
+
+    ``beyond`` is added to the message where it is out of these.
+    """
     value = value.item() if isinstance(value, np.generic) else value
     limit = f"at least {least}" if most is None else f"in [{least}, {most}]"
     if isinstance(value, bool) or not isinstance(value, int):

@@ -155,6 +155,19 @@ def test_presets():
     assert Plan.official(epochs=30, batch_size=8, cycles=4, seed=5).seed == 5
 
 
+@pytest.mark.parametrize("preset", ["default", "paper", "official", "official_simple", "rs2", "infobatch", "auto"])
+def test_presets_tell_which_fields_a_plan_has(preset):
+    with pytest.raises(
+        attent.PlanError, match="^no plan field 'foo'; known: adaptive, batch_size, bonus, cap, .*warm_up$"
+    ):
+        getattr(Plan, preset)(epochs=20, batch_size=8, foo=1)
+
+
+@pytest.mark.parametrize(("epochs", "longest"), [(12, 1), (14, 1), (15, 2), (26, 3), (100, 9)])
+def test_the_papers_intervals_grow_from_15_epochs_on(epochs, longest):
+    assert max(each.taught for each in Plan.paper(epochs=epochs, batch_size=8).rounds()) == longest
+
+
 def test_the_official_timeline():
     plan = Plan.official(epochs=30, batch_size=8, cycles=4)  # cycles of 7, one epoch left over
     assert [tuple(r) for r in plan.rounds()] == [(1, 0.2, 5, 2), (8, 0.35, 5, 2), (15, 0.65, 5, 2), (22, 0.8, 5, 2)]
