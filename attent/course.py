@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from attent.choosing import Choice, choose
-from attent.course_state import keeps_before, pack, unpack
+from attent.course_scores import keeps_before
+from attent.course_state import pack, unpack
 from attent.coverage import in_turn
 from attent.deciding import Decision, Stand, decide
 from attent.deviations import deviations, stalest
@@ -81,8 +82,9 @@ class Course:
         reference: Numbers | None = None,
         replay: Mapping[int, Numbers] | None = None,
     ) -> None:
-        if segment_steps < 1:
-            raise CourseError(f"segment_steps must be at least 1, got {segment_steps}")
+        whole = isinstance(segment_steps, int | np.integer) and not isinstance(segment_steps, bool)
+        if not whole or segment_steps < 1:
+            raise CourseError(f"segment_steps must be a whole number of at least 1, got {segment_steps!r}")
         self._given_digest = checked_given(plan, n, reference, replay)
         self.reference, self.replay = reference, replay
         self.plan, self.n, self.segment_steps = plan, n, segment_steps

@@ -75,12 +75,14 @@ def check_position(
 
 
 def _check_stand(at: Position, plan: Plan) -> None:
-    begun = at.first is not None and math.isfinite(at.first)
+    begun = at.first is not None and 0 < at.first < math.inf
     told = f"the state's decision is how {at.how!r}, tries {at.tries}, first {at.first}"
     if not plan.adaptive and (at.how, at.tries, at.first) != (None, 0, None):
         raise CourseError(f"{told}, but the plan decides nothing")
     if (not begun and (at.how is not None or at.first is not None)) or (at.tries and at.how is None):
-        raise CourseError(f"{told}: a choice needs the mean loss at first sight, and tries need a choice")
+        raise CourseError(f"{told}: a choice needs the mean loss at first sight, above 0, and tries need a choice")
+    if not at.draw and at.first is not None:
+        raise CourseError(f"{told}, but nothing has been decided before the first selection")
 
 
 def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epoch], n: int, plan: Plan) -> None:

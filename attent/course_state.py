@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attent.course_position import Position, check_position, read_position
+from attent.course_scores import check_scores, keeps_before
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers, State
 from attent.plan import Plan
@@ -103,16 +104,14 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
             raise CourseError(f"the state's {name} have shape {state[name].shape}, expected ({length},)")
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
     weights = state["weights"].copy() if "weights" in state else None
-    check_position(position, ids, weights, plan.timeline(n), plan)
+    timeline = plan.timeline(n)
+    check_position(position, ids, weights, timeline, plan)
     if ("before" in state) != keeps_before(plan):
         raise CourseError("the state's losses from before (array 'before') do not belong to this plan")
     before = state["before"].copy() if "before" in state else None
-    return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
-
-
-def keeps_before(plan: Plan) -> bool:
-    """Return whether a course keeps an earlier loss of each example: the one before the latest, or the first seen."""
-    return plan.adaptive or plan.measure == "progress"
+    scores, seen = state["scores"].copy(), state["seen"].copy()
+    check_scores(position, scores, seen, before, timeline, plan)
+    return position, scores, seen, ids, weights, before
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt: who goes on choosing hammers in what is left.
 LEARNT = 0.1
 _FEWEST = 30  # pairs of losses below which no share means anything
+# What losses too large to be summed are multiplied by: a power of two, so that no share changes by a bit.
+_SMALLER = 2.0**-64
 # Passes that a try takes. In the first of a soft choice wrong labels can pass for learnt.
 _TRIES: dict[How, int] = {"hard": 1, "soft": 2}
 
@@ -46,7 +49,7 @@ class Stand(NamedTuple):
     """What one decision leaves to the next.
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
-    ``first``: the mean loss at first sight, None before it.
+    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean.
     """
 
     how: How | None = None
@@ -65,7 +68,8 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
     """Return the signs in two losses per example: float64, shape (n,) each; NaN where there is none yet.
 
     Examples are ranked by the loss before and measured by the latest, so that a loss high by chance does not count
-    as hard. None with fewer than 30 pairs, or where losses are not above 0 and shares mean nothing.
+    as hard. None with fewer than 30 pairs, where a loss is below 0, of which no share can be told (the logarithm of a
+    density gives such losses), or where the losses ranked or measured are all 0.
 
     Example:
         >>> import numpy as np
@@ -76,8 +80,10 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
         (0.72, 0.5, 1.0)
     """
     both = np.flatnonzero(np.isfinite(before) & np.isfinite(latest))
-    if len(both) < _FEWEST:
+    if len(both) < _FEWEST or _any_below_0(before[both], latest[both]):
         return None
+    if _too_large(before, latest):
+        return signs(before * _SMALLER, latest * _SMALLER)
     order = both[np.argsort(-before[both], kind="stable")]
     old, new = before[order], latest[order]
     tenth, half = len(order) // 10, len(order) // 2
@@ -96,7 +102,8 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
-    so what is tried must fall. It goes on while it falls, and ends where everything is learnt.
+    so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a loss is below 0
+    no share can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -112,10 +119,17 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
         >>> decide(seen, loss * 0.9, hardest, tried.stand).why
         'what was tried is not learnt fast (x 0.90): back to all in turn'
     """
-    if stand is None or stand.first is None:
+    stand = Stand() if stand is None else stand
+    if _any_below_0(before, latest):
+        told = "losses below 0, of which no share can be told: all in turn"
+        return Decision(stand._replace(how=None, tries=0), told)
+    if _too_large(before, latest):
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
+        return found._replace(stand=_times(found.stand, 1 / _SMALLER))
+    if stand.first is None:
         return _at_first_sight(latest)
     seen = latest[np.isfinite(latest)]
-    share = float(seen.mean()) / stand.first if stand.first > 0 else 1.0
+    share = float(seen.mean()) / stand.first
     if share <= LEARNT:
         told = f"the mean loss is {share:.2f} of what it was at first sight: learnt, all in turn"
         return Decision(stand._replace(how=None, tries=0), told)
@@ -129,10 +143,10 @@ def _at_first_sight(latest: Numbers) -> Decision:
     losses = np.sort(latest[np.isfinite(latest)])
     if not len(losses):
         return Decision(Stand(), "no losses yet: all in turn")
-    first, total = float(losses.mean()), float(losses.sum())
-    if len(losses) < 2 * _FEWEST or total <= 0:
-        return Decision(Stand(first=first), "too few losses above 0: all in turn")
-    share = float(losses[len(losses) // 2 :].sum()) / total
+    first = float(losses.mean())
+    if len(losses) < 2 * _FEWEST or first == 0:
+        return Decision(Stand(first=first or None), "too few losses above 0: all in turn")
+    share = float(losses[len(losses) // 2 :].sum()) / float(losses.sum())
     told = f"at first sight the harder half holds {_percent(share)} of the loss"
     if share < TRY:
         return Decision(Stand(first=first), f"{told}: too alike, all in turn")
@@ -168,6 +182,21 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
             told = f"what was tried is learnt fast (x {fall:.2f}, its top x {found.hardest:.2f})"
             return Decision(stand._replace(how="hard", tries=_TRIES["hard"]), f"{told}: try the hardest")
     return Decision(stand._replace(tries=max(stand.tries - 1, 0)), f"what is taught is learnt (x {fall:.2f}): go on")
+
+
+def _any_below_0(*losses: Numbers) -> bool:
+    return any(bool((each < 0).any()) for each in losses)
+
+
+def _too_large(*losses: Numbers) -> bool:
+    """Return whether the finite ones of some losses might not be summed, for their sum is beyond float64."""
+    return any(each[np.isfinite(each)].max(initial=0.0) > sys.float_info.max / max(len(each), 1) for each in losses)
+
+
+def _times(stand: Stand, factor: float) -> Stand:
+    # A mean is never above the largest loss; rounding must not make it infinite.
+    first = None if stand.first is None else min(stand.first * factor, sys.float_info.max)
+    return stand._replace(first=first)
 
 
 def _how(*, hard: bool) -> tuple[How, str]:

@@ -41,7 +41,8 @@ def deviations(
     """
     numbers = scores
     if first is not None:
-        numbers = first - numbers
+        with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, as little finite as they are
+            numbers = first - numbers
     if reference is not None:
         numbers = numbers - reference
     if bonus > 0 and ages is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from attent import choosing, schedules
 from attent.deviations import Measure
 from attent.errors import PlanError
-from attent.plan_checks import Source, between, check_fields, check_together, whole
+from attent.plan_checks import Source, between, check_epochs, check_fields, check_together, whole
 from attent.scaling import Scaling
 from attent.schedules import Schedule
 from attent.selection import NonFinite, count
@@ -110,8 +110,10 @@ class Plan:
     def timeline(self, n: int) -> tuple[Epoch, ...]:
         """Return one row per epoch for n examples: phase, round, ratio, k, score?, select?, steps.
 
-        Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter.
+        Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter. Raises PlanError unless n
+        is a whole number of at least 1.
         """
+        whole("n", n, 1, beyond=": there is nothing to teach")
         return lay_out(
             self.rounds(),
             epochs=self.epochs,
@@ -150,7 +152,7 @@ class Plan:
         """Return what the run costs and saves against as many epochs on all n examples.
 
         forward_share: seconds of scoring an example over seconds of training on it; measured values lie
-        between 0.26 and 0.44 (docs/results.md).
+        between 0.12 and 0.47 (docs/results.md).
         """
         return cost_of(self.timeline(n), n, forward_share, self.full_epochs)
 
@@ -183,10 +185,7 @@ class Plan:
             >>> attent.Plan.from_dict({"epochs": 3, "batch_size": 8, "ratio": "linear(0.8, 0.2)"}).ratio
             linear(0.8, 0.2)
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        for key in fields:
-            if key not in known:
-                raise PlanError(f"no plan field {key!r}; known: {', '.join(sorted(known))}")
+        cls._check_known(fields)
         for key in ("epochs", "batch_size"):
             if key not in fields:
                 raise PlanError(f"a plan needs {key}")
@@ -200,6 +199,19 @@ class Plan:
         return cls(**values)
 
     @classmethod
+    def _check_known(cls, fields: Iterable[str]) -> None:
+        known = {field.name for field in dataclasses.fields(cls)}
+        for key in fields:
+            if key not in known:
+                raise PlanError(f"no plan field {key!r}; known: {', '.join(sorted(known))}")
+
+    @classmethod
+    def _preset(cls, fields: Mapping[str, Any]) -> Plan:
+        """Return the plan of a preset's fields and the caller's changes. Raises PlanError naming an unknown one."""
+        cls._check_known(fields)
+        return cls(**fields)
+
+    @classmethod
     def full(cls, *, epochs: int, batch_size: int, seed: int = 0) -> Plan:
         """Return the plan that teaches nothing: every epoch on all examples."""
         return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed)
@@ -211,26 +223,27 @@ class Plan:
         Scores are the losses already seen in training (``reuse``), so choosing costs nothing. It hurts where labels
         are wrong or all is new: `Plan.auto` teaches only where that is seen to help.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}
         chosen = {"ratio": 0.4, "selection": "soft", "scaling": "std", "temperature": 0.3, "source": "reuse"}
-        return cls(**{"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
+        return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
     def paper(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return AtteNT's best plan: soft selection, ratio rising 0.2 to 0.8, interval growing, fresh scores.
 
         Source: AtteNT, arXiv 2602.20461, ablation "soft, incremental ratio, incremental interval". Scores are
-        scaled first, since the softmax of raw losses is nearly flat.
+        scaled first, since the softmax of raw losses is nearly flat. Intervals grow from 1 epoch to a tenth of all,
+        rounded: they do from 15 epochs on; in a shorter run every interval is 1.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         chosen = {
             "ratio": schedules.linear(0.2, 0.8),
             "interval": schedules.incremental(1, max(1, round(epochs / 10))),
             "selection": "soft",
             "source": "fresh",
         }
-        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+        return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
     @classmethod
     def official(cls, *, epochs: int, batch_size: int, cycles: int = 10, **changes: Any) -> Plan:
@@ -242,7 +255,7 @@ class Plan:
         selects again before every epoch of the interval.
         """
         whole("cycles", cycles, 1)
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         cycle = (epochs - 1) // cycles
         if cycle < 1:
             raise PlanError(f"epochs must be at least cycles + 1 = {cycles + 1}, got {epochs}")
@@ -256,14 +269,14 @@ class Plan:
             "source": "fresh",
             "reselect": changes.get("selection") == "soft",
         }
-        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+        return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
     @classmethod
     def official_simple(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the published code's plan for language models: one full epoch, then its hardest 70 % to the end."""
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
-        return cls(**{"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+        return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
     @classmethod
     def rs2(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
@@ -282,9 +295,9 @@ class Plan:
         with the usual 60 to 80 % there, about 65 % of all examples are kept, and that is the ratio.
         Source: Qin et al. 2024, arXiv 2303.04947.
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": min(math.ceil(epochs / 8), epochs - 1)}
-        return cls(**{
+        return cls._preset({
             "epochs": epochs, "batch_size": batch_size, **ends, "ratio": 0.65, "selection": "infobatch", **changes
         })  # fmt: skip
 
@@ -295,9 +308,14 @@ class Plan:
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
         epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
         losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
-        and all in turn (`attent.deciding`). Three passes in turn are an epoch, batch for batch, so a run that never
-        teaches is `Plan.full` with as many epochs. The signs can fail: docs/results.md says where they did.
+        and all in turn (`attent.deciding`). The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
+
+        Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
+        a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
+        ``reselect``, ``keep_steps`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
+        whole examples and have batches of their own: cost and steps are then near those of full training, not equal.
+        With a ratio of 1/m it is m passes, and m * batch_size.
 
         Example:
             >>> import attent
@@ -307,7 +325,7 @@ class Plan:
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
-        whole("epochs", epochs, 1)
+        check_epochs(epochs)
         if changes.get("adaptive") is False:
             raise PlanError("Plan.auto decides as it goes: it needs adaptive=True; Plan.default always teaches")
         chosen = {"ratio": 1 / 3, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
@@ -325,4 +343,4 @@ class Plan:
         if passes:  # whole passes that cost what is left, neither more nor less
             chosen["ratio"] = left / passes
         ends = {"warm_up": warm_up, "cool_down": cool_down}
-        return cls(epochs=warm_up + passes + cool_down, batch_size=batch_size, **ends, **chosen)
+        return cls._preset({"epochs": warm_up + passes + cool_down, "batch_size": batch_size, **ends, **chosen})

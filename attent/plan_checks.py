@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 Source = Literal["reuse", "fresh", "pool", "replay"]
 _LARGEST_BONUS = 1e6
+_MOST_EPOCHS = 1_000_000
+_MOST = 2**63 - 1  # of whole numbers that have no other limit: what a run's files can hold
+_BITS = 64  # more are no number that anything here can mean, and are not shown
 
 
 def check_fields(plan: Plan) -> None:
     """Raise PlanError naming the first field whose value is impossible."""
-    whole("epochs", plan.epochs, 1)
+    check_epochs(plan.epochs)
     whole("batch_size", plan.batch_size, 1)
     whole("warm_up", plan.warm_up, 0)
     whole("cool_down", plan.cool_down, 0)
@@ -107,21 +110,39 @@ def check_together(plan: Plan) -> None:
         )
 
 
-def whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raise PlanError unless the value is a whole number from ``least`` to ``most``."""
+def check_epochs(epochs: object) -> None:
+    """Raise PlanError unless these can be a plan's epochs: every one of them is laid out."""
+    whole("epochs", epochs, 1)
+    if isinstance(epochs, int) and epochs > _MOST_EPOCHS:
+        raise PlanError(f"epochs must be at most {_MOST_EPOCHS:,}, since every one is laid out, got {_shown(epochs)}")
+
+
+def whole(name: str, value: object, least: int, most: int | None = None, *, beyond: str = "") -> None:
+    """Raise PlanError unless the value is a whole number from ``least`` to ``most``.
+
+    ``beyond`` is added to the message where it is out of these.
+    """
     value = value.item() if isinstance(value, np.generic) else value
     limit = f"at least {least}" if most is None else f"in [{least}, {most}]"
     if isinstance(value, bool) or not isinstance(value, int):
         raise PlanError(f"{name} must be a whole number {limit}, got {value!r}")
     if value < least or (most is not None and value > most):
-        raise PlanError(f"{name} must be {limit}, got {value}")
+        raise PlanError(f"{name} must be {limit}, got {_shown(value)}{beyond}")
+    if most is None and value > _MOST:
+        raise PlanError(f"{name} must be below 2**63, got {_shown(value)}")
 
 
 def between(name: str, value: object, low: float, high: float, rule: str, *, open_below: bool = False) -> None:
     """Raise PlanError unless the value is a number from ``low`` to ``high``; ``rule`` says so in words."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        raise PlanError(f"{name} must be {rule}, got {_shown(value)}")
     if not number or not low <= value <= high or (open_below and value == low):  # type: ignore[operator]
         raise PlanError(f"{name} must be {rule}, got {value!r}")
+
+
+def _shown(value: int) -> str:
+    return str(value) if value.bit_length() <= _BITS else f"a number of {value.bit_length()} bits"
 
 
 def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:

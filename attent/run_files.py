@@ -124,8 +124,17 @@ def write_selection(folder: Path, draw: int, ids: Ids, n: int, scores: Numbers |
 
 def read_selection(folder: Path, draw: int, n: int) -> tuple[Ids, Numbers | None]:
     """Return the ids and, if kept, the scores of one selection."""
-    arrays, _ = read_arrays(selection_path(folder, draw))
-    return unpack_ids(arrays["ids"], n), arrays.get("scores")
+    path = selection_path(folder, draw)
+    arrays, _ = read_arrays(path)
+    bits, scores = arrays.get("ids"), arrays.get("scores")
+    if bits is None or bits.dtype != np.uint8 or bits.shape != (-(-n // 8),):
+        got = "none" if bits is None else f"{bits.dtype} {bits.shape}"
+        raise TraceError(f"{path} is damaged: its ids must be uint8 of shape ({-(-n // 8)},), got {got}")
+    if scores is not None and (scores.dtype != np.float64 or scores.shape != (n,)):
+        raise TraceError(
+            f"{path} is damaged: its scores must be float64 of shape ({n},), got {scores.dtype} {scores.shape}"
+        )
+    return unpack_ids(bits, n), scores
 
 
 def locked(path: Path) -> IO[bytes] | None:
@@ -154,7 +163,7 @@ def _named(path: Path) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         # safetensors words the system's error itself.
         full = full or any(words in str(error) for words in ("No space left", "quota exceeded", "File too large"))
-        advice = ". What was written before is kept; make room and go on with resume" if full else ""
+        advice = ". What was written before is kept; make room and go on with resume=True (--resume)" if full else ""
         raise TraceError(f"cannot write {path}: {error}{advice}") from error
 
 

@@ -8,7 +8,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,13 @@ class Checkpoint(NamedTuple):
     seconds: Seconds
 
 
+class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a checkpoint file tells beside its arrays."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: Seconds
+
+
 def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, recipe: str | None = None) -> Header:
     """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
     own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
@@ -68,7 +75,7 @@ class RunFolder:
     def create(cls, folder: Path, header: Header) -> RunFolder:
         """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
         if (folder / "run.json").exists():
-            raise TraceError(f"{folder} holds a run already: go on with it by resume, or name another folder")
+            raise TraceError(f"{folder} holds a run already: go on with it by resume=True, or name another folder")
         for left in ("trace.jsonl", "selections", _CHECKPOINT):
             if (folder / left).exists():
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
@@ -100,13 +107,27 @@ class RunFolder:
             raise TraceError(f"{folder} cannot be continued: its {_CHECKPOINT} is gone. Its trace can still be read")
         return cls(folder, old), checkpoint
 
+    def records(self, checkpoint: Checkpoint, epoch: int) -> list[EpochRecord]:
+        """Return the epochs recorded before a checkpoint whose course stands in ``epoch``; what follows stays there.
+
+        Raises TraceError if the checkpoint tells another number of epochs, or if epochs of the trace are gone.
+        """
+        if checkpoint.epochs != epoch:
+            raise TraceError(
+                f"{self.folder / _CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
+                f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
+            )
+        records = read_records(self.folder / "trace.jsonl", epoch)
+        if len(records) < epoch:
+            raise TraceError(
+                f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epoch}: "
+                "lines were removed"
+            )
+        return records
+
     def cut(self, epochs: int) -> None:
         """Forget what was recorded after this many epochs: it is taught again."""
         keep_lines(self.folder / "trace.jsonl", epochs)
-
-    def records(self) -> list[EpochRecord]:
-        """Return the epochs recorded so far."""
-        return read_records(self.folder / "trace.jsonl")
 
     def append(self, record: EpochRecord) -> None:
         """Record an epoch at its end."""
@@ -129,13 +150,21 @@ def _read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     arrays, metadata = read_arrays(path)
-    told: dict[str, Any] = json.loads(metadata["attent"])
     parts: dict[str, State] = {"course": {}, "learner": {}}
     for name, array in arrays.items():
         owner, _, rest = name.partition("/")
+        if owner not in parts:
+            raise TraceError(
+                f"{path} is not a checkpoint: its array {name!r} is neither the course's nor the learner's"
+            )
         parts[owner][rest] = array
-    seconds = msgspec.convert(told["seconds"], Seconds)
-    return Checkpoint(parts["course"], parts["learner"], told["epochs"], seconds)
+    if "attent" not in metadata:
+        raise TraceError(f"{path} is not a checkpoint: its metadata has no entry 'attent'")
+    try:
+        told = msgspec.json.decode(metadata["attent"], type=_Told)
+    except msgspec.DecodeError as error:
+        raise TraceError(f"{path} is damaged: its metadata cannot be read: {error}") from None
+    return Checkpoint(parts["course"], parts["learner"], told.epochs, told.seconds)
 
 
 @contextlib.contextmanager

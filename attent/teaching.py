@@ -18,6 +18,7 @@ from attent.plan import Plan
 from attent.proxy import Proxied
 from attent.records import EpochRecord, Seconds
 from attent.run_folder import Checkpoint, RunFolder, header_of, held
+from attent.teaching_checks import check_given, check_learner_and_plan, check_loop
 from attent.trace import Taught, Trace, replayed
 
 _KEEP_SCORES_UP_TO = 100_000
@@ -85,6 +86,7 @@ def teach(
         recipe: the learner's name, recorded there too.
 
     Raises:
+        PlanError, CourseError: an argument is impossible; no run is begun then.
         LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.
         TraceError: the folder cannot be written, or holds another run. In each case what was recorded
             stays readable, and the run can be resumed from its last checkpoint.
@@ -96,6 +98,11 @@ def teach(
         >>> attent.teach(vit_digits(plan), plan).finished
         True
     """
+    check_learner_and_plan(learner, plan)
+    check_given(run=run, replay=replay, versions=versions, recipe=recipe)
+    check_loop(
+        resume=resume, listeners=listeners, stop=stop, checkpoint_seconds=checkpoint_seconds, keep_scores=keep_scores
+    )
     if run is None:
         if resume:
             raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
@@ -119,9 +126,9 @@ def teach(
                 folder, checkpoint = RunFolder.open(run, header, plan)
                 if checkpoint is not None:
                     course.load_state(checkpoint.course)
+                    records, seconds = folder.records(checkpoint, course.epoch), checkpoint.seconds
                     learner.load_state(checkpoint.learner)
-                    folder.cut(checkpoint.epochs)
-                    records, seconds = folder.records(), checkpoint.seconds
+                    folder.cut(checkpoint.epochs)  # last: whoever refuses the checkpoint has cost nothing
             else:
                 folder, checkpoint = RunFolder.create(run, header), None
             if checkpoint is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,16 @@ from attent.records import EpochRecord, Selected, digest_of
 from attent.run_files import read_selection
 
 FORMAT = 1
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _PlanOfHeader(msgspec.Struct):
+    """The fields of a recorded plan that a trace is read by; the others may be another version's."""
+
+    epochs: Positive
+    batch_size: Positive
+    seed: int
+    correction: float | str | None
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -24,7 +34,7 @@ class Header(msgspec.Struct, frozen=True):
 
     format: int
     attent: str
-    n: int
+    n: Positive
     plan: dict[str, Any]
     rounds: list[list[Any]]
     versions: dict[str, str] = {}
@@ -98,7 +108,7 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     """Return the scores by draw that a plan over n examples replays from a trace.
 
     Raises TraceError if the trace is over another number of examples, made fewer selections, ranked only a pool of
-    them, or kept no scores.
+    them, kept no scores, or had none because it chose at random.
     """
     if trace.header.plan.get("source") == "pool":
         raise TraceError("replay is of a run with source='pool', which ranked only a part of the examples each time")
@@ -112,6 +122,11 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
         scores = trace.selections[draw].scores
         if scores is None:
             raise TraceError(f"replay kept no scores of draw {draw}: teach it with keep_scores=True")
+        if plan.selection != "random" and np.isnan(scores).all():
+            raise TraceError(
+                f"replay holds no scores of draw {draw}: its run had seen none, as one that chooses at random and does "
+                "not score. Replay a run whose selection ranks scores"
+            )
         found[draw] = scores
     return found
 
@@ -153,17 +168,24 @@ def read_header(folder: Path) -> Header:
             f"{folder} has format {header.format}, this attent reads format {FORMAT}; "
             f"read it with attent {header.attent}"
         )
+    try:
+        msgspec.convert(header.plan, _PlanOfHeader)
+    except msgspec.ValidationError as error:
+        raise TraceError(f"{path} is not a run's header: its plan cannot be read: {error}") from None
     return header
 
 
-def read_records(path: Path) -> list[EpochRecord]:
-    """Return the epochs of a JSONL trace. A last line without its end, left by a sudden stop, is passed over."""
+def read_records(path: Path, first: int | None = None) -> list[EpochRecord]:
+    """Return the first so many epochs of a JSONL trace (None: all), fewer where it has fewer.
+
+    A last line without its end, left by a sudden stop, is passed over. Raises TraceError naming a line that is damaged.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     records = []
-    for number, line in enumerate(lines[:-1], 1):
+    for number, line in enumerate(lines[:-1][:first], 1):
         try:
             records.append(msgspec.json.decode(line, type=EpochRecord))
         except msgspec.DecodeError as error:

@@ -102,6 +102,42 @@ def test_an_adaptive_plan_that_never_teaches_is_full_training_to_the_batch(n, ba
         assert len(batches(plan)) > len(batches(full))
 
 
+def batches_in_turn(plan, n):
+    """The batches of a plan whose losses are all alike, so that nothing is ever taught."""
+    course, found = Course(plan, n), []
+    while not isinstance(lesson := course.next(), Done):
+        found += [ids.tolist() for ids in lesson.batches]
+        course.record(np.ones(sum(map(len, lesson.batches))))
+    return found
+
+
+@pytest.mark.parametrize(("ratio", "parts"), [(1 / 3, 3), (0.34, 3), (0.5, 2), (0.2, 5)])
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_passes_in_turn_are_an_epoch_where_each_can_have_a_batch(ratio, parts, batch_size):
+    for n in range(1, parts * batch_size + 20):
+        plan = Plan.auto(epochs=4, batch_size=batch_size, ratio=ratio)
+        same = batches_in_turn(plan, n) == batches_in_turn(Plan.full(epochs=4, batch_size=batch_size), n)
+        assert same == (n >= parts * batch_size), n
+        if same:
+            assert plan.cost(n).examples_trained == 4 * n
+
+
+@pytest.mark.parametrize(
+    ("fields", "n", "cost", "steps"),
+    [
+        ({}, 95, 382, 12),
+        ({}, 50, 202, 10),
+        ({}, 10, 38, 8),
+        ({}, 1, 8, 8),
+        ({"ratio": 0.4}, 1000, 4000, 129),
+        ({"interval": 2}, 200, 802, 32),
+    ],
+)
+def test_elsewhere_passes_cost_nearly_that(fields, n, cost, steps):
+    plan = Plan.auto(epochs=4, batch_size=32, **fields)
+    assert (plan.cost(n).examples_trained, plan.total_steps(n)) == (cost, steps)
+
+
 def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
     states = []
     for plan in (Plan.auto(epochs=2, batch_size=16, seed=2), Plan.full(epochs=2, batch_size=16, seed=2)):
@@ -282,9 +318,11 @@ def test_signs_need_pairs_and_say_what_falls():
     assert decide(before, np.ones(40), None, Stand(first=1.0)).stand.how is None
     alike = np.linspace(1.0, 1.2, 100)
     assert "too alike" in decide(alike, alike * 0.9, None, Stand(first=1.0)).why
-    for nothing in (np.zeros(100), np.full(100, -1.0)):
-        assert "losses above 0" in decide(np.full(100, np.nan), nothing).why
-        assert "losses above 0" in decide(nothing, nothing, None, Stand(first=-1.0)).why
+    nothing = np.zeros(100)
+    assert decide(np.full(100, np.nan), nothing) == (Stand(), "too few losses above 0: all in turn")
+    assert decide(nothing, np.ones(100), None, Stand(first=1.0)) == (
+        Stand(first=1.0), "too few losses above 0 seen twice: all in turn",
+    )  # fmt: skip
     assert decide(np.full(100, np.nan), np.full(100, np.nan)) == (Stand(), "no losses yet: all in turn")
 
 

@@ -155,6 +155,19 @@ def test_presets():
     assert Plan.official(epochs=30, batch_size=8, cycles=4, seed=5).seed == 5
 
 
+@pytest.mark.parametrize("preset", ["default", "paper", "official", "official_simple", "rs2", "infobatch", "auto"])
+def test_presets_tell_which_fields_a_plan_has(preset):
+    with pytest.raises(
+        attent.PlanError, match="^no plan field 'foo'; known: adaptive, batch_size, bonus, cap, .*warm_up$"
+    ):
+        getattr(Plan, preset)(epochs=20, batch_size=8, foo=1)
+
+
+@pytest.mark.parametrize(("epochs", "longest"), [(12, 1), (14, 1), (15, 2), (26, 3), (100, 9)])
+def test_the_papers_intervals_grow_from_15_epochs_on(epochs, longest):
+    assert max(each.taught for each in Plan.paper(epochs=epochs, batch_size=8).rounds()) == longest
+
+
 def test_the_official_timeline():
     plan = Plan.official(epochs=30, batch_size=8, cycles=4)  # cycles of 7, one epoch left over
     assert [tuple(r) for r in plan.rounds()] == [(1, 0.2, 5, 2), (8, 0.35, 5, 2), (15, 0.65, 5, 2), (22, 0.8, 5, 2)]
@@ -186,6 +199,59 @@ def test_no_data_is_refused():
         Plan(epochs=1, batch_size=1).timeline(0)
     with pytest.raises(attent.PlanError, match="forward_share must be a number of at least 0"):
         Plan(epochs=1, batch_size=1).cost(5, forward_share=-1)
+
+
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (1.5, "n must be a whole number at least 1, got 1.5"),
+        (100.0, "n must be a whole number at least 1, got 100.0"),
+        (True, "n must be a whole number at least 1, got True"),
+        ("9", "n must be a whole number at least 1, got '9'"),
+        (-1, "n must be at least 1, got -1: there is nothing to teach"),
+        (2**63, "n must be below 2**63, got 9223372036854775808"),
+    ],
+)
+def test_examples_are_counted_in_whole_numbers(n, words):
+    for plan in (Plan(epochs=1, batch_size=1), Plan(epochs=2, batch_size=1, source="pool")):
+        for ask in (plan.timeline, plan.cost, plan.total_steps):
+            with pytest.raises(attent.PlanError) as error:
+                ask(n)
+            assert str(error.value) == words
+    assert Plan(epochs=1, batch_size=3).total_steps(np.int64(8)) == 1  # 0.4 * 8
+
+
+@pytest.mark.parametrize(
+    "preset", ["default", "paper", "official", "official_simple", "rs2", "infobatch", "auto", "full"]
+)
+@pytest.mark.parametrize(("epochs", "told"), [(10**6 + 1, "1000001"), (10**400, "a number of 1329 bits")])
+def test_more_epochs_than_can_be_laid_out_are_refused_at_once(preset, epochs, told):
+    rule = f"epochs must be at most 1,000,000, since every one is laid out, got {told}"
+    for make in (Plan, getattr(Plan, preset)):
+        with pytest.raises(attent.PlanError) as error:
+            make(epochs=epochs, batch_size=4)
+        assert str(error.value) == (rule if epochs < 2**63 else f"epochs must be below 2**63, got {told}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"interval": 10**400}, "interval must be below 2**63, got a number of 1329 bits"),
+        ({"batch_size": 10**5000}, "batch_size must be below 2**63, got a number of 16610 bits"),
+        ({"cycle": 2**63}, "cycle must be below 2**63, got 9223372036854775808"),
+        ({"seed": 10**400}, "seed must be in [0, 18446744073709551615], got a number of 1329 bits"),
+        ({"temperature": 10**400, "selection": "soft"}, "temperature must be at least 0, got a number of 1329 bits"),
+        ({"ratio": -(10**5000)}, "ratio must be in (0, 1], got a number of 16610 bits"),
+    ],
+)  # fmt: skip
+def test_numbers_that_nothing_can_hold_are_refused_and_not_written_out(fields, words):
+    with pytest.raises(attent.PlanError) as error:
+        Plan(**{"epochs": 5, "batch_size": 2, **fields})
+    assert str(error.value) == words
+
+
+def test_an_interval_longer_than_the_run_ends_with_it():
+    assert [r.taught for r in Plan(epochs=5, batch_size=1, interval=2**63 - 1).rounds()] == [5]
 
 
 def test_numbers_of_numpy_are_numbers():

@@ -156,6 +156,29 @@ def test_a_replay_of_a_pool_is_refused_since_it_ranked_only_a_part():
         attent.teach(Toy(30, seed=1), dataclasses.replace(plan, source="replay"), replay=earlier)
 
 
+@pytest.mark.parametrize("source", ["reuse", "fresh"])
+def test_a_replay_of_a_random_run_that_saw_no_scores_is_told_as_that(source):
+    plan = Plan(epochs=3, batch_size=4, ratio=0.4, selection="random", source=source)
+    earlier = attent.teach(Toy(30, seed=1), plan)
+    assert np.isnan(earlier.selections[0].scores).all()
+    again = dataclasses.replace(plan, source="replay", selection="hard")
+    learner = Toy(30, seed=1)
+    with pytest.raises(attent.TraceError, match="replay holds no scores of draw 0: its run had seen none, as one that"):
+        attent.teach(learner, again, replay=earlier)
+    assert learner.trained == []
+    # Who chooses at random looks at no score, so it may replay that.
+    same = attent.teach(learner, dataclasses.replace(plan, source="replay"), replay=earlier)
+    assert [same.ids(epoch).tolist() for epoch in range(3)] == [earlier.ids(epoch).tolist() for epoch in range(3)]
+
+
+def test_a_random_run_that_saw_losses_in_its_warm_up_can_be_replayed():
+    plan = Plan(epochs=3, batch_size=4, ratio=0.4, selection="random", warm_up=1)
+    earlier = attent.teach(Toy(30, seed=1), plan)
+    again = dataclasses.replace(plan, source="replay", selection="hard")
+    trace = attent.teach(Toy(30, seed=1), again, replay=earlier)
+    assert trace.ids(1).tolist() == attent.hard(earlier.selections[0].scores, 12).tolist()
+
+
 def test_a_run_goes_on_only_with_the_replay_it_began_with(tmp_path):
     plan = Plan(epochs=4, batch_size=8, source="fresh", ratio=0.3)
     one, other = (attent.teach(Toy(30, seed=seed), plan) for seed in (1, 2))

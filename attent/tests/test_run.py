@@ -127,7 +127,7 @@ def test_other_runs_are_not_continued(tmp_path):
             teach(learner or Toy(), plan, run=tmp_path, resume=resume, recipe=recipe)
         assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
-    refused("holds a run already", resume=False)
+    refused("holds a run already: go on with it by resume=True, or name another folder", resume=False)
     other = Plan(epochs=6, batch_size=3, ratio=0.6, selection="hard", warm_up=1, cool_down=1)
     refused("is of another plan: selection was 'soft', is 'hard'; the ratios", plan=other)
     refused("over 20 examples, this one has 19", learner=Toy(19))
