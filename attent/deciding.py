@@ -194,9 +194,7 @@ def _too_large(*losses: Numbers) -> bool:
 
 
 def _times(stand: Stand, factor: float) -> Stand:
-    # A mean is never above the largest loss; rounding must not make it infinite.
-    first = None if stand.first is None else min(stand.first * factor, sys.float_info.max)
-    return stand._replace(first=first)
+    return stand if stand.first is None else stand._replace(first=stand.first * factor)
 
 
 def _how(*, hard: bool) -> tuple[How, str]:

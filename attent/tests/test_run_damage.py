@@ -70,8 +70,10 @@ def test_lines_lost_before_the_checkpoint_are_told_before_any_is_cut(tmp_path, d
     kept = [lines[0], b"{}", *lines[2:]] if damage == "damaged" else [*lines[:2], b'{"epoch']
     (tmp_path / "trace.jsonl").write_bytes(b"\n".join(kept))
     words = "line 2 is damaged" if damage == "damaged" else "has 2 epochs, the checkpoint has 4: lines were removed"
+    learner = Toy()
     with pytest.raises(attent.TraceError, match=words):
-        teach(Toy(), PLAN, run=tmp_path, resume=True)
+        teach(learner, PLAN, run=tmp_path, resume=True)
+    assert learner.guess.tolist() == [0.0] * 20
     assert (tmp_path / "trace.jsonl").read_bytes() == b"\n".join(kept)
 
 
