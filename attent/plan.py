@@ -152,7 +152,7 @@ class Plan:
         """Return what the run costs and saves against as many epochs on all n examples.
 
         forward_share: seconds of scoring an example over seconds of training on it; measured values lie
-        between 0.12 and 0.47 (docs/results.md).
+        between 0.09 and 0.47 (docs/results.md).
         """
         return cost_of(self.timeline(n), n, forward_share, self.full_epochs)
 

@@ -90,9 +90,10 @@ def plans_of(
 
 
 def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
-    """Return for each arm that trains like an earlier one that one's name; it is not run twice.
+    """Return for each arm that trains like another that one's name; it is not run twice.
 
-    Policies count as alike only where their plans are equal: what they decide while they run is not in a timeline.
+    A policy that trains like full training gives way to it, which the curve needs. Policies count as alike
+    only where their plans are equal: what they decide while they run is not in a timeline.
 
     Example:
         >>> from attent.judging.arms import alike, plans_of
@@ -103,8 +104,11 @@ def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
         {'mine': 'full'}
     """
     twins: dict[str, str] = {}
-    for name, (plan, arm) in made.items():
-        for other, (earlier, its) in made.items():
+    order = sorted(made, key=lambda name: made[name][1].kind == POLICY)
+    for name in order:
+        plan, arm = made[name]
+        for other in order:
+            earlier, its = made[other]
             if other == name:
                 break
             if other in twins:

@@ -75,6 +75,13 @@ def test_a_suggestion_that_a_preset_cannot_have_is_left_and_told():
         assert note == (left if told is None else f"{told}; {left}")
 
 
+def test_a_policy_that_is_a_length_of_full_training_leaves_the_curve_its_point():
+    found = made(["mine:full,epochs=3"], lengths=(0.5, 1))
+    assert alike(found, 100) == {"mine": "full-0.5"}
+    found = made(["mine:full,epochs=3"], lengths=(0.4, 1), short=None)
+    assert alike(found, 100) == {"mine": "short"}
+
+
 def test_full_takes_other_epochs():
     assert plan_of("mine:full,epochs=4") == attent.Plan.full(epochs=4, batch_size=8, seed=3)
 
