@@ -79,6 +79,15 @@ def pack(
     return state
 
 
+def unpack_position(array: npt.NDArray[Any]) -> Position:
+    """Return the position that a state holds. Raises CourseError if it cannot be read."""
+    try:
+        fields = unpack_json(array)
+    except ValueError as error:
+        raise CourseError(f"not a course's state: its position is not JSON: {error}") from None
+    return read_position(fields)
+
+
 def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacked:
     """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, damaged, or no course's state."""
     missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights", "before"}
@@ -89,11 +98,7 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
         if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
             got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
-    try:
-        fields = unpack_json(state["position"])
-    except ValueError as error:
-        raise CourseError(f"not a course's state: its position is not JSON: {error}") from None
-    position = read_position(fields)
+    position = unpack_position(state["position"])
     if position.n != n:
         raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
     difference = plan_difference(position.plan, position.rounds, plan)

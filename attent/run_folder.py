@@ -29,7 +29,7 @@ from attent.run_files import (
 )
 from attent.trace import FORMAT, Header, read_header, read_records
 
-_CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class Checkpoint(NamedTuple):
@@ -76,7 +76,7 @@ class RunFolder:
         """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
         if (folder / "run.json").exists():
             raise TraceError(f"{folder} holds a run already: go on with it by resume=True, or name another folder")
-        for left in ("trace.jsonl", "selections", _CHECKPOINT):
+        for left in ("trace.jsonl", "selections", CHECKPOINT):
             if (folder / left).exists():
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
         data = msgspec.json.format(msgspec.json.encode(header), indent=2)
@@ -102,9 +102,9 @@ class RunFolder:
         difference = plan_difference(old.plan, old.rounds, plan)
         if difference:
             raise TraceError(f"{folder} is of another plan: {difference}")
-        checkpoint = _read_checkpoint(folder / _CHECKPOINT)
+        checkpoint = _read_checkpoint(folder / CHECKPOINT)
         if checkpoint is None and read_records(folder / "trace.jsonl"):
-            raise TraceError(f"{folder} cannot be continued: its {_CHECKPOINT} is gone. Its trace can still be read")
+            raise TraceError(f"{folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read")
         return cls(folder, old), checkpoint
 
     def records(self, checkpoint: Checkpoint, epoch: int) -> list[EpochRecord]:
@@ -114,7 +114,7 @@ class RunFolder:
         """
         if checkpoint.epochs != epoch:
             raise TraceError(
-                f"{self.folder / _CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
+                f"{self.folder / CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
         records = read_records(self.folder / "trace.jsonl", epoch)
@@ -143,7 +143,7 @@ class RunFolder:
         learner = checked_state(checkpoint.learner, "learner")
         arrays.update({f"learner/{name}": array for name, array in learner.items()})
         told = {"epochs": checkpoint.epochs, "seconds": msgspec.to_builtins(checkpoint.seconds)}
-        write_arrays(self.folder / _CHECKPOINT, arrays, {"attent": json.dumps(told)})
+        write_arrays(self.folder / CHECKPOINT, arrays, {"attent": json.dumps(told)})
 
 
 def _read_checkpoint(path: Path) -> Checkpoint | None:

@@ -17,6 +17,7 @@ from attent.learner import Learner, checked_length
 from attent.metrics import quality_of
 from attent.plan import Plan
 from attent.records import EpochRecord, Seconds
+from attent.run_folder import CHECKPOINT
 from attent.teaching import Progress, teach
 from attent.trace import read_header, read_records
 
@@ -162,7 +163,7 @@ def run_job(
         result = msgspec.structs.replace(result, quality=quality)
     if folder is not None:
         write_json(folder / _FILE, result)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # nothing is left to go on with
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to go on with
     return result
 
 

@@ -151,17 +151,21 @@ def test_the_time_left_counts_every_arm_and_no_pause_between_them():
     assert left.update("full", 0.5) == pytest.approx(1.5 * 50 / 2)
 
 
-def test_lines_are_few_and_say_what_is_under_way():
+def lines_told(plan, seconds):
+    """Return the lines told of a run in which so many seconds pass before each look at its progress."""
     clock, told = Clock(), io.StringIO()
-    plan = Plan.default(epochs=4, batch_size=8)
     listen = lines({"taught": 1.0}, told, clock)("taught", plan)
 
     def tick(progress):
-        clock.now += 2.0
+        clock.now += seconds
         listen(progress)
 
     teach(tiny(plan), plan, listeners=[tick])
-    shown = told.getvalue().splitlines()
+    return told.getvalue().splitlines()
+
+
+def test_lines_are_few_and_say_what_is_under_way():
+    shown = lines_told(Plan.default(epochs=4, batch_size=8), 2.0)
     assert len(shown) == 2  # after 6 seconds, and at the end
     assert shown[0].startswith("taught: epoch 3/4 taught, loss ")
     assert shown[0].endswith(f", ratio 0.40, {round(N * 0.4)} examples, 0:00:05 left")
@@ -179,15 +183,7 @@ def test_lines_are_few_and_say_what_is_under_way():
     ],
 )
 def test_what_is_counted_is_called_what_it_is(plan, starts):
-    clock, told = Clock(), io.StringIO()
-    listen = lines({"taught": 1.0}, told, clock)("taught", plan)
-
-    def tick(progress):
-        clock.now += 6.0
-        listen(progress)
-
-    teach(tiny(plan), plan, listeners=[tick])
-    shown = told.getvalue().splitlines()
+    shown = lines_told(plan, 6.0)
     for line, start in zip((shown[0], shown[1], shown[-1]), starts, strict=True):
         assert line.startswith(f"taught: {start}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pytest
 
 import attent
 from attent import Plan, Trace, first_difference
 from attent.equal_cost import short_plan
+from attent.run_files import read_arrays, write_arrays
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
 
 ALL = ("--against", "full,short,random")
@@ -304,6 +306,23 @@ def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
     assert command("teach", "--resume", "mine").err.splitlines()[1] == (
         "taught: goes on from its last checkpoint: epoch 3 of 6, its start; 2 recorded since are taught again"
     )
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [
+        (b"{", "attent: not a course's state: its position is not JSON: "),
+        (b"{}", "attent: not a course's state: its position cannot be read: "),
+    ],
+)
+def test_a_damaged_position_is_named(elsewhere, cut, position, message):
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
+    checkpoint = elsewhere / "mine/taught/checkpoint.safetensors"
+    arrays, metadata = read_arrays(checkpoint)
+    write_arrays(checkpoint, {**arrays, "course/position": np.frombuffer(position, np.uint8)}, metadata)
+    assert command("teach", "--resume", "mine").err.splitlines()[1].startswith(message)
 
 
 def test_a_finished_arm_is_not_run_again(elsewhere, cut):

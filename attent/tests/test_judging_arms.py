@@ -86,19 +86,6 @@ def test_full_takes_other_epochs():
     assert plan_of("mine:full,epochs=4") == attent.Plan.full(epochs=4, batch_size=8, seed=3)
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("x:default,source=replay", "arm 'x': source 'replay' needs the scores of an earlier run"),
-        ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
-    ],
-)
-def test_what_cannot_be_judged(text, complaint):
-    with pytest.raises(attent.PlanError) as error:
-        plan_of(text)
-    assert complaint in str(error.value)
-
-
 @pytest.mark.parametrize(("epochs", "cycles"), [(2, 1), (6, 1), (7, 2), (12, 3), (30, 9), (31, 10), (100, 10)])
 def test_official_has_as_many_cycles_as_fit(epochs, cycles):
     plan, note = policy_plan("o", Policy("official"), epochs=epochs, batch_size=8, seed=0, suggested={})
@@ -134,6 +121,8 @@ def test_arms_that_cannot_be(arms, complaint):
         ("m:default,ratio=wave(3)", "arm 'm': no schedule 'wave'; known: "),
         ("m:official,cycles=20", "arm 'm': epochs must be at least cycles + 1 = 21, got 12"),
         ("m:default,selection=hardest", "arm 'm': no selection 'hardest'"),
+        ("x:default,source=replay", "arm 'x': source 'replay' needs the scores of an earlier run"),
+        ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
     ],
 )
 def test_plans_that_cannot_be(text, complaint):
