@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attent.correction import correction_weights, inclusion_probabilities
-    from attent.course import Course, Done, Score, Train
+    from attent.choose.correction import correction_weights, inclusion_probabilities
+    from attent.choose.noise import Noise
+    from attent.choose.rules import band, hard, random, soft
     from attent.errors import (
         AttentError,
         CourseError,
@@ -18,36 +19,33 @@ if TYPE_CHECKING:
         ScoreError,
         TraceError,
     )
-    from attent.hookspecs import Backend, hookimpl
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
     from attent.learner import Evaluates, Learner
-    from attent.noise import Noise
-    from attent.plan import Plan
-    from attent.recipes import recipe
-    from attent.schedules import constant, cosine, incremental, linear, step
-    from attent.selection import band, hard, random, soft
-    from attent.teaching import Progress, teach
-    from attent.trace import Trace, first_difference
+    from attent.plan.plan import Plan
+    from attent.plan.schedules import constant, cosine, incremental, linear, step
+    from attent.plugins import Backend, hookimpl, recipe
+    from attent.run.course import Course, Done, Score, Train
+    from attent.run.teaching import Progress, teach
+    from attent.run.trace import Trace, first_difference
 
 _HOME = {
-    "attent.correction": ("correction_weights", "inclusion_probabilities"),
-    "attent.course": ("Course", "Done", "Score", "Train"),
+    "attent.choose.correction": ("correction_weights", "inclusion_probabilities"),
+    "attent.run.course": ("Course", "Done", "Score", "Train"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
         "ScoreError", "TraceError",
     ),
-    "attent.hookspecs": ("Backend", "hookimpl"),
+    "attent.plugins": ("Backend", "hookimpl", "recipe"),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
     "attent.learner": ("Evaluates", "Learner"),
-    "attent.noise": ("Noise",),
-    "attent.plan": ("Plan",),
-    "attent.recipes": ("recipe",),
-    "attent.schedules": ("constant", "cosine", "incremental", "linear", "step"),
-    "attent.selection": ("band", "hard", "random", "soft"),
-    "attent.teaching": ("Progress", "teach"),
-    "attent.trace": ("Trace", "first_difference"),
+    "attent.choose.noise": ("Noise",),
+    "attent.plan.plan": ("Plan",),
+    "attent.plan.schedules": ("constant", "cosine", "incremental", "linear", "step"),
+    "attent.choose.rules": ("band", "hard", "random", "soft"),
+    "attent.run.teaching": ("Progress", "teach"),
+    "attent.run.trace": ("Trace", "first_difference"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -1,17 +1,69 @@
-"""Plugins, found by entry point and loaded by name, one by one: one that is broken harms no other."""
+"""Plugins: the hooks they may implement, their loading by name, and recipes.
+
+Plugins are found by entry point (group ``attent``; the entry point's name is the plugin's) and loaded one by one, so
+one that is broken harms no other. A plugin is a module with some of the hooks, each marked with
+``attent.hookimpl``. Keep its imports light: name heavy things as ``"module:function"`` and they are imported only
+when used.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import importlib.metadata
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import pluggy
 
-from attent import hookspecs
-from attent.errors import PluginError
-from attent.hookspecs import Backend
+from attent.errors import PluginError, RecipeError
+from attent.learner import Learner
+
+hookspec = pluggy.HookspecMarker("attent")
+hookimpl = pluggy.HookimplMarker("attent")
+
+
+# Precisions; weights per example; padded sequences; losses per token; several weighted tasks.
+ABILITIES = ("float64", "float32", "weights", "lengths", "next-token", "tasks")
+
+
+class Backend(NamedTuple):
+    """One framework's way to be taught.
+
+    name: of the backend, equal to the entry point's. learner: ``"module:class"`` of its learner.
+    packages: distributions whose versions a run records. reference: ``"module:function"`` of a function with
+    the signature of ``attent.reference.NumpyLearner`` that returns the same learner on this framework, which
+    is what `attent-conformance` examines. abilities: what that function can do, out of `ABILITIES`; what is
+    left out is skipped, visibly.
+    """
+
+    name: str
+    learner: str
+    packages: tuple[str, ...] = ()
+    reference: str | None = None
+    abilities: tuple[str, ...] = ABILITIES
+
+
+@hookspec
+def attent_backend() -> Backend:  # type: ignore[empty-body]
+    """Return the backend that this plugin is."""
+
+
+@hookspec
+def attent_recipes() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return recipes by name, each as ``"module:function"``."""
+
+
+@hookspec
+def attent_selections() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Return selections by name, each of the form of ``attent.choose.choosing.SelectionFunction``."""
+
+
+@hookspec
+def attent_schedules() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Return schedule makers by name: ``maker(*numbers)`` returns a callable of progress in [0, 1]."""
+
 
 GROUP = "attent"
 
@@ -77,7 +129,7 @@ def _loaded(plugin: Listed) -> Any:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         said = str(error).partition(" in plugin ")[0]  # without the module's repr
-        known = ", ".join(hook for hook in dir(hookspecs) if hook.startswith("attent_"))
+        known = ", ".join(hook for hook in globals() if hook.startswith("attent_"))
         raise PluginError(f"plugin {plugin.name!r} ({plugin.distribution}): {said}; known: {known}") from error
     unmarked = [hook for hook in dir(target) if hook.startswith("attent_") and not _is_hook(target, hook)]
     if unmarked:
@@ -94,7 +146,7 @@ def _is_hook(target: Any, name: str) -> bool:
 
 def _manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager("attent")
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(sys.modules[__name__])
     return manager
 
 
@@ -159,3 +211,42 @@ def backend(name: str) -> Backend:
         if not isinstance(value, tuple | list) or not all(isinstance(one, str) for one in value):
             raise PluginError(f"plugin {name!r}: {field} of its backend must be a tuple of texts, got {value!r}")
     return given
+
+
+Recipe = Callable[..., Learner]
+R = TypeVar("R", bound=Callable[..., Learner])
+
+
+def recipe(**defaults: Any) -> Callable[[R], R]:
+    """Mark a function as a recipe and give the plan fields that suit it when the user names none.
+
+    A recipe takes the plan and returns a fresh learner, every random choice in it drawn from
+    ``plan.seed``. Further keyword-only arguments with annotations and defaults are its options
+    (``--set name=value``). The default plan is ``Plan.default(**defaults)``.
+
+    Example:
+        >>> import attent
+        >>> @attent.recipe(epochs=12, batch_size=32)
+        ... def mine(plan, *, width: int = 32):
+        ...     '''A model of mine on data of mine.'''
+        >>> mine.plan_defaults
+        {'epochs': 12, 'batch_size': 32}
+    """
+
+    def mark(function: R) -> R:
+        function.plan_defaults = defaults  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def checked_learner(name: str, learner: object) -> Learner:
+    """Return what a recipe returned; raise RecipeError naming the recipe if it is no learner."""
+    if not isinstance(learner, Learner):
+        needed = ("__len__", "score", "train", "state", "load_state")
+        missing = [method for method in needed if not hasattr(learner, method)]
+        raise RecipeError(
+            f"recipe {name!r} must return a learner, got {type(learner).__name__} "
+            f"without {', '.join(missing)}; see attent.Learner"
+        )
+    return learner

@@ -18,11 +18,11 @@ from attent.cli.preparing import Job
 from attent.cli.progress import Watch
 from attent.cli.results import Report, read_report, result_of, write_report
 from attent.errors import CostWarning, LearnerError
+from attent.judging.metrics import quality_of
 from attent.learner import Learner, checked_length
-from attent.metrics import quality_of
-from attent.plan import Plan
-from attent.teaching import teach
-from attent.trace import Trace
+from attent.plan.plan import Plan
+from attent.run.teaching import teach
+from attent.run.trace import Trace
 
 
 def how_to_go_on(folder: Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from attent.cli.fields import OptionError
-from attent.equal_cost import full_plan, short_plan
-from attent.plan import Plan
+from attent.plan.cost import full_plan, short_plan
+from attent.plan.plan import Plan
 
 TAUGHT = "taught"
 AGAINST = ("full", "short", "random")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from attent import plugins
 from attent.errors import PluginError
-from attent.hookspecs import Backend
+from attent.plugins import Backend
 from attent.tables import NOTHING, aligned
 
 Tell = Callable[[str], None]
-_OFFERS = ("attent_recipes", "attent_selections", "attent_schedules", "attent_listeners")
+_OFFERS = ("attent_recipes", "attent_selections", "attent_schedules")
 
 
 def show_backends(*, tell: Tell = print) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from attent.cli.phases import unit
-from attent.course_state import unpack_position
-from attent.plan import Plan
-from attent.run_files import read_array
-from attent.run_folder import CHECKPOINT
-from attent.trace import read_records
+from attent.plan.plan import Plan
+from attent.run.files import read_array
+from attent.run.folder import CHECKPOINT
+from attent.run.state import unpack_position
+from attent.run.trace import read_records
 
 _ANEW = "no checkpoint yet: begins anew"
 

@@ -13,8 +13,8 @@ from attent.cli.fields import JUDGE_FIELDS, OptionError, Value, check_known, rea
 from attent.cli.given import Given, Option, from_flags, read_toml
 from attent.cli.settings import must_stay, run_values
 from attent.errors import TraceError
-from attent.json_files import read_json, write_json
 from attent.judging.policies import named_arm
+from attent.run.json_files import read_json, write_json
 
 FORMAT = 1
 FILE = "judge-settings.json"

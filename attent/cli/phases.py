@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attent.records import EpochRecord
+from attent.run.records import EpochRecord
 
-# How an adaptive plan's reasons end (attent.deciding), and what was then taught.
+# How an adaptive plan's reasons end (attent.choose.auto), and what was then taught.
 _CHOSEN = {
     "all in turn": "in turn",
     "try the hardest": "hardest",
@@ -36,7 +36,7 @@ def shown_phase(plan: Mapping[str, Any], phase: str) -> str:
         >>> shown_phase(attent.Plan.full(epochs=6, batch_size=10).to_dict(), "warm-up")
         'all'
     """
-    # As attent.equal_cost writes training on all examples: in full, or with a last epoch on a random part.
+    # As attent.plan.cost writes training on all examples: in full, or with a last epoch on a random part.
     if plan["warm_up"] + (plan["selection"] == "random") >= plan["epochs"]:
         return "all" if phase == "warm-up" else "part"
     return phase

@@ -13,7 +13,7 @@ from attent.cli.recipe_options import read_options
 from attent.cli.settings import run_values
 from attent.cli.tables import plan_line, timeline_table
 from attent.learner import checked_length
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.tables import percent
 
 Tell = Callable[[str], None]

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attent import choosing
+from attent.choose import choosing
 from attent.cli.fields import PLAN_FIELDS, OptionError, Value
 from attent.cli.given import Given
 from attent.errors import PlanError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 
 _PRESETS: dict[str, Callable[..., Plan]] = {
     "default": Plan.default,

@@ -19,10 +19,10 @@ from attent.cli.judge_settings import FILE as JUDGE_FILE
 from attent.cli.plan_making import make_plan
 from attent.cli.recipe_options import default_of, kept_options, read_options
 from attent.cli.settings import FILE, Settings, must_stay, read_settings, settle
-from attent.equal_cost import same_training
 from attent.errors import TraceError
 from attent.learner import Learner, checked_length
-from attent.plan import Plan
+from attent.plan.cost import same_training
+from attent.plan.plan import Plan
 
 
 @dataclasses.dataclass

@@ -10,9 +10,9 @@ from typing import NamedTuple, TextIO, get_args
 
 from attent.cli.arms import TAUGHT
 from attent.cli.phases import shown_phase, unit
-from attent.plan import Plan
-from attent.teaching import Listener, Progress
-from attent.timeline import Phase
+from attent.plan.plan import Plan
+from attent.plan.timeline import Phase
+from attent.run.teaching import Listener, Progress
 
 Watch = Callable[[str, Plan], Listener]
 """From the name and the plan of an arm that starts or goes on now to its listener."""

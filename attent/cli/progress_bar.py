@@ -10,8 +10,8 @@ import rich.console
 import rich.progress
 
 from attent.cli.progress import TimeLeft, Watch, counted, described
-from attent.plan import Plan
-from attent.teaching import Listener, Progress
+from attent.plan.plan import Plan
+from attent.run.teaching import Listener, Progress
 
 
 @contextlib.contextmanager

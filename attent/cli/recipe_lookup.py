@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 from attent import plugins
 from attent.errors import RecipeError
-from attent.hookspecs import Backend
 from attent.learner import Learner
-from attent.plan import Plan
-from attent.recipes import Recipe, checked_learner
+from attent.plan.plan import Plan
+from attent.plugins import Backend, Recipe, checked_learner
 
 
 class Found(NamedTuple):

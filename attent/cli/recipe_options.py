@@ -13,7 +13,7 @@ import msgspec
 
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option
-from attent.recipes import Recipe
+from attent.plugins import Recipe
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

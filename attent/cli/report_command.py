@@ -14,9 +14,9 @@ from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told as judgement_told
-from attent.paying import forward_share
+from attent.plan.paying import forward_share
+from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING
-from attent.trace import Trace, first_difference
 
 Tell = Callable[[str], None]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from attent.json_files import read_json, write_json
-from attent.records import Seconds
-from attent.trace import Trace
+from attent.run.json_files import read_json, write_json
+from attent.run.records import Seconds
+from attent.run.trace import Trace
 
 FORMAT = 1
 FILE = "report.json"

@@ -12,7 +12,7 @@ import msgspec
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
 from attent.errors import TraceError
-from attent.json_files import read_json, write_json
+from attent.run.json_files import read_json, write_json
 
 FORMAT = 1
 FILE = "settings.json"

@@ -8,11 +8,11 @@ from typing import Any
 
 from attent.cli.phases import shown_phase, shown_phases, unit
 from attent.cli.results import ArmResult, Report
-from attent.plan import Plan
-from attent.records import Seconds
+from attent.plan.plan import Plan
+from attent.plan.timeline import Epoch
+from attent.run.records import Seconds
+from attent.run.trace import Trace
 from attent.tables import NOTHING, aligned, percent, quality
-from attent.timeline import Epoch
-from attent.trace import Trace
 
 
 def arms_table(report: Report) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attent.cli.arms import TAUGHT
 from attent.cli.results import ArmResult, Report
-from attent.metrics import better
-from attent.paying import scoring_over_training
+from attent.judging.metrics import better
+from attent.plan.paying import scoring_over_training
 from attent.tables import percent, quality
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from attent.equal_cost import on_all, same_training, short_plan
 from attent.errors import PlanError
 from attent.judging.policies import FULL, KEPT, POLICY, SHORT, Policy, policy_plan
-from attent.plan import Plan
+from attent.plan.cost import on_all, same_training, short_plan
+from attent.plan.plan import Plan
 
 DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 

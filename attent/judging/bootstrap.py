@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose.noise import Noise, raw, uniform
 from attent.judging.curve import AT_LEAST, AT_MOST, Read
-from attent.noise import Noise, raw, uniform
 
 RESAMPLES = 2000
 COVERAGE = 0.95

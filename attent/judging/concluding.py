@@ -17,7 +17,7 @@ from attent.judging.precheck import Precheck
 from attent.judging.question import Question
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import verdict
-from attent.plan import Plan
+from attent.plan.plan import Plan
 
 
 class Finished(NamedTuple):

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent.errors import CostWarning, ScoreError, TraceError
-from attent.json_files import read_json, write_json
+from attent.judging.metrics import quality_of
 from attent.learner import Learner, checked_length
-from attent.metrics import quality_of
-from attent.plan import Plan
-from attent.records import EpochRecord, Seconds
-from attent.run_folder import CHECKPOINT
-from attent.teaching import Progress, teach
-from attent.trace import read_header, read_records
+from attent.plan.plan import Plan
+from attent.run.folder import CHECKPOINT
+from attent.run.json_files import read_json, write_json
+from attent.run.records import EpochRecord, Seconds
+from attent.run.teaching import Progress, teach
+from attent.run.trace import read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 FORMAT = 1

@@ -16,7 +16,7 @@ from attent.judging.policies import default_arms, read_policies
 from attent.judging.question import Question
 from attent.judging.referee import Referee, Tell
 from attent.judging.tuning import BATCH_SIZE
-from attent.recipes import Recipe, checked_learner
+from attent.plugins import Recipe, checked_learner
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
 

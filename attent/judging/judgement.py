@@ -9,17 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from attent.json_files import read_json
 from attent.judging.arms import Arm
 from attent.judging.bootstrap import Estimate, estimate, resamples
 from attent.judging.curve import Read, best_so_far, increasing, quality_at, saving
 from attent.judging.jobs import JobResult
+from attent.judging.metrics import lower_is_better
 from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
-from attent.metrics import lower_is_better
-from attent.paying import scoring_over_training
-from attent.records import Seconds
+from attent.plan.paying import scoring_over_training
+from attent.run.json_files import read_json
+from attent.run.records import Seconds
 
 FORMAT = 1
 FILE = "judge.json"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from attent.judging.judgement import Judgement
+from attent.judging.metrics import lower_is_better
 from attent.judging.policies import POLICY
 from attent.judging.verdict import percent
-from attent.metrics import lower_is_better
 from attent.tables import quality
 
 _WIDTH, _HEIGHT = 720, 440

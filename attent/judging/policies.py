@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from attent import choosing
+from attent.choose import choosing
 from attent.errors import PlanError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 
 FULL, SHORT, POLICY = "full", "short", "policy"  # kinds of arms; the first two are no names for policies
 KEPT = ("non_finite",)  # of a recipe's suggestions, by every preset that can; default takes all of them

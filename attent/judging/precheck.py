@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from attent.course import Course, Train
 from attent.errors import LearnerError
 from attent.judging.jobs import Build
+from attent.judging.metrics import quality_of
 from attent.learner import Numbers, checked_length
-from attent.metrics import quality_of
-from attent.plan import Plan
+from attent.plan.plan import Plan
+from attent.run.course import Course, Train
 
 _LOOKED_AT = 32
 _ROUNDING = 1e-5

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from attent.errors import PlanError
-from attent.json_files import write_json
 from attent.judging.arms import Arm, alike, plans_of
 from attent.judging.budget import Budget
 from attent.judging.concluding import Finished, conclude
@@ -19,9 +18,10 @@ from attent.judging.precheck import Precheck, precheck
 from attent.judging.question import Question
 from attent.judging.report import report_text
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
-from attent.plan import Plan
-from attent.run_files import write_whole
-from attent.run_folder import held
+from attent.plan.plan import Plan
+from attent.run.files import write_whole
+from attent.run.folder import held
+from attent.run.json_files import write_json
 
 Tell = Callable[[str], None]
 

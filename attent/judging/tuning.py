@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from attent.judging.jobs import JobResult
-from attent.metrics import better
+from attent.judging.metrics import better
 
 BATCH_SIZE = "batch_size"
 FURTHER = 3  # times that the grid tried by default goes on beyond its edge

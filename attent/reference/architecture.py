@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.errors import LearnerError
-from attent.noise import LEARNER, Noise, raw, uniform
 
 Parameters = dict[str, npt.NDArray[Any]]
 

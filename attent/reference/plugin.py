@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attent.hookspecs import Backend, hookimpl
+from attent.plugins import Backend, hookimpl
 
 
 @hookimpl

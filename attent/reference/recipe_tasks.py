@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from attent.data import digits, library_text
 from attent.errors import RecipeError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference.architecture import Architecture, initial_parameters
 from attent.reference.optimisers import AdamW, warm_up_cosine
 

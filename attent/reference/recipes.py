@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attent.plan import Plan
-from attent.recipes import recipe
+from attent.plan.plan import Plan
+from attent.plugins import recipe
 from attent.reference.learner import NumpyLearner
 from attent.reference.recipe_tasks import digits_task, text_task
 

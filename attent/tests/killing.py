@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 import attent
-from attent.run_files import read_arrays
+from attent.run.files import read_arrays
 
 KILLS = 10
 PLAN = attent.Plan(epochs=16, batch_size=64, ratio=0.3, selection="soft", warm_up=1, source="fresh", seed=5)

@@ -5,10 +5,10 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan
+from attent.choose.auto import Stand, decide, signs
+from attent.choose.scores import deviations
 from attent.cli.phases import shown_phases
 from attent.cli.report_command import show_report
-from attent.deciding import Stand, decide, signs
-from attent.deviations import deviations
 from attent.reference.recipes import byte_gpt
 from attent.tests.driving import drive
 from attent.tests.toy import Toy

@@ -12,9 +12,9 @@ from attent.cli.arms import arm_plans, names_against
 from attent.cli.fields import OptionError
 from attent.cli.results import ArmResult, Report
 from attent.cli.verdict import measured_forward_share, verdict
-from attent.equal_cost import full_plan, same_training, short_plan
-from attent.metrics import better
-from attent.records import Seconds
+from attent.judging.metrics import better
+from attent.plan.cost import full_plan, same_training, short_plan
+from attent.run.records import Seconds
 
 
 @pytest.mark.parametrize(

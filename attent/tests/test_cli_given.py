@@ -12,7 +12,7 @@ from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, OptionError, read_value
 from attent.cli.given import from_file, from_flags
 from attent.cli.plan_making import make_plan
 from attent.cli.settings import Settings
-from attent.schedules import cosine
+from attent.plan.schedules import cosine
 
 
 def test_every_field_of_a_plan_can_be_set():

@@ -15,7 +15,7 @@ import pytest
 
 from attent import Trace, first_difference
 from attent.cli.interrupts import stop_signals
-from attent.run_files import read_arrays
+from attent.run.files import read_arrays
 from attent.tests.cli_toy import RECIPE, command
 
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]

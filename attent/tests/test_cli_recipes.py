@@ -14,7 +14,7 @@ from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option, from_flags
 from attent.cli.recipe_options import default_of, kept_options, option_types, read_options
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.tests.cli_toy import RECIPE
 
 PLAN = Plan(epochs=2, batch_size=8)

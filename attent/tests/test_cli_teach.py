@@ -10,8 +10,8 @@ import pytest
 
 import attent
 from attent import Plan, Trace, first_difference
-from attent.equal_cost import short_plan
-from attent.run_files import read_arrays, write_arrays
+from attent.plan.cost import short_plan
+from attent.run.files import read_arrays, write_arrays
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
 
 ALL = ("--against", "full,short,random")

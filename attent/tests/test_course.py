@@ -7,7 +7,7 @@ import pytest
 
 import attent
 from attent import Course, Done, Plan, Score, Train
-from attent.noise import ORDER, Noise, raw
+from attent.choose.noise import ORDER, Noise, raw
 from attent.tests.toy import Toy, drive
 
 PLANS = {
@@ -187,7 +187,7 @@ def test_the_noise_of_an_example_does_not_depend_on_what_is_dropped():
     plan = Plan(epochs=1, batch_size=3, ratio=0.5, selection="soft", non_finite="drop", scaling="none")
     sick = np.array([0.1, 0.2, np.nan, 0.3, 0.1, np.inf, 0.4, 0.2])
     buried = np.where(np.isfinite(sick), sick, -1e9)
-    from attent.choosing import choose
+    from attent.choose.choosing import choose
 
     assert choose(plan, sick, 3, 0).ids.tolist() == choose(plan, buried, 3, 0).ids.tolist()
 

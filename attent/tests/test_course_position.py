@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import attent
-from attent.course import Course, Score
-from attent.course_state import pack_ids, pack_json, unpack_json
-from attent.plan import Plan
+from attent.plan.plan import Plan
+from attent.run.course import Course, Score
+from attent.run.state import pack_ids, pack_json, unpack_json
 from attent.tests.toy import Toy
 
 PLAN = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, selection="hard")

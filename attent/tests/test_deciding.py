@@ -7,7 +7,7 @@ import pytest
 
 import attent
 from attent import Course, Plan
-from attent.deciding import Stand, decide, signs
+from attent.choose.auto import Stand, decide, signs
 from attent.tests.toy import Toy, drive
 
 NONE = np.full(1000, np.nan)

@@ -15,7 +15,7 @@ import pytest
 
 import attent
 from attent import Noise, Plan, teach
-from attent.selection import count
+from attent.choose.rules import count
 from attent.tests.toy import Toy
 
 
@@ -141,17 +141,17 @@ def test_a_saving_that_is_a_loss_is_predicted():
 SELECTING = """
 import sys
 import numpy as np, attent
-from attent.noise import raw
+from attent.choose.noise import raw
 scores = np.random.default_rng(0).normal(size=1000)
 worker, draw = int(sys.argv[1]), 5
 shard = raw(attent.Noise(3, draw), worker * 250, worker * 250 + 250)
 chosen = attent.soft(scores, 100, attent.Noise(3, draw))
-print(attent.records.digest_of(chosen), shard.tolist() == raw(attent.Noise(3, draw), 0, 1000)[worker * 250:][:250].tolist())
+print(attent.run.records.digest_of(chosen), shard.tolist() == raw(attent.Noise(3, draw), 0, 1000)[worker * 250:][:250].tolist())
 """
 
 
 def test_every_worker_selects_the_same_and_draws_its_own_shard_of_one_stream():
-    script = "import attent.records\n" + SELECTING
+    script = "import attent.run.records\n" + SELECTING
     told = [
         subprocess.run([sys.executable, "-c", script, str(worker)], capture_output=True, text=True, check=True).stdout
         for worker in range(4)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import attent
-from attent.noise import Noise, gumbel, log, raw, raw_at, uniform
-from attent.scaling import average_ranks, scale, tree_sum
+from attent.choose.noise import Noise, gumbel, log, raw, raw_at, uniform
+from attent.choose.scaling import average_ranks, scale, tree_sum
 from attent.tests import oracle
 
 DRAWS = 5_000

@@ -12,7 +12,7 @@ from attent.judging.curve import Read
 from attent.judging.jobs import JobResult
 from attent.judging.judgement import complete_seeds, measured_forward_share, rows_of
 from attent.judging.verdict import best_of, certainty, percent, verdict
-from attent.records import Seconds
+from attent.run.records import Seconds
 
 ARMS = [Arm("full", "full", {}, 1.0), Arm("mine", "policy", {}), Arm("full-0.5", "full", {}, 0.5)]
 

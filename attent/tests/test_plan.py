@@ -9,7 +9,7 @@ import pytest
 
 import attent
 from attent import Plan, constant, cosine, incremental, linear, step
-from attent.schedules import parse
+from attent.plan.schedules import parse
 
 
 def phases(plan, n=100):

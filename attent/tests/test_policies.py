@@ -10,13 +10,13 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan
+from attent.choose.coverage import in_turn
+from attent.choose.infobatch import infobatch
+from attent.choose.scores import deviations, stalest
 from attent.cli.report_command import show_report
-from attent.coverage import in_turn
-from attent.deviations import deviations, stalest
-from attent.infobatch import infobatch
-from attent.paying import forward_share
-from attent.proxy import Proxied
-from attent.records import Seconds
+from attent.plan.paying import forward_share
+from attent.run.proxy import Proxied
+from attent.run.records import Seconds
 from attent.tests.driving import drive
 from attent.tests.toy import Toy
 

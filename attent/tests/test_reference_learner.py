@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from attent.choose.noise import LEARNER, Noise, raw
 from attent.errors import LearnerError
 from attent.learner import Evaluates, Learner
-from attent.noise import LEARNER, Noise, raw
 from attent.reference import (
     SGD,
     AdamW,

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.errors import LearnerError
-from attent.noise import LEARNER, Noise, raw, uniform
 from attent.reference import (
     Architecture,
     forward,

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from attent.noise import LEARNER, Noise, raw, uniform
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.reference.products import _blocks, inner_product, product
 
 
@@ -36,7 +36,7 @@ def test_blocks_have_a_power_of_two_rows_where_there_is_something_to_divide():
 
 PROGRAM = """
 import hashlib, numpy as np
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference.recipes import vit_digits
 learner = vit_digits(Plan(epochs=1, batch_size=32, ratio=1.0))
 learner.train([np.arange(i, i + 32) for i in range(0, 160, 32)])

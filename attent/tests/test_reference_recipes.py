@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from attent import data
+from attent.choose.noise import LEARNER, ORDER, Noise, raw
 from attent.errors import LearnerError, RecipeError
-from attent.noise import LEARNER, ORDER, Noise, raw
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference.recipes import byte_gpt, vit_digits
 
 

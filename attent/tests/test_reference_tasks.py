@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from attent.choose.noise import LEARNER, Noise, raw
 from attent.errors import LearnerError
-from attent.noise import LEARNER, Noise, raw
 from attent.reference import Architecture, NumpyLearner, gradients, initial_parameters, losses
 
 N = 10

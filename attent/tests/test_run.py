@@ -14,7 +14,7 @@ import pytest
 
 import attent
 from attent import Plan, Trace, first_difference, teach
-from attent.run_files import keep_lines, read_arrays, write_arrays
+from attent.run.files import keep_lines, read_arrays, write_arrays
 from attent.tests import killing
 from attent.tests.toy import Toy
 

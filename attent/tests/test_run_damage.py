@@ -9,7 +9,7 @@ import pytest
 
 import attent
 from attent import Trace, first_difference, teach
-from attent.run_files import read_arrays, write_arrays
+from attent.run.files import read_arrays, write_arrays
 from attent.tests.test_run import PLAN
 from attent.tests.toy import Toy
 

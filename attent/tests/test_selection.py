@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import attent
-from attent.noise import Noise, raw
-from attent.ranking import find_cut, top_mask
-from attent.selection import count, finite_ids
+from attent.choose.noise import Noise, raw
+from attent.choose.order import find_cut, top_mask
+from attent.choose.rules import count, finite_ids
 from attent.tests import oracle
 
 TIES = [0.0, -0.0, 1.0, -1.0, 5e-324, -5e-324, 1e-310, 1e300, -1e300, 1.7e308, -1.7e308, 2.0]
@@ -166,7 +166,7 @@ def test_threads_choose_what_one_thread_does(monkeypatch):
 
 
 def test_soft_at_large_n_equals_the_exact_keys():
-    from attent.gumbel_top_k import Keys
+    from attent.choose.gumbel import Keys
 
     n = 400_000
     scores = np.round(np.random.default_rng(4).exponential(size=n), 2)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from attent import schedules
-from attent.plan import Plan
+from attent.plan import schedules
+from attent.plan.plan import Plan
 from attent_conformance.runs import TaughtEpoch, taught
 from attent_conformance.subject import numpy_learner
 from attent_conformance.tasks import task

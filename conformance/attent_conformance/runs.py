@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attent.course import Course, Done, Score
-from attent.gumbel_top_k import Keys
+from attent.choose.gumbel import Keys
+from attent.choose.noise import Noise
+from attent.choose.rules import count
+from attent.choose.scaling import scale
 from attent.learner import Ids, Learner, Numbers
-from attent.noise import Noise
-from attent.plan import Plan
-from attent.records import digest_of
-from attent.scaling import scale
-from attent.selection import count
+from attent.plan.plan import Plan
+from attent.run.course import Course, Done, Score
+from attent.run.records import digest_of
 
 
 @dataclass(frozen=True)

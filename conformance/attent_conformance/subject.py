@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from attent import plugins
 from attent.errors import PluginError
-from attent.hookspecs import ABILITIES, Backend
 from attent.learner import Learner
+from attent.plugins import ABILITIES, Backend
 from attent.reference import NumpyLearner, Optimiser, Parameters
 from attent_conformance.tasks import Task, rate, task
 
@@ -27,7 +27,7 @@ class Subject:
     Args:
         name: of the backend, or of whatever ``reference`` is.
         reference: function with the signature of ``attent.reference.NumpyLearner``, returning a learner.
-        abilities: what it can do, out of ``attent.hookspecs.ABILITIES``; the rest is skipped, visibly.
+        abilities: what it can do, out of ``attent.plugins.ABILITIES``; the rest is skipped, visibly.
         device: passed on as ``device=`` where given.
         dtypes: precisions to examine, out of float64 and float32.
         quick: only the first plans of the long runs; for trying out, never for a certificate.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attent.noise import LEARNER, Noise, raw, uniform
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.reference import Architecture, Parameters, initial_parameters
 
 Array = npt.NDArray[Any]

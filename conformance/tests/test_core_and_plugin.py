@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import attent.gumbel_top_k
-import attent.scaling
-import attent.selection
+import attent.choose.gumbel
+import attent.choose.rules
+import attent.choose.scaling
 from attent import plugins
-from attent.hookspecs import Backend
+from attent.plugins import Backend
 from attent.reference import NumpyLearner
 from attent_conformance import Subject, examine
 from attent_conformance.checks import selection
@@ -41,7 +41,7 @@ def ties_by_chance(values, k):
 
 
 def test_ties_by_chance_break_s2(monkeypatch):
-    monkeypatch.setattr(attent.selection, "top_mask", ties_by_chance)
+    monkeypatch.setattr(attent.choose.rules, "top_mask", ties_by_chance)
     assert set(failing("S")) == {"S2"}
 
 
@@ -60,17 +60,17 @@ def test_another_generator_breaks_s7(monkeypatch):
 
 
 def test_a_library_logarithm_in_gumbel_noise_breaks_s8(monkeypatch):
-    monkeypatch.setattr(selection, "gumbel", lambda bits: -np.log2(-np.log(attent.noise.uniform(bits))))
+    monkeypatch.setattr(selection, "gumbel", lambda bits: -np.log2(-np.log(attent.choose.noise.uniform(bits))))
     assert set(failing("S")) == {"S8"}
 
 
 def test_a_cut_that_is_off_by_one_breaks_s3(monkeypatch):
-    monkeypatch.setattr(attent, "band", lambda scores, k, cap: attent.selection.hard(scores, k))
+    monkeypatch.setattr(attent, "band", lambda scores, k, cap: attent.choose.rules.hard(scores, k))
     assert set(failing("S")) == {"S3"}
 
 
 def test_a_temperature_without_effect_breaks_s4(monkeypatch):
-    true = attent.selection.soft
+    true = attent.choose.rules.soft
     monkeypatch.setattr(
         attent, "soft", lambda scores, k, noise, temperature, scaling: true(scores, k, noise, scaling=scaling)
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import attent
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference import NumpyLearner
 from attent_conformance import Ambiguous, CheckFailed, Subject, examine
 from attent_conformance.chains import CHAINS, digests_of, golden, reference_run

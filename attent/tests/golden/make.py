@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import attent
-import attent.scaling
-from attent.noise import Noise, gumbel, raw
-from attent.scaling import scale
+import attent.choose.scaling
+from attent.choose.noise import Noise, gumbel, raw
+from attent.choose.scaling import scale
 
 PATH = Path(__file__).with_name("selections.json")
 
@@ -46,11 +46,11 @@ def cases():
             for seed, draw in ((0, 0), (7, 3), (2**64 - 1, 2**33)):
                 noise = Noise(seed, draw)
                 yield f"random/{name}/k={k}/seed={seed}/draw={draw}", attent.random(scores, k, noise)
-            for scaling in attent.scaling.SCALINGS:
+            for scaling in attent.choose.scaling.SCALINGS:
                 for temperature in (0.1, 1.0, 5.0):
                     ids = attent.soft(scores, k, Noise(7, 3), temperature=temperature, scaling=scaling)
                     yield f"soft/{name}/k={k}/{scaling}/temperature={temperature}/seed=7/draw=3", ids
-        for scaling in attent.scaling.SCALINGS:
+        for scaling in attent.choose.scaling.SCALINGS:
             yield f"scale/{name}/{scaling}", scale(scores, scaling)
     for seed, draw in ((0, 0), (7, 3), (2**64 - 1, 2**33)):
         bits = raw(Noise(seed, draw), 5, 25)

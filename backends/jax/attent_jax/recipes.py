@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attent.plan import Plan
-from attent.recipes import recipe
+from attent.plan.plan import Plan
+from attent.plugins import recipe
 from attent.reference.recipe_tasks import digits_task, text_task
 from attent_jax.learner import JaxLearner
 from attent_jax.reference_training import reference_learner

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import attent
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.errors import LearnerError, RecipeError
-from attent.noise import LEARNER, Noise, raw, uniform
 from attent.reference import SGD, AdamW, Architecture, NumpyLearner, initial_parameters, warm_up_cosine
 from attent.reference import recipes as numpy_recipes
 from attent_jax import recipes, reference_learner

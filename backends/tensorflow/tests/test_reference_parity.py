@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attent
-from attent.noise import LEARNER, Noise, raw, uniform
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.reference import SGD, AdamW, Architecture, NumpyLearner, initial_parameters, recipes, warm_up_cosine
 from attent_tensorflow import recipes as own_recipes
 from attent_tensorflow import reference_learner

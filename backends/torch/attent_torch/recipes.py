@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 
 from attent.errors import RecipeError
-from attent.plan import Plan
-from attent.recipes import recipe
+from attent.plan.plan import Plan
+from attent.plugins import recipe
 from attent.reference.recipe_tasks import digits_task, text_task
 from attent_torch.learner import TorchLearner
 from attent_torch.reference_teaching import reference_learner

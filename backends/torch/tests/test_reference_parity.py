@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attent.noise import LEARNER, Noise, raw, uniform
+from attent.choose.noise import LEARNER, Noise, raw, uniform
 from attent.reference import (
     SGD,
     AdamW,

@@ -6,9 +6,9 @@ import functools
 
 import numpy as np
 
-from attent.choosing import choose
+from attent.choose.choosing import choose
 from attent.learner import Numbers
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference import Parameters
 from attent_conformance.chains import CHAINS, golden, reference_run
 from attent_conformance.failures import Ambiguous, CheckFailed

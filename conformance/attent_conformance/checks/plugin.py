@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from attent import plugins
-from attent.hookspecs import ABILITIES, Backend
+from attent.plugins import ABILITIES, Backend
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
 from attent_conformance.subject import Subject, resolved
@@ -16,7 +16,7 @@ from attent_conformance.subject import Subject, resolved
 # What is loaded with attent's own hooks is nobody's framework.
 _PROBE = """
 import importlib, json, sys
-import numpy, attent.hookspecs, attent.errors
+import numpy, attent.plugins, attent.errors
 def loaded(): return {name.partition(".")[0] for name in sys.modules}
 before = loaded()
 importlib.import_module(sys.argv[1])

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attent.course import Course, Done, Score
 from attent.learner import Ids, Learner, Numbers, State
-from attent.plan import Plan
+from attent.plan.plan import Plan
+from attent.run.course import Course, Done, Score
 from attent_conformance.comparing import copied, different_array
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs

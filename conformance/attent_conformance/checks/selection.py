@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 import attent
-from attent.noise import Noise, gumbel, raw
-from attent.scaling import scale
+from attent.choose.noise import Noise, gumbel, raw
+from attent.choose.scaling import scale
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
 from attent_conformance.subject import Subject

@@ -11,7 +11,7 @@ from torch import nn
 
 import attent
 from attent.errors import RecipeError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent_torch import TorchLearner, token_mean
 from panel.data import code, play, problems, windows
 from panel.gpt import next_byte_losses

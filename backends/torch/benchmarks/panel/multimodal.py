@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 import attent
 from attent.errors import RecipeError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent_torch import TorchLearner
 from panel.data import images
 from panel.multimae import LEVELS, MODALITIES, PATCH, PLACES, TOKENS, MaskedAutoencoder

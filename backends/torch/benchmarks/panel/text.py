@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import attent
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent_torch import TorchLearner
 from panel.data import play, problem_text, problems, windows
 from panel.gpt import ByteGPT, next_byte_losses

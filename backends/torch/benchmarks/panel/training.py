@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from attent.errors import RecipeError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent.reference.optimisers import warm_up_cosine
 
 _WARM_UP_SHARE = 12  # 8 % of the steps

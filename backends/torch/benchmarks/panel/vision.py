@@ -11,7 +11,7 @@ from torch import nn
 
 import attent
 from attent.errors import RecipeError
-from attent.plan import Plan
+from attent.plan.plan import Plan
 from attent_torch import TorchLearner, cross_entropy
 from panel.classes import labelled
 from panel.training import adamw, pretrain, seeded

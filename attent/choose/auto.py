@@ -1,0 +1,206 @@
+"""Whether teaching helps now, from losses that training has seen anyway: what `Plan.auto` goes by."""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from attent.learner import Ids, Numbers
+
+How = Literal["hard", "soft"]
+# The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
+# Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
+TRY = 0.65
+# Above this the model knows the rest: the hardest are tried, else a soft choice is.
+KNOWN = 0.85
+# What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
+LEARNABLE = 0.75
+# Later on, the harder half must hold this share for another try.
+CONCENTRATION = 0.7
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
+FAST = 0.55
+# Later on it need fall to this share only: what is left to be learnt is slower.
+FALLING = 0.85
+# At this share of its mean at first sight the loss is learnt: who goes on choosing hammers in what is left.
+LEARNT = 0.1
+_FEWEST = 30  # pairs of losses below which no share means anything
+# What losses too large to be summed are multiplied by: a power of two, so that no share changes by a bit.
+_SMALLER = 2.0**-64
+# Passes that a try takes. In the first of a soft choice wrong labels can pass for learnt.
+_TRIES: dict[How, int] = {"hard": 1, "soft": 2}
+
+
+class Signs(NamedTuple):
+    """What two sights of each example tell. ``share``: of the latest loss, held by the half that was hardest before.
+
+    ``hardest`` and ``others``: the latest mean loss over the one before, of the tenth that was hardest before and of
+    all others. ``pairs``: examples seen twice.
+    """
+
+    share: float
+    hardest: float
+    others: float
+    pairs: int
+
+
+class Stand(NamedTuple):
+    """What one decision leaves to the next.
+
+    ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
+    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean.
+    """
+
+    how: How | None = None
+    tries: int = 0
+    first: float | None = None
+
+
+class Decision(NamedTuple):
+    """Where it stands now, and why, in words."""
+
+    stand: Stand
+    why: str
+
+
+def signs(before: Numbers, latest: Numbers) -> Signs | None:
+    """Return the signs in two losses per example: float64, shape (n,) each; NaN where there is none yet.
+
+    Examples are ranked by the loss before and measured by the latest, so that a loss high by chance does not count
+    as hard. None with fewer than 30 pairs, where a loss is below 0, of which no share can be told (the logarithm of a
+    density gives such losses), or where the losses ranked or measured are all 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.auto import signs
+        >>> before = np.arange(1.0, 101.0)
+        >>> found = signs(before, before * np.where(before > 90, 0.5, 1.0))
+        >>> round(found.share, 2), found.hardest, found.others
+        (0.72, 0.5, 1.0)
+    """
+    both = np.flatnonzero(np.isfinite(before) & np.isfinite(latest))
+    if len(both) < _FEWEST or _any_below_0(before[both], latest[both]):
+        return None
+    if _too_large(before, latest):
+        return signs(before * _SMALLER, latest * _SMALLER)
+    order = both[np.argsort(-before[both], kind="stable")]
+    old, new = before[order], latest[order]
+    tenth, half = len(order) // 10, len(order) // 2
+    sums = (float(new.sum()), float(old[:tenth].sum()), float(old[tenth:].sum()))
+    if min(sums) <= 0:
+        return None
+    return Signs(
+        float(new[:half].sum()) / sums[0],
+        float(new[:tenth].sum()) / sums[1],
+        float(new[tenth:].sum()) / sums[2],
+        len(order),
+    )
+
+
+def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: Stand | None = None) -> Decision:
+    """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
+
+    A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
+    so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a loss is below 0
+    no share can be told: all in turn.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.auto import decide
+        >>> loss, nothing = np.r_[np.full(900, 0.1), np.full(100, 3.0)], np.full(1000, np.nan)
+        >>> tried = decide(nothing, loss)
+        >>> tried.why
+        'at first sight the harder half holds 87 % of the loss: try the hardest'
+        >>> hardest = np.arange(700, 1000)
+        >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
+        >>> decide(seen, loss * 0.6, hardest, tried.stand).why
+        'what is taught is learnt (x 0.60): go on'
+        >>> decide(seen, loss * 0.9, hardest, tried.stand).why
+        'what was tried is not learnt fast (x 0.90): back to all in turn'
+    """
+    stand = Stand() if stand is None else stand
+    if _any_below_0(before, latest):
+        told = "losses below 0, of which no share can be told: all in turn"
+        return Decision(stand._replace(how=None, tries=0), told)
+    if _too_large(before, latest):
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
+        return found._replace(stand=_times(found.stand, 1 / _SMALLER))
+    if stand.first is None:
+        return _at_first_sight(latest)
+    seen = latest[np.isfinite(latest)]
+    share = float(seen.mean()) / stand.first
+    if share <= LEARNT:
+        told = f"the mean loss is {share:.2f} of what it was at first sight: learnt, all in turn"
+        return Decision(stand._replace(how=None, tries=0), told)
+    if stand.how is not None and taught is not None:
+        return _go_on(before, latest, taught, stand)
+    how, why = _enter(before, latest)
+    return Decision(stand._replace(how=how, tries=_TRIES[how] if how else 0), why)
+
+
+def _at_first_sight(latest: Numbers) -> Decision:
+    losses = np.sort(latest[np.isfinite(latest)])
+    if not len(losses):
+        return Decision(Stand(), "no losses yet: all in turn")
+    first = float(losses.mean())
+    if len(losses) < 2 * _FEWEST or first == 0:
+        return Decision(Stand(first=first or None), "too few losses above 0: all in turn")
+    share = float(losses[len(losses) // 2 :].sum()) / float(losses.sum())
+    told = f"at first sight the harder half holds {_percent(share)} of the loss"
+    if share < TRY:
+        return Decision(Stand(first=first), f"{told}: too alike, all in turn")
+    how, what = _how(hard=share >= KNOWN)
+    return Decision(Stand(how, _TRIES[how], first), f"{told}: try {what}")
+
+
+def _enter(before: Numbers, latest: Numbers) -> tuple[How | None, str]:
+    """Return whether what training in turn has shown is worth a try."""
+    found = signs(before, latest)
+    if found is None:
+        return None, "too few losses above 0 seen twice: all in turn"
+    if found.share < CONCENTRATION:
+        return None, f"the harder half holds {_percent(found.share)} of the loss: too alike, all in turn"
+    speeds = f"(x {found.hardest:.2f}, the rest x {found.others:.2f})"
+    if found.hardest > LEARNABLE:
+        return None, f"the hardest tenth is not learnt {speeds}: all in turn"
+    how, what = _how(hard=found.hardest <= FAST)
+    half = f"the harder half holds {_percent(found.share)} of the loss and its top is learnt"
+    return how, f"{half} {speeds}: try {what}"
+
+
+def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decision:
+    seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
+    was = float(before[seen].sum())
+    fall = float(latest[seen].sum()) / was if was > 0 else 1.0
+    if fall > (LEARNABLE if stand.tries else FALLING):
+        told = "what was tried is not learnt fast" if stand.tries else "what is taught is hardly learnt any more"
+        return Decision(stand._replace(how=None, tries=0), f"{told} (x {fall:.2f}): back to all in turn")
+    if stand.how == "soft" and stand.tries == _TRIES["soft"]:
+        found = signs(before, latest)
+        if found is not None and found.hardest <= FAST:
+            told = f"what was tried is learnt fast (x {fall:.2f}, its top x {found.hardest:.2f})"
+            return Decision(stand._replace(how="hard", tries=_TRIES["hard"]), f"{told}: try the hardest")
+    return Decision(stand._replace(tries=max(stand.tries - 1, 0)), f"what is taught is learnt (x {fall:.2f}): go on")
+
+
+def _any_below_0(*losses: Numbers) -> bool:
+    return any(bool((each < 0).any()) for each in losses)
+
+
+def _too_large(*losses: Numbers) -> bool:
+    """Return whether the finite ones of some losses might not be summed, for their sum is beyond float64."""
+    return any(each[np.isfinite(each)].max(initial=0.0) > sys.float_info.max / max(len(each), 1) for each in losses)
+
+
+def _times(stand: Stand, factor: float) -> Stand:
+    return stand if stand.first is None else stand._replace(first=stand.first * factor)
+
+
+def _how(*, hard: bool) -> tuple[How, str]:
+    return ("hard", "the hardest") if hard else ("soft", "a choice that prefers the harder")
+
+
+def _percent(share: float) -> str:
+    # Down, so that a share just below a threshold is not told as the threshold.
+    return f"{int(100 * share)} %"

@@ -1,0 +1,177 @@
+"""Selections: pure functions from scores to the ids that are taught next. Rules S1 to S6 of docs/spec.md.
+
+All return k ids in ascending order: int64, shape (k,). Scores are float64, shape (n,), higher is selected
+first; ties go to the lower id, and -0.0 equals 0.0. ``ids`` names the scored examples, ascending, where they
+are not simply 0 to n-1; noise follows the id, not the position.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from attent.choose.gumbel import Keys
+from attent.choose.noise import Noise, raw, raw_at
+from attent.choose.order import Mask, top_mask
+from attent.choose.scaling import Scaling, scale
+from attent.errors import PlanError, ScoreError
+from attent.learner import Ids, Numbers
+
+NonFinite = Literal["error", "drop", "last"]
+NON_FINITE: tuple[NonFinite, ...] = ("error", "drop", "last")
+
+
+def count(ratio: float, n: int) -> int:
+    """Return k = ratio * n rounded half up, at least 1, taking the ratio as the decimal it is written as.
+
+    0.29 of 100 is 29 and 0.285 of 100 is 29, though neither binary product is. Raises PlanError unless
+    0 < ratio <= 1 and n >= 1.
+
+    Example:
+        >>> from attent.choose.rules import count
+        >>> count(0.29, 100), count(0.285, 100), count(0.001, 100)
+        (29, 29, 1)
+    """
+    if n < 1:
+        raise PlanError(f"n must be at least 1, got {n}: there is nothing to select from")
+    if not 0 < ratio <= 1:
+        raise PlanError(f"ratio must be in (0, 1], got {ratio!r}")
+    return max(1, math.floor(Fraction(repr(float(ratio))) * n + Fraction(1, 2)))
+
+
+def hard(scores: Numbers, k: int, *, ids: Ids | None = None) -> Ids:
+    """Return the k examples with the highest scores. O(n) time, no copy of the scores for n >= 2**18.
+
+    Raises ScoreError for a score that is not finite, PlanError for k outside [1, n].
+
+    Example:
+        >>> import numpy as np, attent
+        >>> attent.hard(np.array([0.1, 0.9, 0.5, 0.9]), 2).tolist()
+        [1, 3]
+    """
+    _check(scores, k, ids)
+    return _named(top_mask(scores, k), ids)
+
+
+def soft(
+    scores: Numbers,
+    k: int,
+    noise: Noise,
+    *,
+    temperature: float = 1.0,
+    scaling: Scaling = "none",
+    ids: Ids | None = None,
+) -> Ids:
+    """Return k examples drawn without replacement with odds softmax(scaled score / temperature): Gumbel-top-k.
+
+    Temperature 0 is ``hard``; infinity is uniformly random. ``scaling`` is applied first: raw losses of a
+    trained model are so alike that their softmax is nearly flat; ``std`` or ``rank`` makes them count.
+    Uses one array of n float64 beyond the scores, two with a scaling. Raises ScoreError for a score that
+    is not finite, PlanError for k outside [1, n] or a negative temperature.
+    Source: Kool et al. 2019, arXiv 1903.06059; AtteNT, arXiv 2602.20461 (there the temperature divides
+    noise and score alike and so has no effect).
+
+    Example:
+        >>> import numpy as np, attent
+        >>> attent.soft(np.array([0.0, 3.0, 0.0, 3.0]), 2, attent.Noise(seed=0, draw=0)).tolist()
+        [1, 3]
+    """
+    _check(scores, k, ids)
+    if not temperature >= 0:
+        raise PlanError(f"temperature must be at least 0, got {temperature!r}")
+    if temperature == 0:  # no scaling or shift may then merge two scores that differ
+        return _named(top_mask(scores, k), ids)
+    return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
+
+
+def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> Ids:
+    """Return k examples drawn uniformly without replacement: those with the highest noise. Scores only count.
+
+    Raises PlanError for k outside [1, n].
+
+    Example:
+        >>> import numpy as np, attent
+        >>> attent.random(np.zeros(6), 3, attent.Noise(seed=0, draw=0)).tolist()
+        [3, 4, 5]
+    """
+    _check_k(k, len(scores), ids)
+    bits = raw(noise, 0, len(scores)) if ids is None else raw_at(noise, ids)
+    bits >>= np.uint64(11)  # 53 bits are exact as float64
+    return _named(top_mask(bits.astype(np.float64), k), ids)
+
+
+def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -> Ids:
+    """Return the k highest scores at or below the ``cap`` quantile: the highest 1 - cap share is passed over.
+
+    Against wrong labels, which score highest of all. n - round_half_up(cap * n) examples are passed over, but
+    never so many that fewer than k remain. Raises as ``hard`` does, and PlanError unless 0 < cap <= 1.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> attent.band(np.array([9.0, 1.0, 5.0, 4.0, 3.0]), 2, cap=0.8).tolist()
+        [2, 3]
+    """
+    _check(scores, k, ids)
+    if not 0 < cap <= 1:
+        raise PlanError(f"cap must be in (0, 1], got {cap!r}")
+    n = len(scores)
+    passed = min(n - count(cap, n), n - k)
+    return _named(top_mask(scores, passed + k) & ~top_mask(scores, passed), ids)
+
+
+def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> Ids | None:
+    """Return the ids (of those in ``among``; None: all) whose score is finite, or None when all are.
+
+    Raises ScoreError naming the first ids that are not, if the policy is ``error`` or none is finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.rules import finite_ids
+        >>> finite_ids(np.array([0.5, np.nan, 0.1]), "drop").tolist()
+        [0, 2]
+    """
+    values = scores if among is None else scores[among]
+    if _all_finite(values):
+        return None
+    finite = np.isfinite(values)
+    if policy == "error" or not finite.any():
+        bad = np.flatnonzero(~finite) if among is None else among[~finite]
+        shown = ", ".join(f"{i} ({scores[i]})" for i in bad[:5].tolist())
+        ways = "look at these examples or lower the learning rate"
+        if policy == "error":
+            ways += ", or set non_finite='drop' or 'last' in the plan"
+        raise ScoreError(
+            f"scores must be finite, got {len(bad)} of {len(values)} that are not: id {shown}"
+            f"{', ...' if len(bad) > 5 else ''}; {ways}"
+        )
+    return np.flatnonzero(finite) if among is None else among[finite]
+
+
+def _all_finite(scores: Numbers) -> bool:
+    # min and max carry NaN and need no array of n booleans.
+    return bool(np.isfinite(scores.min()) and np.isfinite(scores.max()))
+
+
+def _named(chosen: Mask, ids: Ids | None) -> Ids:
+    return np.flatnonzero(chosen) if ids is None else ids[chosen]
+
+
+def _check_k(k: int, n: int, ids: Ids | None) -> None:
+    if n < 1:
+        raise PlanError("there are no scores to select from")
+    if not 1 <= k <= n:
+        raise PlanError(f"k must be in [1, {n}], the number of scores, got {k}")
+    if ids is not None and (len(ids) != n or bool((ids[1:] <= ids[:-1]).any())):
+        raise PlanError(f"ids must be {n} distinct ids in ascending order, one for each score")
+
+
+def _check(scores: Numbers, k: int, ids: Ids | None) -> None:
+    if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.ndim != 1:
+        got = f"{scores.dtype} {scores.shape}" if isinstance(scores, np.ndarray) else type(scores).__name__
+        raise ScoreError(f"scores must be a float64 array of shape (n,), got {got}")
+    _check_k(k, len(scores), ids)
+    if not _all_finite(scores):
+        finite_ids(scores, "error")

@@ -1,0 +1,1 @@
+"""The plan: the whole timeline of a run as data, and what it costs."""

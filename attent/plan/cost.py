@@ -1,0 +1,73 @@
+"""Training on all examples: in full, and for as long as something else costs. The controls of every comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from attent.plan.plan import Plan
+
+
+def full_plan(plan: Plan) -> Plan:
+    """Return as many epochs on all examples, with the same batch size and seed.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.cost import full_plan
+        >>> full_plan(attent.Plan.default(epochs=4, batch_size=10)).cost(100).epochs
+        4.0
+    """
+    return _epochs_on_all(plan, plan.full_epochs)
+
+
+def short_plan(plan: Plan, n: int, forward_share: float) -> Plan:
+    """Return the training on all n examples that costs what the plan costs, as long as its own schedule.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.cost import short_plan
+        >>> plan = attent.Plan(epochs=4, batch_size=10, ratio=0.5, warm_up=1)
+        >>> [(row.k, row.steps) for row in short_plan(plan, 100, 1 / 3).timeline(100)]
+        [(100, 10), (100, 10), (50, 5)]
+    """
+    cost = plan.cost(n, forward_share)
+    return on_all(plan, n, cost.examples_trained + cost.examples_scored * forward_share)
+
+
+def on_all(plan: Plan, n: int, examples: float) -> Plan:
+    """Return the training on all n examples, with the plan's batch size and seed, that trains so many in all.
+
+    Whole epochs first; what remains is a last epoch on that share of the examples, drawn at random. Less than
+    half a batch is left out, since a step on a few examples is mostly noise; so the costs differ by less than
+    half a batch. A recipe gives this plan a complete learning-rate schedule of its own.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.cost import on_all
+        >>> [row.k for row in on_all(attent.Plan.full(epochs=9, batch_size=10), 100, 230).timeline(100)]
+        [100, 100, 30]
+    """
+    epochs, rest = divmod(max(1, round(examples)), n)
+    if epochs and rest < min(plan.batch_size, n) / 2:
+        return _epochs_on_all(plan, epochs)
+    return dataclasses.replace(_epochs_on_all(plan, epochs + 1), warm_up=epochs, ratio=rest / n, selection="random")
+
+
+def same_training(one: Plan, other: Plan, n: int) -> bool:
+    """Return whether two plans train alike: equal, or both on all examples throughout.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.cost import full_plan, same_training
+        >>> plan = attent.Plan(epochs=4, batch_size=10, ratio=1.0)
+        >>> same_training(plan, full_plan(plan), 100)
+        True
+    """
+    if one == other:
+        return True
+    alike = (one.epochs, one.batch_size, one.seed) == (other.epochs, other.batch_size, other.seed)
+    return alike and all(row.k == n for plan in (one, other) for row in plan.timeline(n))
+
+
+def _epochs_on_all(plan: Plan, epochs: int) -> Plan:
+    everything = Plan.full(epochs=epochs, batch_size=plan.batch_size, seed=plan.seed)
+    return dataclasses.replace(everything, non_finite=plan.non_finite)

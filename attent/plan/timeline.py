@@ -1,0 +1,160 @@
+"""The timeline of a plan: its rounds, one row per epoch, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from attent.choose.rules import count
+from attent.errors import PlanError
+from attent.plan.schedules import Schedule
+
+Phase = Literal["warm-up", "taught", "full", "cool-down"]
+
+
+class Round(NamedTuple):
+    """One selection and how long it lasts."""
+
+    first_epoch: int
+    ratio: float
+    taught: int  # epochs on the selection
+    full: int  # epochs on all examples after them
+
+
+class Epoch(NamedTuple):
+    """One row of the timeline."""
+
+    epoch: int
+    phase: Phase
+    round: int | None
+    ratio: float
+    k: int
+    score: bool
+    select: bool
+    steps: int
+    batch_size: int
+    scored: int  # examples
+    shuffle: int  # the epoch whose noise orders it: its own, or the full epoch that it is a part of
+
+
+class Scored(NamedTuple):
+    """How many examples are scored before the first selection of a run that has not trained yet, and before others."""
+
+    first: int
+    others: int
+
+
+class Cost(NamedTuple):
+    """What a run costs. ``epochs`` is in full epochs, ``saving`` the share saved against training on all."""
+
+    examples_scored: int
+    examples_trained: int
+    epochs: float
+    saving: float
+
+
+def rounds_of(
+    first_epoch: int, epochs: int, ratio: Schedule, interval: Schedule, cycle: int | None
+) -> tuple[Round, ...]:
+    """Return the rounds that fill ``epochs`` epochs from ``first_epoch`` on.
+
+    With a cycle of C rounds the interval's progress in round c is c / (C - 1), as the ratio's always is
+    (1 if C = 1); without one it is the share of taught epochs gone by. Intervals are rounded half up and
+    end with their cycle and with the taught epochs. Raises PlanError for a value a schedule may not give.
+    """
+    lengths: list[tuple[int, int]] = []
+    cycles = math.ceil(epochs / cycle) if cycle else 0
+    start = 0
+    while start < epochs:
+        progress = _share(len(lengths), cycles) if cycle else (start / (epochs - 1) if epochs > 1 else 0.0)
+        whole = min(cycle or epochs, epochs - start)
+        taught = min(_interval(interval, progress), whole)
+        lengths.append((taught, whole - taught if cycle else 0))
+        start += sum(lengths[-1])
+    rounds = []
+    start = first_epoch
+    for number, (taught, full) in enumerate(lengths):
+        rounds.append(Round(start, _ratio(ratio, _share(number, len(lengths))), taught, full))
+        start += taught + full
+    return tuple(rounds)
+
+
+def lay_out(
+    rounds: Sequence[Round],
+    *,
+    epochs: int,
+    warm_up: int,
+    n: int,
+    batch_size: int,
+    reselect: bool,
+    scored: Scored,
+    keep_steps: bool = False,
+    parts: int | None = None,
+) -> tuple[Epoch, ...]:
+    """Return one row per epoch for n examples.
+
+    Nothing is scored or selected where all n are taught. Reused scores need one scoring pass if the
+    first selection comes before any training. ``parts``: so many rounds are an epoch on all examples, cut between
+    batches, so that together they take its very steps.
+    """
+    if n < 1:
+        raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
+    rows: list[Epoch] = []
+    full_steps = math.ceil(n / batch_size)
+    cuts = _cuts(n, parts, batch_size) if parts is not None and parts * batch_size <= n else []
+
+    def shuffle() -> int:
+        return rows[-1].shuffle + 1 if rows else 0
+
+    def everything(phase: Phase, times: int, number: int | None = None) -> None:
+        for _ in range(times):
+            rows.append(Epoch(len(rows), phase, number, 1.0, n, False, False, full_steps, batch_size, 0, shuffle()))
+
+    everything("warm-up", warm_up)
+    for number, (_, ratio, taught, full) in enumerate(rounds):
+        part = number % (len(cuts) - 1) if cuts else 0
+        k = cuts[part + 1] - cuts[part] if cuts else count(ratio, n)
+        size = max(1, math.floor(k / full_steps + 0.5)) if keep_steps else batch_size
+        for epoch in range(taught):
+            select = k < n and (epoch == 0 or reselect)
+            many = (scored.others if rows else scored.first) if select else 0
+            steps = math.ceil(k / size)
+            of = rows[-1].shuffle if part else shuffle()
+            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many, of))
+        everything("full", full, number)
+    everything("cool-down", epochs - len(rows))
+    return tuple(rows)
+
+
+def _cuts(n: int, parts: int, batch_size: int) -> list[int]:
+    """Return where an epoch on n examples is cut into so many parts: between batches, as evenly as they allow."""
+    return [math.floor(part * n / (parts * batch_size) + 0.5) * batch_size for part in range(parts)] + [n]
+
+
+def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: int) -> Cost:
+    """Return the cost of a timeline over n examples, a scored example costing ``forward_share`` of a trained one."""
+    if not (math.isfinite(forward_share) and forward_share >= 0):
+        raise PlanError(f"forward_share must be a number of at least 0, got {forward_share!r}")
+    scored = sum(row.scored for row in rows)
+    trained = sum(row.k for row in rows)
+    epochs = (trained + scored * forward_share) / n
+    return Cost(scored, trained, epochs, 1 - epochs / full_epochs)
+
+
+def _share(number: int, of: int) -> float:
+    return number / (of - 1) if of > 1 else 1.0
+
+
+def _ratio(schedule: Schedule, progress: float) -> float:
+    ratio = schedule(progress)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
+        raise PlanError(f"ratio must be in (0, 1], got {ratio!r} from {schedule!r} at progress {progress:g}")
+    return float(ratio)
+
+
+def _interval(schedule: Schedule, progress: float) -> int:
+    epochs = schedule(progress)
+    if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 1 <= epochs < math.inf:
+        raise PlanError(f"interval must be at least 1 epoch, got {epochs!r} from {schedule!r} at progress {progress:g}")
+    return math.floor(epochs + 0.5)

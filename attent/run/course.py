@@ -1,0 +1,321 @@
+"""The course: a plan under way. It says what to do next and takes the numbers back. Rules R1 to R4 of docs/spec.md.
+
+NumPy only and free of I/O, so a trainer that owns its loop can drive it; ``attent.teach`` is the loop for
+everyone else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attent.choose.auto import Decision, Stand, decide
+from attent.choose.choosing import Choice, choose
+from attent.choose.coverage import in_turn
+from attent.choose.noise import ORDER, POOL, Noise, raw, raw_at
+from attent.choose.rules import random, soft
+from attent.choose.scores import deviations, stalest
+from attent.errors import CourseError, ScoreError
+from attent.learner import Ids, Numbers, State, checked_numbers
+from attent.plan.plan import Plan
+from attent.plan.timeline import Epoch
+from attent.run.course_scores import keeps_before
+from attent.run.given_scores import checked_given
+from attent.run.records import EpochRecord, Selected, selected
+from attent.run.state import pack, unpack
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Lesson: return the deviation of each of these examples, in evaluation mode."""
+
+    ids: Ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Lesson: take one optimiser step per batch and return each example's loss, concatenated."""
+
+    batches: list[Ids]
+    weights: list[Numbers] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """Lesson: the plan is at its end."""
+
+
+Lesson = Score | Train | Done
+
+
+class Course:
+    """The state machine of a run over n examples.
+
+    ``next()`` gives the lesson at hand, the same one until ``record(...)`` has taken its numbers.
+    ``segment_steps`` is how many batches a lesson holds at most; it changes no id and no batch. Keeps one
+    float64 and one int32 per example, and the ids being taught; an adaptive plan, or one that ranks progress,
+    one float64 more.
+
+    ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
+    ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with source ``replay``.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> plan = attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, selection="hard")
+        >>> course = attent.Course(plan, 4)
+        >>> while not isinstance(lesson := course.next(), attent.Done):
+        ...     ids = np.concatenate(lesson.batches)
+        ...     ended = course.record(1.0 + ids)  # example 3 has the highest loss
+        >>> sorted(ids.tolist())
+        [2, 3]
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        n: int,
+        *,
+        segment_steps: int = 64,
+        reference: Numbers | None = None,
+        replay: Mapping[int, Numbers] | None = None,
+    ) -> None:
+        whole = isinstance(segment_steps, int | np.integer) and not isinstance(segment_steps, bool)
+        if not whole or segment_steps < 1:
+            raise CourseError(f"segment_steps must be a whole number of at least 1, got {segment_steps!r}")
+        self._given_digest = checked_given(plan, n, reference, replay)
+        self.reference, self.replay = reference, replay
+        self.plan, self.n, self.segment_steps = plan, n, segment_steps
+        self.timeline = plan.timeline(n)
+        self.epoch = 0  # index of the epoch under way
+        self.step = 0  # batches of it that are done
+        self.draw = 0  # selections made so far
+        self.scores: Numbers = np.full(n, np.nan)
+        self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
+        self.before = np.full(n, np.nan) if keeps_before(plan) else None  # an earlier loss: the last, or the first
+        self.ranked = self.scores  # what the selection under way ranked
+        self.stand = Stand()  # of an adaptive plan's last decision
+        self.ids: Ids | None = None  # being taught; None: all
+        self.weights: Numbers | None = None
+        self.selection: Selected | None = None  # made for the epoch under way
+        self.scored = self._chosen = False  # for the epoch under way
+        self.trained = 0  # examples of it trained so far
+        self._loss_sum = 0.0
+        self._order: Ids | None = None
+        self._lesson: Lesson | None = None
+
+    @property
+    def row(self) -> Epoch:
+        """The timeline's row of the epoch under way (the last one when done)."""
+        return self.timeline[min(self.epoch, len(self.timeline) - 1)]
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Mean loss of the examples trained so far in the epoch under way, None before the first."""
+        return self._loss_sum / self.trained if self.trained else None
+
+    def next(self) -> Lesson:
+        """Return the lesson at hand. Raises ScoreError where the scores cannot be ranked under the plan."""
+        if self._lesson is None:
+            self._lesson = self._make_lesson()
+        return self._lesson
+
+    def _make_lesson(self) -> Lesson:
+        if self.epoch == len(self.timeline):
+            return Done()
+        row = self.row
+        if not self._chosen:
+            if row.score and not self.scored:
+                return Score(self._to_score(row.scored))
+            self._choose(row)
+            self._chosen = True
+        order = self._ordered()
+        start = self.step * row.batch_size
+        stop = min(start + self.segment_steps * row.batch_size, len(order))
+        places = range(start, stop, row.batch_size)
+        cuts = [order[at : min(at + row.batch_size, stop)] for at in places]
+        if self.weights is None:
+            return Train(cuts if self.ids is None else [self.ids[cut] for cut in cuts], None)
+        ids = self.ids if self.ids is not None else np.arange(self.n, dtype=np.int64)
+        return Train([ids[cut] for cut in cuts], [self.weights[cut] for cut in cuts])
+
+    def _choose(self, row: Epoch) -> None:
+        if row.select:
+            choice, why = self._choice(row.k)
+            self.ids, self.weights = choice.ids, choice.weights
+            ages = self.epoch - self.seen
+            self.selection = selected(self.draw, choice.ids, choice.weights, self.ranked, ages, why)
+            self.draw += 1
+        elif row.k == self.n:
+            self.ids = self.weights = None
+
+    def _choice(self, k: int) -> tuple[Choice, str | None]:
+        """Return what is taught next and, of an adaptive plan, why."""
+        plan = self.plan
+        among = self._candidates() if plan.source == "pool" and self.row.scored else None
+        if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
+            missing = np.flatnonzero(self.seen < 0)
+            if len(missing):
+                raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
+        if plan.adaptive:
+            return self._adapted(k)
+        self.ranked = self._ranked(self.draw)
+        if plan.coverage:
+            ages = self.epoch - self.seen
+            return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), None
+        return choose(plan, self.ranked, k, self.draw, among), None
+
+    def _adapted(self, k: int) -> tuple[Choice, str]:
+        """Return what an adaptive plan teaches next and why; its last epoch is all in turn."""
+        assert self.before is not None  # an adaptive plan keeps it
+        plan = self.plan
+        decision = decide(self.before, self.scores, self.ids, self.stand)
+        if self.epoch + 1 == len(self.timeline):
+            decision = Decision(decision.stand._replace(how=None, tries=0), "the end: all in turn")
+        self.stand = decision.stand
+        self.ranked = self._ranked(self.draw)
+        if self.stand.how == "hard":
+            return choose(plan, self.ranked, k, self.draw), decision.why
+        if self.stand.how is None:
+            return Choice(self._in_turn(k), None), decision.why
+        noise = Noise(plan.seed, self.draw)
+        ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
+        return Choice(ids, None), decision.why
+
+    def _in_turn(self, k: int) -> Ids:
+        """Return the k ids trained longest ago, in full epochs, of equal ones the first in the order of this one.
+
+        Where nothing was taught these are the parts of a full epoch one after the other.
+        """
+        noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
+        shuffles = np.array([row.shuffle for row in self.timeline])
+
+        def first(ids: Ids, count: int) -> Ids:
+            return ids[np.argsort(raw_at(noise, ids), kind="stable")[:count]]
+
+        return in_turn(self.row.shuffle - shuffles[self.seen], k, first)
+
+    def _ranked(self, draw: int) -> Numbers:
+        """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them.
+
+        An adaptive plan gives the bonus only to what it chooses hard: in a soft choice chance brings back what was
+        skipped, and in turn everything comes back.
+        """
+        plan = self.plan
+        scores = self.scores if self.replay is None else self.replay[draw]
+        first = self.before if plan.measure == "progress" else None
+        bonus = 0.0 if plan.adaptive and self.stand.how != "hard" else plan.bonus
+        ages = self.epoch - self.seen if bonus else None
+        return deviations(scores, first=first, reference=self.reference, bonus=bonus, ages=ages)
+
+    def _to_score(self, count: int) -> Ids:
+        if count == self.n:
+            return np.arange(self.n, dtype=np.int64)
+        return self._candidates() if self.plan.source == "pool" else stalest(self.seen, count)
+
+    def _candidates(self) -> Ids:
+        """Return the pool of the draw at hand: uniform, by noise of its own."""
+        return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
+
+    def _ordered(self) -> Ids:
+        """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
+        if self._order is None:
+            noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
+            bits = raw(noise, 0, self.n) if self.ids is None else raw_at(noise, self.ids)
+            self._order = np.argsort(bits, kind="stable")
+        return self._order
+
+    def record(self, numbers: Numbers) -> EpochRecord | None:
+        """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
+
+        numbers: float64, shape (examples of the lesson,). Raises LearnerError for another shape or dtype,
+        ScoreError for a number that is not finite (unless the plan allows it), CourseError when there is
+        no lesson to record; nothing is changed then.
+        """
+        lesson = self._lesson
+        if lesson is None or isinstance(lesson, Done):
+            raise CourseError("record() without a lesson: call next() first, and stop at Done")
+        if isinstance(lesson, Score):
+            self._check(numbers, lesson.ids, "score")
+            self.scores[lesson.ids] = numbers
+            self.seen[lesson.ids] = self.epoch
+            self.scored, self._lesson = True, None
+            return None
+        ids = np.concatenate(lesson.batches)
+        self._check(numbers, ids, "train")
+        if self.plan.source == "reuse":
+            if self.plan.adaptive and self.before is not None:
+                self.before[ids] = self.scores[ids]
+            self.scores[ids] = numbers
+            self.seen[ids] = self.epoch
+            if self.plan.measure == "progress" and self.before is not None:
+                self.before[ids] = np.where(np.isnan(self.before[ids]), numbers, self.before[ids])
+        self._loss_sum += float(numbers.sum())
+        self.trained += len(ids)
+        self.step += len(lesson.batches)
+        self._lesson = None
+        return self._end_epoch() if self.trained == len(self._ordered()) else None
+
+    def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
+        checked_numbers(numbers, len(ids), f"learner.{call}()")
+        if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
+            bad = np.flatnonzero(~np.isfinite(numbers))
+            shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+            where = "a plan that is not adaptive" if self.plan.adaptive else "the plan"
+            raise ScoreError(
+                f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
+                f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
+                f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
+            )
+
+    def _end_epoch(self) -> EpochRecord:
+        row = self.row
+        record = EpochRecord(
+            epoch=row.epoch,
+            phase=row.phase,
+            round=row.round,
+            ratio=row.ratio,
+            k=self.trained,
+            steps=self.step,
+            draw=self.draw - 1 if self.ids is not None else None,
+            loss=self._loss_sum / self.trained,
+            examples_scored=row.scored if self.scored else 0,
+            examples_trained=self.trained,
+            selection=self.selection,
+        )
+        self.epoch, self.step, self.trained, self._loss_sum = self.epoch + 1, 0, 0, 0.0
+        self.scored = self._chosen = False
+        self.selection = self._order = None
+        return record
+
+    def state(self) -> State:
+        """Return the position, scores and selection as named arrays, between any two lessons.
+
+        A lesson handed out but not recorded is handed out again after ``load_state``.
+        """
+        position: dict[str, Any] = {
+            "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
+            "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
+            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "given": self._given_digest,
+            **self.stand._asdict(),
+        }  # fmt: skip
+        return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
+
+    def load_state(self, state: State) -> None:
+        """Take up a state of a course with the same plan and n.
+
+        Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
+        """
+        at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
+        if at.given != self._given_digest:
+            raise CourseError("the state is of a course with another reference or replay: give the one it began with")
+        self.before, self.stand = before, Stand(at.how, at.tries, at.first)
+        self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
+        self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
+        self._loss_sum, self.trained = at.loss_sum, at.trained
+        self._order = self._lesson = None
+        # Nothing has been trained since a selection under way was made, or it has been written down.
+        made_now = self.selection is not None and self.step == 0
+        self.ranked = self._ranked(self.draw - 1) if made_now else scores

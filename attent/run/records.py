@@ -1,0 +1,116 @@
+"""What a run writes down: one record per epoch, with the selection made for it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from attent.learner import Ids, Numbers
+
+
+class Selected(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One selection: its draw, how many, a digest of the ids, and the scores around the cut.
+
+    ``lowest_chosen`` and ``highest_passed`` are scores; their difference is the gap at the cut of a hard
+    selection. Ages are in epochs since a score was seen. ``why`` is an adaptive plan's reason.
+    Not-finite scores are left out of the summary.
+    """
+
+    draw: int
+    k: int
+    digest: str
+    score_min: float | None = None
+    score_mean: float | None = None
+    score_max: float | None = None
+    lowest_chosen: float | None = None
+    highest_passed: float | None = None
+    age_mean: float | None = None
+    age_max: int | None = None
+    weight_max: float | None = None
+    why: str | None = None
+
+
+class Seconds(msgspec.Struct, frozen=True):
+    """Seconds of wall time spent by phase."""
+
+    scoring: float = 0.0
+    selecting: float = 0.0
+    training: float = 0.0
+
+
+class EpochRecord(msgspec.Struct, frozen=True):
+    """One epoch: what was taught, at which mean loss, and what it cost.
+
+    ``draw`` names the selection taught (None: all examples); ``selection`` is set where it was made.
+    """
+
+    epoch: int
+    phase: str
+    round: int | None
+    ratio: float
+    k: int
+    steps: int
+    draw: int | None
+    loss: float | None
+    examples_scored: int
+    examples_trained: int
+    selection: Selected | None = None
+    seconds: Seconds = Seconds()
+
+
+def digest_of(ids: Ids) -> str:
+    """Return the SHA-256 of the ids as little-endian int64: equal ids, equal digest, in any framework.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.run.records import digest_of
+        >>> digest_of(np.array([1, 3]))[:12]
+        '8e8f6841378f'
+    """
+    return hashlib.sha256(np.ascontiguousarray(ids, "<i8").tobytes()).hexdigest()
+
+
+def digest_of_numbers(numbers: Numbers) -> str:
+    """Return the SHA-256 of float64 numbers, little-endian.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.run.records import digest_of_numbers
+        >>> digest_of_numbers(np.zeros(1))[:12]
+        'af5570f5a181'
+    """
+    return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").tobytes()).hexdigest()
+
+
+def selected(
+    draw: int,
+    ids: Ids,
+    weights: Numbers | None,
+    scores: Numbers,
+    ages: npt.NDArray[np.signedinteger],
+    why: str | None = None,
+) -> Selected:
+    """Return the record of a selection from the scores and ages (in epochs) of all examples."""
+    chosen = np.zeros(len(scores), np.bool_)
+    chosen[ids] = True
+    finite = np.isfinite(scores)
+    known = scores[finite]
+    taught, passed = scores[finite & chosen], scores[finite & ~chosen]
+    seen = finite.any()
+    return Selected(
+        draw=draw,
+        k=len(ids),
+        digest=digest_of(ids),
+        score_min=float(known.min()) if seen else None,
+        score_mean=float(known.mean()) if seen else None,
+        score_max=float(known.max()) if seen else None,
+        lowest_chosen=float(taught.min()) if len(taught) else None,
+        highest_passed=float(passed.max()) if len(passed) else None,
+        age_mean=float(ages.mean()) if seen else None,
+        age_max=int(ages.max()) if seen else None,
+        weight_max=None if weights is None else float(weights.max()),
+        why=why,
+    )

@@ -1,0 +1,135 @@
+"""A course's state as named arrays: what is needed to go on, and no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from attent.errors import CourseError
+from attent.learner import Ids, Numbers, State
+from attent.plan.plan import Plan
+from attent.run.course_position import Position, check_position, read_position
+from attent.run.course_scores import check_scores, keeps_before
+from attent.run.records import Selected
+
+Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
+_DTYPES = {
+    "position": "uint8",
+    "scores": "float64",
+    "seen": "int32",
+    "ids": "uint8",
+    "weights": "float64",
+    "before": "float64",
+}
+_NEEDED = {"position", "scores", "seen"}
+
+
+def pack_ids(ids: Ids, n: int) -> npt.NDArray[np.uint8]:
+    """Return ascending distinct ids below n as bits: uint8, shape (ceil(n / 8),), id 0 the highest bit.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.run.state import pack_ids, unpack_ids
+        >>> unpack_ids(pack_ids(np.array([0, 9]), 10), 10).tolist()
+        [0, 9]
+    """
+    chosen = np.zeros(n, np.bool_)
+    chosen[ids] = True
+    return np.packbits(chosen)
+
+
+def unpack_ids(bits: npt.NDArray[np.uint8], n: int) -> Ids:
+    """Return the ids that ``pack_ids`` packed, ascending: int64."""
+    return np.flatnonzero(np.unpackbits(bits, count=n))
+
+
+def pack_json(value: object) -> npt.NDArray[np.uint8]:
+    """Return a JSON-ready value as an array of its bytes: uint8."""
+    return np.frombuffer(json.dumps(value, sort_keys=True).encode(), np.uint8).copy()
+
+
+def unpack_json(array: npt.NDArray[Any]) -> Any:
+    """Return the value that ``pack_json`` packed."""
+    return json.loads(array.tobytes())
+
+
+def pack(
+    position: dict[str, Any],
+    scores: Numbers,
+    seen: npt.NDArray[np.int32],
+    ids: Ids | None,
+    weights: Numbers | None,
+    selection: Selected | None,
+    before: Numbers | None,
+) -> State:
+    """Return everything as named arrays, copied."""
+    position = {**position, "selection": msgspec.to_builtins(selection)}
+    state: State = {"position": pack_json(position), "scores": scores.copy(), "seen": seen.copy()}
+    if ids is not None:
+        state["ids"] = pack_ids(ids, len(scores))
+    if weights is not None:
+        state["weights"] = weights.copy()
+    if before is not None:
+        state["before"] = before.copy()
+    return state
+
+
+def unpack_position(array: npt.NDArray[Any]) -> Position:
+    """Return the position that a state holds. Raises CourseError if it cannot be read."""
+    try:
+        fields = unpack_json(array)
+    except ValueError as error:
+        raise CourseError(f"not a course's state: its position is not JSON: {error}") from None
+    return read_position(fields)
+
+
+def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacked:
+    """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, damaged, or no course's state."""
+    missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights", "before"}
+    if missing or unknown:
+        told, names = ("is missing", missing) if missing else ("is unknown", unknown)
+        raise CourseError(f"not a course's state: {', '.join(sorted(names))} {told}")
+    for name, array in state.items():
+        if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
+            got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
+    position = unpack_position(state["position"])
+    if position.n != n:
+        raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
+    difference = plan_difference(position.plan, position.rounds, plan)
+    if difference:
+        raise CourseError(f"the state is of another plan: {difference}")
+    for name, length in (("scores", n), ("seen", n), ("before", n), ("ids", -(-n // 8))):
+        if name in state and state[name].shape != (length,):
+            raise CourseError(f"the state's {name} have shape {state[name].shape}, expected ({length},)")
+    ids = unpack_ids(state["ids"], n) if "ids" in state else None
+    weights = state["weights"].copy() if "weights" in state else None
+    timeline = plan.timeline(n)
+    check_position(position, ids, weights, timeline, plan)
+    if ("before" in state) != keeps_before(plan):
+        raise CourseError("the state's losses from before (array 'before') do not belong to this plan")
+    before = state["before"].copy() if "before" in state else None
+    scores, seen = state["scores"].copy(), state["seen"].copy()
+    check_scores(position, scores, seen, before, timeline, plan)
+    return position, scores, seen, ids, weights, before
+
+
+def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:
+    """Return in words how a recorded plan differs from ``plan``, or None.
+
+    Schedules are compared by the rounds they gave, so a function is the same if it says the same.
+    """
+    mine = json.loads(json.dumps(plan.to_dict()))
+    told = [
+        f"{name} was {fields.get(name)!r}, is {mine[name]!r}"
+        for name in mine
+        if name not in ("ratio", "interval") and fields.get(name) != mine[name]
+    ]
+    if rounds != [list(row) for row in plan.rounds()]:
+        told.append("the ratios or intervals of its rounds differ")
+    return "; ".join(told) or None

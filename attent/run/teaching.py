@@ -1,0 +1,217 @@
+"""``teach``: the loop that takes a learner through a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from attent.errors import AttentError, LearnerError, PlanError, ScoreError, TraceError
+from attent.learner import Learner, Numbers, checked_length
+from attent.plan.paying import warn_if_losing
+from attent.plan.plan import Plan
+from attent.run.course import Course, Done, Score
+from attent.run.folder import Checkpoint, RunFolder, header_of, held
+from attent.run.proxy import Proxied
+from attent.run.records import EpochRecord, Seconds
+from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop
+from attent.run.trace import Taught, Trace, replayed
+
+_KEEP_SCORES_UP_TO = 100_000
+
+
+class Progress(NamedTuple):
+    """Where a run stands; listeners get one after every lesson.
+
+    ``loss`` is the mean over the epoch so far, None before its first batch. ``done`` is the share of all work
+    behind, a scored example counted as a third of a trained one. ``record`` is set when an epoch has ended.
+    """
+
+    epoch: int
+    epochs: int
+    phase: str
+    ratio: float
+    k: int
+    step: int
+    steps: int
+    loss: float | None
+    done: float
+    record: EpochRecord | None
+
+
+Listener = Callable[[Progress], None]
+
+
+def teach(
+    learner: Learner,
+    plan: Plan,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    stop: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = 30.0,
+    segment_steps: int = 64,
+    keep_scores: bool | None = None,
+    reference: Numbers | None = None,
+    replay: Trace | None = None,
+    versions: Mapping[str, str] | None = None,
+    recipe: str | None = None,
+) -> Trace:
+    """Take a learner through a plan and return the trace of what was taught.
+
+    Warns (``attent.CostWarning``) before a run whose scoring would make it cost more than training on all examples.
+
+    Args:
+        learner: what is taught; see ``attent.Learner``.
+        plan: the timeline.
+        run: folder to keep the trace and checkpoints in; None keeps the trace in memory alone.
+        resume: go on with the run in that folder; one that does not exist yet is begun.
+        listeners: called with a ``Progress`` after every lesson.
+        stop: asked after every lesson; once it says True, a checkpoint is written and the trace so far
+            returned (``trace.finished`` is False).
+        checkpoint_seconds: least seconds between two checkpoints; 0 writes one after every lesson.
+        segment_steps: steps handed to ``learner.train`` at once. Changes no id; more means fewer
+            transfers of losses, fewer means finer progress and checkpoints.
+        keep_scores: keep the scores of every selection in the trace; None: up to 100,000 examples.
+        reference: a reference model's loss of each example, float64, shape (n,): subtracted before ranking, so
+            that what cannot be learnt (wrong labels, noise) does not count as hard.
+        replay: the trace whose scores a plan with ``source="replay"`` goes by, draw for draw; it must have kept
+            them, and made as many selections.
+        versions: of the packages the learner runs on, recorded in the run's header.
+        recipe: the learner's name, recorded there too.
+
+    Raises:
+        PlanError, CourseError: an argument is impossible; no run is begun then.
+        LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.
+        TraceError: the folder cannot be written, or holds another run. In each case what was recorded
+            stays readable, and the run can be resumed from its last checkpoint.
+
+    Example:
+        >>> import attent
+        >>> from attent.reference.recipes import vit_digits
+        >>> plan = attent.Plan.default(epochs=2, batch_size=64)
+        >>> attent.teach(vit_digits(plan), plan).finished
+        True
+    """
+    check_learner_and_plan(learner, plan)
+    check_given(run=run, replay=replay, versions=versions, recipe=recipe)
+    check_loop(
+        resume=resume, listeners=listeners, stop=stop, checkpoint_seconds=checkpoint_seconds, keep_scores=keep_scores
+    )
+    if run is None:
+        if resume:
+            raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
+        holding: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    else:
+        run = Path(run)
+        holding = held(run)
+    n = checked_length(learner)
+    if isinstance(learner, Proxied) and plan.source not in ("fresh", "pool"):
+        raise PlanError(f"a Proxied learner scores for source='fresh' or 'pool', got {plan.source!r}: nothing asks it")
+    with holding:
+        scores = None if replay is None else replayed(replay, plan, n)
+        course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores)
+        header = header_of(plan, n, versions, recipe)
+        records: list[EpochRecord] = []
+        selections: dict[int, Taught] = {}
+        seconds = Seconds()
+        folder: RunFolder | None = None
+        if run is not None:
+            if resume and (run / "run.json").exists():
+                folder, checkpoint = RunFolder.open(run, header, plan)
+                if checkpoint is not None:
+                    course.load_state(checkpoint.course)
+                    records, seconds = folder.records(checkpoint, course.epoch), checkpoint.seconds
+                    learner.load_state(checkpoint.learner)
+                    folder.cut(checkpoint.epochs)  # last: whoever refuses the checkpoint has cost nothing
+            else:
+                folder, checkpoint = RunFolder.create(run, header), None
+            if checkpoint is None:
+                # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
+                folder.save(Checkpoint(course.state(), learner.state(), 0, seconds))
+        if not records:
+            warn_if_losing(plan, n)
+        keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
+        saved_at = time.monotonic()
+        total = sum(_work(row.k, row.scored) for row in course.timeline)
+        behind = sum(_work(record.examples_trained, record.examples_scored) for record in records)
+        try:
+            while True:
+                started = time.perf_counter()
+                lesson = course.next()
+                seconds = _spent(seconds, "selecting", started)
+                if isinstance(lesson, Done):
+                    break
+                if course.selection is not None and course.step == 0 and not isinstance(lesson, Score):
+                    assert course.ids is not None  # a selection leaves its ids
+                    taught = Taught(course.ids, course.ranked.copy() if keep else None)
+                    if folder is None:
+                        selections[course.selection.draw] = taught
+                    else:
+                        folder.add_selection(course.selection.draw, *taught)
+                checked_length(learner, n)
+                started = time.perf_counter()
+                if isinstance(lesson, Score):
+                    numbers = learner.score(lesson.ids)
+                    seconds = _spent(seconds, "scoring", started)
+                else:
+                    numbers = learner.train(lesson.batches, lesson.weights)
+                    seconds = _spent(seconds, "training", started)
+                row = course.row
+                record = course.record(numbers)
+                if record is not None:
+                    record = msgspec.structs.replace(record, seconds=seconds)
+                    seconds = Seconds()
+                    records.append(record)
+                    behind += _work(record.examples_trained, record.examples_scored)
+                    if folder is not None:
+                        folder.append(record)
+                progress = _progress(course, row.epoch, record, behind, total)
+                for listener in listeners:
+                    listener(progress)
+                stopping = stop()
+                ended = course.epoch == len(course.timeline)
+                if folder is not None and (stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds):
+                    folder.save(Checkpoint(course.state(), learner.state(), len(records), seconds))
+                    saved_at = time.monotonic()
+                if stopping:
+                    break
+        except AttentError as error:
+            if isinstance(error, LearnerError | ScoreError):
+                error.add_note(f"The learner is a {type(learner).__module__}.{type(learner).__qualname__}.")
+            if folder is not None:
+                error.add_note(f"Epochs recorded in {folder.folder}: {len(records)}.")
+            raise
+        return Trace.read(folder.folder) if folder is not None else Trace(header, records, selections)
+
+
+def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:
+    row = course.timeline[index]
+    under_way = course.trained if record is None else 0
+    scored = row.scored if record is None and course.scored else 0
+    return Progress(
+        epoch=index,
+        epochs=len(course.timeline),
+        phase=row.phase,
+        ratio=row.ratio,
+        k=row.k,
+        step=row.steps if record is not None else course.step,
+        steps=row.steps,
+        loss=record.loss if record is not None else course.mean_loss,
+        done=min(1.0, (behind + _work(under_way, scored)) / total),
+        record=record,
+    )
+
+
+def _work(trained: int, scored: int) -> float:
+    return trained + scored / 3
+
+
+def _spent(seconds: Seconds, phase: str, started: float) -> Seconds:
+    added: float = getattr(seconds, phase) + time.perf_counter() - started
+    return msgspec.structs.replace(seconds, **{phase: added})

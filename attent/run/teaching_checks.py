@@ -1,0 +1,55 @@
+"""What ``teach`` may be given, checked before anything is written, or asked of the learner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from attent.errors import PlanError
+from attent.plan.plan import Plan
+from attent.plan.plan_checks import between
+from attent.run.trace import Trace
+
+
+def check_learner_and_plan(learner: object, plan: object) -> None:
+    """Raise PlanError unless the plan is one, and comes second."""
+    if isinstance(learner, Plan):
+        raise PlanError("teach takes first the learner, then the plan: teach(learner, plan)")
+    if not isinstance(plan, Plan):
+        raise PlanError(
+            f"plan must be an attent.Plan, got {plan!r}: make one by attent.Plan.auto(epochs=..., batch_size=...), "
+            "or of a dict by attent.Plan.from_dict"
+        )
+
+
+def check_given(*, run: object, replay: object, versions: object, recipe: object) -> None:
+    """Raise PlanError unless these are a folder, a trace, versions by package, and a name; or None."""
+    if not isinstance(run, str | Path | None):
+        raise PlanError(f"run must be the path of a folder, or None, got {run!r}")
+    if not isinstance(replay, Trace | None):
+        raise PlanError(f"replay must be a trace, got {replay!r}: read a run's by attent.Trace.read(folder)")
+    texts = isinstance(versions, Mapping) and all(isinstance(text, str) for pair in versions.items() for text in pair)
+    if versions is not None and not texts:
+        raise PlanError(f"versions must be texts by package, such as {{'torch': '2.4.0'}}, got {versions!r}")
+    if not isinstance(recipe, str | None):
+        raise PlanError(f"recipe must be a name, got {recipe!r}")
+
+
+def check_loop(
+    *, resume: object, listeners: object, stop: object, checkpoint_seconds: object, keep_scores: object
+) -> None:
+    """Raise PlanError naming the argument of the loop that is impossible."""
+    if not isinstance(resume, bool):
+        raise PlanError(f"resume must be True or False, got {resume!r}")
+    if not isinstance(listeners, list | tuple) or not all(callable(listener) for listener in listeners):
+        advice = f": write listeners=[{getattr(listeners, '__name__', 'listener')}]" if callable(listeners) else ""
+        raise PlanError(f"listeners must be a list or tuple of functions, got {listeners!r}{advice}")
+    if not callable(stop):
+        raise PlanError(f"stop must be a function that returns whether to stop, got {stop!r}")
+    seconds = checkpoint_seconds.item() if isinstance(checkpoint_seconds, np.generic) else checkpoint_seconds
+    between("checkpoint_seconds", seconds, 0, math.inf, "a number of at least 0")
+    if not isinstance(keep_scores, bool | None):
+        raise PlanError(f"keep_scores must be True, False or None, got {keep_scores!r}")
