@@ -30,7 +30,10 @@ class _PlanOfHeader(msgspec.Struct):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a run is of: format, attent's version, n, the plan and its rounds, versions of what it ran on."""
+    """What a run is of: format, attent's version, n, the plan and its rounds, versions of what it ran on.
+
+    ``fingerprint`` is of the data, where a trainer told one.
+    """
 
     format: int
     attent: str
@@ -39,6 +42,7 @@ class Header(msgspec.Struct, frozen=True):
     rounds: list[list[Any]]
     versions: dict[str, str] = {}
     recipe: str | None = None
+    fingerprint: str | None = None
 
 
 class Taught(NamedTuple):
