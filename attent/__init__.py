@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attent.plan.schedules import constant, cosine, incremental, linear, step
     from attent.plugins import Backend, hookimpl, recipe
     from attent.run.course import Course, Done, Score, Train
+    from attent.run.feed import Feed
     from attent.run.teaching import Progress, teach
     from attent.run.trace import Trace, first_difference
 
@@ -44,17 +45,18 @@ _HOME = {
     "attent.plan.plan": ("Plan",),
     "attent.plan.schedules": ("constant", "cosine", "incremental", "linear", "step"),
     "attent.choose.rules": ("band", "hard", "random", "soft"),
+    "attent.run.feed": ("Feed",),
     "attent.run.teaching": ("Progress", "teach"),
     "attent.run.trace": ("Trace", "first_difference"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Backend", "CostWarning", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner",
-    "LearnerError", "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError",
-    "Trace", "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard",
-    "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step",
-    "teach",
+    "AttentError", "Backend", "CostWarning", "Course", "CourseError", "Done", "Evaluates", "Feed", "Judgement",
+    "Learner", "LearnerError", "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score",
+    "ScoreError", "Trace", "TraceError", "Train", "band", "constant", "correction_weights", "cosine",
+    "first_difference", "hard", "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random",
+    "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -260,15 +260,7 @@ class Course:
 
     def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
         checked_numbers(numbers, len(ids), f"learner.{call}()")
-        if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
-            bad = np.flatnonzero(~np.isfinite(numbers))
-            shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
-            where = "a plan that is not adaptive" if self.plan.adaptive else "the plan"
-            raise ScoreError(
-                f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
-                f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-                f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
-            )
+        check_finite(numbers, ids, self.plan, self.epoch, f"learner.{call}() returned")
 
     def _end_epoch(self) -> EpochRecord:
         row = self.row
@@ -319,3 +311,20 @@ class Course:
         # Nothing has been trained since a selection under way was made, or it has been written down.
         made_now = self.selection is not None and self.step == 0
         self.ranked = self._ranked(self.draw - 1) if made_now else scores
+
+
+def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str) -> None:
+    """Raise ScoreError naming the ids whose numbers are not finite, unless the plan says what these mean (rule S5).
+
+    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned".
+    """
+    if plan.non_finite != "error" or np.isfinite(numbers).all():
+        return
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+    where = "a plan that is not adaptive" if plan.adaptive else "the plan"
+    raise ScoreError(
+        f"{source} {len(bad)} of {len(ids)} numbers that are not finite in epoch "
+        f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
+        f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
+    )

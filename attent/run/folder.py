@@ -114,7 +114,9 @@ class RunFolder:
         """Return what ``save`` kept last, None where the run stopped before. Raises TraceError if it is gone."""
         checkpoint = _read_checkpoint(self.folder / CHECKPOINT)
         if checkpoint is None and read_records(self.folder / "trace.jsonl"):
-            raise TraceError(f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read")
+            raise TraceError(
+                f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
+            )
         return checkpoint
 
     def recorded(self) -> int:

@@ -101,9 +101,9 @@ class Recorder:
 class FolderRecorder(Recorder):
     """Keeps a run in a folder, in which no other process can teach until ``close()``.
 
-    ``resume`` takes up the run in the folder, and begins one where there is none. ``own_checkpoints``: the trainer keeps
-    its state itself, so that the folder has no checkpoint. Raises TraceError if the folder holds a run that is not to
-    be resumed, or another one, or is being taught in.
+    ``resume`` takes up the run in the folder, and begins one where there is none. ``own_checkpoints``: the trainer
+    keeps its state itself, so that the folder has no checkpoint. Raises TraceError if the folder holds a run that is
+    not to be resumed, or another one, or is being taught in.
     """
 
     def __init__(
@@ -186,6 +186,4 @@ def recorder_of(
     """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder."""
     if run is None:
         return Recorder(header, keep_scores)
-    return FolderRecorder(
-        header, keep_scores, Path(run), plan, resume=resume, own_checkpoints=own_checkpoints
-    )
+    return FolderRecorder(header, keep_scores, Path(run), plan, resume=resume, own_checkpoints=own_checkpoints)
