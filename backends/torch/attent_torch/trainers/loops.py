@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
@@ -108,6 +109,17 @@ class Teacher:
     def total_steps(self) -> int:
         """Batches of the whole run, on each rank: the length of a learning-rate schedule."""
         return self.feed.total_steps
+
+    @property
+    def steps(self) -> list[int]:
+        """Batches of each epoch of the run, on each rank."""
+        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self._ends]
+        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch was given whose losses are not recorded."""
+        return self._given > self._place
 
     def trace(self) -> attent.Trace:
         """Return what was taught so far."""
