@@ -124,13 +124,19 @@ class Teaching(Callback):
         for config in trainer.lr_scheduler_configs:
             if config.interval == "step" and not config.reduce_on_plateau and not trainer.fast_dev_run:
                 check_total(config.scheduler, loop.max_steps // config.frequency, loop.max_epochs)
-        if not pl_module.automatic_optimization:  # Lightning counts the steps of all optimisers
-            loop.epoch_loop.max_steps = self._own[1]
+        loop.epoch_loop.max_steps = self._own[1]  # with one, Lightning does not go on right at an epoch's end
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to go on from a checkpoint that holds no state of the plan."""
+        """Refuse to go on from a checkpoint that holds no state of the plan; begin the next epoch after an epoch's end."""
         if trainer.ckpt_path is not None and self._state is None:
             raise CourseError(f"{trainer.ckpt_path} is no checkpoint of a taught run: begin without ckpt_path")
+        loop = trainer.fit_loop.epoch_loop
+        if loop.restarted_on_train_batch_end and loop.batch_progress.is_last_batch:
+            # Lightning sees that the epoch was over only where the next one is no longer.
+            loop.batch_progress.increment_completed()
+            loop._batches_that_stepped += 1
+            loop.restarting = False
+            loop.reset_restart_stage()
 
     def length(self) -> int:
         """Return the batches of the epoch under way; before training of the longest."""
