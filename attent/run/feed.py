@@ -238,7 +238,11 @@ class Feed:
         self._recorder.spent(phase, time.perf_counter() - self._began)
         record = self._course.record(self._losses)
         self._lesson = None
-        return None if record is None else self._recorder.ended(record)
+        if record is not None:
+            record = self._recorder.ended(record)
+        if self.finished:
+            self._recorder.close()
+        return record
 
 
 def _asked(lesson: Lesson) -> Ids:

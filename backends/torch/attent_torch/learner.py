@@ -21,7 +21,7 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
-from attent_torch.settings import check_loss, check_optimizer, check_settings
+from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
@@ -103,6 +103,7 @@ class TorchLearner:
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
+        check_alone(model)
         check_loss(loss)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
