@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attent.choose.correction import correction_weights, inclusion_probabilities
+    from attent.choose.gumbel import correction_weights, inclusion_probabilities
     from attent.choose.noise import Noise
     from attent.choose.rules import band, hard, random, soft
     from attent.errors import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from attent.run.trace import Trace, first_difference
 
 _HOME = {
-    "attent.choose.correction": ("correction_weights", "inclusion_probabilities"),
+    "attent.choose.gumbel": ("correction_weights", "inclusion_probabilities"),
     "attent.run.course": ("Course", "Done", "Score", "Train"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",

@@ -9,8 +9,8 @@ import numpy as np
 
 from attent import plugins
 from attent.choose import rules as selection
-from attent.choose.correction import correction_weights, inclusion_probabilities
-from attent.choose.infobatch import infobatch
+from attent.choose.gumbel import correction_weights, inclusion_probabilities
+from attent.choose.rules import infobatch
 from attent.choose.noise import Noise
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers

@@ -14,7 +14,7 @@ import numpy as np
 
 from attent.choose.auto import Decision, Stand, decide
 from attent.choose.choosing import Choice, choose
-from attent.choose.coverage import in_turn
+from attent.choose.rules import in_turn
 from attent.choose.noise import ORDER, POOL, Noise, raw, raw_at
 from attent.choose.rules import random, soft
 from attent.choose.scores import deviations, stalest
