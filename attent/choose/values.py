@@ -51,7 +51,7 @@ def value(cls: type[T]) -> type[T]:
             check(self)
 
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
-    cls.__repr__ = lambda self: written(self, type(self).__name__, repr)  # type: ignore[assignment]
+    cls.__repr__ = lambda self: written(self, type(self).__name__, repr)  # type: ignore[method-assign]
     return dataclasses.dataclass(frozen=True, repr=False)(cls)
 
 
@@ -106,7 +106,9 @@ def parse(kind: str, text: str, known: Makers) -> Any:
     """
     place = re.fullmatch(r"\s*([\w.]+):([\w.]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if place is not None:
-        return _called(kind, _imported(kind, place[1], place[2]), f"made{place[3] or '()'}", f"{place[1]}:{place[2]}", known)
+        return _called(
+            kind, _imported(kind, place[1], place[2]), f"made{place[3] or '()'}", f"{place[1]}:{place[2]}", known
+        )
     name = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if name is None:
         raise _unreadable(kind, text)
