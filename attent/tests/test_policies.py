@@ -10,8 +10,7 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan
-from attent.choose.rules import in_turn
-from attent.choose.rules import infobatch
+from attent.choose.rules import in_turn, infobatch
 from attent.choose.scores import deviations, stalest
 from attent.cli.report_command import show_report
 from attent.plan.paying import forward_share
