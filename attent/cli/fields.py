@@ -31,8 +31,8 @@ class Field(NamedTuple):
 PLAN_FIELDS: dict[str, Field] = {
     "preset": Field(
         "word",
-        "The plan to begin with: default, auto, balanced, rs2, infobatch, paper, official, official-simple or full (all in every "
-        "epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
+        "The plan to begin with: default, auto, balanced, rs2, infobatch, paper, official, official-simple or full "
+        "(all in every epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
         "batch size, non-finite and seed.",
     ),
     "epochs": Field("whole", "All epochs, warm-up and cool-down included."),
@@ -103,7 +103,8 @@ _RULES: dict[Kind, str] = {
     "switch": "true or false",
 }
 _METAVARS: dict[Kind, str] = {
-    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "policy": "POLICY", "word": "NAME", "names": "NAMES", "switch": "",
+    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "policy": "POLICY", "word": "NAME",
+    "names": "NAMES", "switch": "",
 }  # fmt: skip
 
 
