@@ -93,7 +93,7 @@ def test_a_pass_ends_with_its_last_loss_and_not_before():
 
 
 def test_losses_are_credited_to_their_ids():
-    plan = attent.Plan(epochs=2, batch_size=7, warm_up=1, ratio=0.1, selection="hard")
+    plan = attent.Plan(epochs=2, batch_size=7, warm_up=1, ratio=0.1, select=attent.Hard())
     feed = attent.Feed(plan, N)
     for batch in reversed(feed.batches()):
         shuffled = np.random.default_rng(0).permutation(batch)
@@ -123,7 +123,7 @@ def test_a_state_is_plain_texts():
 
 
 def test_a_state_in_mid_pass_keeps_losses_recorded_out_of_order():
-    plan = attent.Plan(epochs=2, batch_size=10, warm_up=1, ratio=0.1, selection="hard")
+    plan = attent.Plan(epochs=2, batch_size=10, warm_up=1, ratio=0.1, select=attent.Hard())
     feed = attent.Feed(plan, N)
     batches = feed.batches()
     feed.record(np.where(batches[2] == batches[2][4], 5.0, 1.0), batches[2])
@@ -138,7 +138,7 @@ def test_a_state_in_mid_pass_keeps_losses_recorded_out_of_order():
 
 
 def test_scores_asked_for_may_come_in_parts():
-    plan = attent.Plan(epochs=1, batch_size=2, ratio=0.1, selection="hard", source="fresh")
+    plan = attent.Plan(epochs=1, batch_size=2, ratio=0.1, select=attent.Hard(), source=attent.Fresh())
     feed = attent.Feed(plan, N)
     ids = feed.to_score()
     assert ids.tolist() == list(range(N))
@@ -235,7 +235,7 @@ def test_what_was_not_asked_for_is_refused_and_nothing_is_kept(losses, ids, erro
 
 
 def test_examples_that_are_not_taught_in_this_pass_are_refused():
-    feed = attent.Feed(attent.Plan(epochs=2, batch_size=40, warm_up=1, ratio=0.1, selection="hard"), N)
+    feed = attent.Feed(attent.Plan(epochs=2, batch_size=40, warm_up=1, ratio=0.1, select=attent.Hard()), N)
     feed.record(np.arange(37.0), range(37))
     with pytest.raises(CourseError, match="example 3 is not in pass 1: record what feed.batches"):
         feed.record([1.0, 1.0], [36, 3])
@@ -244,7 +244,7 @@ def test_examples_that_are_not_taught_in_this_pass_are_refused():
 
 
 def test_the_plan_may_say_what_not_finite_means():
-    plan = attent.Plan(epochs=2, batch_size=40, warm_up=1, ratio=0.1, selection="hard", non_finite="drop")
+    plan = attent.Plan(epochs=2, batch_size=40, warm_up=1, ratio=0.1, select=attent.Hard(), non_finite="drop")
     feed = attent.Feed(plan, N)
     feed.record([*np.arange(36.0), np.nan], range(37))
     assert sorted(np.concatenate(feed.batches()).tolist()) == [32, 33, 34, 35]
