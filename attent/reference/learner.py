@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, checked_arrays, checked_state
 from attent.reference.architecture import Architecture, Parameters, parameter_shapes
-from attent.reference.checks import check_ids, check_weights, checked_arrays, checked_state
 from attent.reference.examples import Examples, checked_examples
 from attent.reference.network import gradients, losses, outcomes
 from attent.reference.optimisers import AdamW, Moments, Optimiser, initial_moments
@@ -117,12 +116,7 @@ class NumpyLearner:
         The losses are unweighted, float64, concatenated over the batches. Raises LearnerError, before any
         step is taken, if any batch is empty or any id or weight does not fit.
         """
-        for position, ids in enumerate(batches):
-            check_ids(f"batch {position}", ids, len(self))
-            if len(ids) == 0:
-                raise LearnerError(f"batch {position} is empty: a step needs at least one example")
-        if weights is not None:
-            check_weights(weights, batches)
+        check_batches(batches, weights, len(self))
         result: list[Array] = [np.empty(0)]  # makes the result float64, and allows for no batches
         for position, ids in enumerate(batches):
             values, by_parameter = gradients(

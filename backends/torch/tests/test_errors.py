@@ -11,8 +11,8 @@ from attent_torch import token_mean
 
 GOOD = np.array([0, 1])
 BAD_IDS = [
-    (np.array([3, 24]), r"names example 24; ids must be 0 <= id < 24"),
-    (np.array([3, -1]), r"names example -1; ids must be 0 <= id < 24"),
+    (np.array([3, 24]), r"ids must be in \[0, 24\), got 24"),
+    (np.array([3, -1]), r"ids must be in \[0, 24\), got -1"),
     (np.array([1.0]), r"must be a one-dimensional int64 array of example ids, got float64 of shape \(1,\)"),
     (np.array([1], np.int32), r"got int32 of shape \(1,\)"),
     (np.array([True]), r"got bool of shape \(1,\)"),
