@@ -14,54 +14,76 @@ from attent.reference.recipes import byte_gpt, known_digits
 
 SMALL = {"known_epochs": 1, "depth": 1, "width": 16, "heads": 2}
 METRICS = ["accuracy", "even_accuracy", "known_accuracy", "new_accuracy", "loss"]
-COUNTS = [143, 153, 145, 149, 136, 142, 155]  # of the digits 0 to 6 among the packaged training images
+BY_CLASS = [143, 153, 145, 149, 136, 142, 155, 143, 128, 143]  # of the packaged training images
 
 
 def full_plan(seed=0, epochs=1):
     return attent.Plan.full(epochs=epochs, batch_size=16, seed=seed)
 
 
-def task(seed=0, known_share=0.9, **changes):
-    return module.known_digits_task(full_plan(seed), known_share=known_share, learning_rate=4e-3, **SMALL | changes)
+def task(seed=0, **changes):
+    options = {"known_examples": 700, "known_share": 0.9, "learning_rate": 4e-3, **SMALL, **changes}
+    return module.known_digits_task(full_plan(seed), **options)
 
 
-@pytest.mark.parametrize(("share", "new"), [(0.95, 54), (0.9, 114), (0.85, 181), (1023 / 1437, 414)])
-def test_every_known_example_is_taught_and_some_of_the_new(share, new):
-    counts = np.bincount(known_digits(full_plan(), known_share=share, **SMALL).groups(), minlength=10)
-    assert counts[:7].tolist() == COUNTS
-    assert counts[7:].sum() == new
-    assert counts[7:].min() > 0
+@pytest.mark.parametrize(
+    ("known", "share", "new"),
+    [(700, 0.95, 37), (700, 0.9, 78), (700, 0.85, 124), (90, 0.9, 10), (1023, 0.9, 114), (7, 0.99, 1)],
+)
+def test_so_many_are_known_and_so_many_are_new(known, share, new):
+    groups = known_digits(full_plan(), known_examples=known, known_share=share, **SMALL).groups()
+    assert ((groups < 7).sum(), (groups >= 7).sum()) == (known, new)
 
 
-def test_the_new_that_are_not_taught_are_held_out():
+def test_which_are_drawn_depends_on_nothing_but_the_seed():
+    counts = np.bincount(known_digits(full_plan(), **SMALL).groups(), minlength=10)
+    assert counts.tolist() == [106, 101, 107, 93, 93, 95, 105, 25, 22, 31]
+
+
+def test_all_can_be_taught():
+    groups = known_digits(full_plan(), known_examples=1023, known_share=1023 / 1437, **SMALL).groups()
+    assert np.bincount(groups).tolist() == BY_CLASS
+
+
+def test_what_is_not_taught_is_held_out():
     made = task()
-    assert (len(made["inputs"]), len(made["held_out"][0])) == (1137, 360 + 300)
+    assert (len(made["inputs"]), len(made["held_out"][0])) == (778, 1797 - 778)
     images = np.concatenate([made["inputs"], made["held_out"][0]])
     packaged = np.concatenate([digits().x_train, digits().x_test])
-    assert sorted(images.sum((1, 2)) * 16) == sorted(packaged.sum((1, 2), dtype=int))
-    labels = np.concatenate([made["targets"], made["held_out"][1]])
-    assert np.bincount(labels).tolist() == np.bincount(np.concatenate([digits().y_train, digits().y_test])).tolist()
+    assert {image.tobytes() for image in images} == {image.tobytes() for image in patches_of(packaged)}
 
 
 def test_inputs_keep_their_labels():
     made, data = task(), digits()
-    label = {image.tobytes(): digit for image, digit in zip(_patches(data.x_train), data.y_train, strict=True)}
+    label = {image.tobytes(): digit for image, digit in zip(patches_of(data.x_train), data.y_train, strict=True)}
     assert [label[image.tobytes()] for image in made["inputs"]] == made["targets"].tolist()
-    held = [label[image.tobytes()] for image in made["held_out"][0][360:]]
-    assert held == made["held_out"][1][360:].tolist()
-    assert min(held) == 7
+    held_inputs, held_targets = made["held_out"]
+    assert held_targets[:360].tolist() == data.y_test.tolist()
+    assert [label[image.tobytes()] for image in held_inputs[360:]] == held_targets[360:].tolist()
 
 
-def _patches(images):
-    from attent.reference.recipe_tasks import _patches
+def test_the_model_is_pre_trained_on_the_known_that_go_on(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "teach", lambda learner, plan: seen.append((learner._train, plan)))
+    module._pre_trained.cache_clear()
+    made = task(seed=6, known_epochs=2)
+    module._pre_trained.cache_clear()
+    [(examples, plan)] = seen
+    known = made["targets"] < 7
+    assert (examples.targets == made["targets"][known]).all()
+    assert (examples.inputs == made["inputs"][known]).all()
+    assert (plan.epochs, plan.ratio, plan.warm_up) == (2, 0.4, 2)
+    assert plan.seed != 6
 
-    return _patches(images)
+
+def patches_of(images):
+    return images.reshape(-1, 4, 2, 4, 2).swapaxes(2, 3).reshape(-1, 16, 4) / 16
 
 
 def test_the_seed_decides_which_are_new():
     first, second, other = (task(seed)["inputs"] for seed in (1, 1, 2))
     assert (first == second).all()
-    assert (first != other).any()
+    assert (first[:100] != other[:100]).any()
 
 
 def test_the_pre_trained_model_knows_the_known_and_nothing_new():
@@ -78,7 +100,7 @@ def test_going_on_teaches_the_new():
     after = learner.evaluate()
     assert after["new_accuracy"] > before["new_accuracy"] + 0.2
     assert after["loss"] < before["loss"] / 2
-    assert learner.steps == plan.total_steps(1137) == 144
+    assert learner.steps == plan.total_steps(778) == 98
 
 
 def test_the_same_seed_makes_the_same_learner_bit_for_bit():
@@ -131,9 +153,15 @@ def test_each_metric_weighs_its_classes():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"known_share": 1.0}, RecipeError, r"known_share must be in \[0.712, 1\), got 1.0"),
-        ({"known_share": 0.7}, RecipeError, r"known_share must be in \[0.712, 1\), got 0.7"),
-        ({"known_share": np.nan}, RecipeError, r"known_share must be in \[0.712, 1\), got nan"),
+        ({"known_examples": 0}, RecipeError, r"known_examples must be in \[1, 1023\], got 0"),
+        ({"known_examples": 1024}, RecipeError, r"known_examples must be in \[1, 1023\], got 1024"),
+        (
+            {"known_share": 1.0},
+            RecipeError,
+            r"known_share must be in \[0.628, 1\), since there are 414 new images, got 1.0",
+        ),
+        ({"known_share": 0.6}, RecipeError, r"known_share must be in \[0.628, 1\), .* got 0.6"),
+        ({"known_share": np.nan}, RecipeError, r"known_share must be in \[0.628, 1\), .* got nan"),
         ({"known_epochs": 0}, RecipeError, "known_epochs must be at least 1, got 0"),
         ({"learning_rate": 0.0}, RecipeError, "learning_rate must be a finite number above 0, got 0.0"),
         ({"width": 30, "heads": 4}, LearnerError, "width must be a multiple of heads, got width=30, heads=4"),
@@ -149,7 +177,7 @@ def test_the_recipe_states_what_suits_it_and_its_options():
     assert known_digits.plan_defaults == {"epochs": 4, "batch_size": 16}
     options = inspect.signature(known_digits).parameters
     assert [*options] == [
-        "plan", "known_share", "known_epochs", "learning_rate", "depth", "width", "heads", "precision",
+        "plan", "known_examples", "known_share", "known_epochs", "learning_rate", "depth", "width", "heads", "precision",
     ]  # fmt: skip
 
 
