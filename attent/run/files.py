@@ -190,7 +190,8 @@ def read_selection(folder: Path, draw: int, n: int) -> tuple[Ids, Numbers | None
     path = selection_path(folder, draw)
     arrays, told = read_arrays(path)
     if told != {"n": str(n), "draw": str(draw)}:
-        raise TraceError(f"{path} holds {told or 'no selection'}, expected draw {draw} of {n} examples. {_WAY_OUT}")
+        holds = f"draw {told['draw']} of {told['n']} examples" if {"draw", "n"} <= set(told) else "no selection"
+        raise TraceError(f"{path} holds {holds}, expected draw {draw} of {n} examples. {_WAY_OUT}")
     return unpack_ids(arrays["ids"], n), arrays.get("scores")
 
 

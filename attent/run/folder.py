@@ -133,7 +133,7 @@ class RunFolder:
             path = selection_path(self.folder, draw)
             if not path.exists():
                 raise TraceError(
-                    f"{path} is gone: the run could go on, but not tell what it taught. Restore it from a copy, or "
+                    f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
                     "begin a new run in another folder"
                 )
         return records

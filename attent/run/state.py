@@ -103,11 +103,11 @@ def pack(
         state["weights"] = weights.copy()
     if before is not None:
         state["before"] = before.copy()
-    state["digest"] = _digest(state)
+    state["digest"] = digest_of_state(state)
     return state
 
 
-def _digest(state: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
+def digest_of_state(state: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
     """Return the SHA-256 of all that a state holds beside it: uint8, shape (32,)."""
     rest = {name: array for name, array in state.items() if name != "digest"}
     return np.frombuffer(bytes.fromhex(digest_of_arrays(rest)), np.uint8).copy()
@@ -135,7 +135,7 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
         if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
             got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
-    if not np.array_equal(state["digest"], _digest(state)):
+    if not np.array_equal(state["digest"], digest_of_state(state)):
         raise CourseError(
             "the state is damaged: its digest does not match its content, which has changed since the course made it. "
             "Take an earlier one, or begin anew"
