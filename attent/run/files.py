@@ -240,7 +240,7 @@ def _sum(content: dict[str, Any]) -> str:
 
 def _check_sum(told: object, found: str, where: str) -> None:
     if told is None:
-        raise TraceError(f"{where} is damaged: it has no checksum ({_SUM!r}). {_WAY_OUT}")
+        raise TraceError(f"{where} has no checksum ({_SUM!r}): it is damaged, or of another attent. {_WAY_OUT}")
     if told != found:
         raise TraceError(
             f"{where} is damaged: its checksum does not match its content, which has changed since attent wrote it. "

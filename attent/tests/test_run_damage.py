@@ -165,7 +165,7 @@ NESTED = b"[" * 100_000
     ("data", "words"),
     [
         (b"", "is damaged: Input data was truncated"),
-        (b"{}", "is damaged: it has no checksum ('sha256')"),
+        (b"{}", "has no checksum ('sha256')"),
         (b"[]", "is damaged: it must be a JSON object, got list"),
         (b'{"n": "\xff"}', "is damaged: 'utf-8' codec can't decode byte 0xff"),
         (b"\0" * 40, "is damaged: JSON is malformed: invalid character"),
@@ -187,7 +187,7 @@ def test_what_is_no_json_of_attent_is_told_of(run, name, data, words):
     [
         (b"", "cannot read {}: "),
         (b"\0" * 99, "cannot read {}: "),
-        (b"\x02" + b"\0" * 7 + b"{}", "{} is damaged: it has no checksum ('sha256')"),
+        (b"\x02" + b"\0" * 7 + b"{}", "{} has no checksum ('sha256')"),
         (b"\x04" + b"\0" * 7 + b"\xff" * 4, "cannot read {}: "),
         (b"\xff" * 99, "cannot read {}: "),
     ],
