@@ -60,6 +60,7 @@ def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, rec
         n=n,
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
+        unit=plan.unit,
         versions={**own, **(versions or {})},
         recipe=recipe,
     )
@@ -127,9 +128,7 @@ class RunFolder:
                 f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epoch}: "
                 "lines were removed"
             )
-        at = unpack_position(checkpoint.course["position"])
-        written = at.draw - (at.selection is not None and at.step == 0)  # one not trained on yet is written again
-        for draw in range(written):
+        for draw in range(unpack_position(checkpoint.course["position"]).draw):  # of the epoch under way too
             path = selection_path(self.folder, draw)
             if not path.exists():
                 raise TraceError(

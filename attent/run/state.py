@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from attent.choose.auto import How
+from attent.choose import policy
+from attent.choose.sources import Reuse
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
@@ -41,9 +42,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen: bool
     loss_sum: float
     trained: int
-    how: How | None
-    tries: int
-    first: float | None
+    memory: dict[str, Any] | None
     given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
 
@@ -53,7 +52,8 @@ Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers |
 
 def keeps_before(plan: Plan) -> bool:
     """Return whether a course keeps an earlier loss of each example: the one before the latest, or the first seen."""
-    return plan.adaptive or plan.measure == "progress"
+    progress = isinstance(plan.source, Reuse) and plan.source.measure == "progress"
+    return progress or "before" in policy.asks(plan.select)
 
 
 def pack_ids(ids: Ids, n: int) -> npt.NDArray[np.uint8]:

@@ -14,13 +14,13 @@ from attent.tests.toy import Toy
 
 # A warm-up of 4 steps, then passes of 2 steps (half of 10 examples by 3).
 REUSE = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1)
-PROGRESS = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, measure="progress")
+PROGRESS = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, source="reuse(measure='progress')")
 FRESH = Plan(epochs=3, batch_size=3, ratio=0.5, source="fresh")
-POOL = Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="pool", pool=0.5)
+POOL = Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="pool(share=0.5)")
 AUTO = Plan.auto(epochs=4, batch_size=3)
 DROP = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, non_finite="drop")
-RANDOM = Plan(epochs=5, batch_size=3, ratio=0.5, selection="random", source="fresh")
-WEIGHTED = Plan(epochs=3, batch_size=3, ratio=0.5, selection="soft", correction=2.0, source="fresh")
+RANDOM = Plan(epochs=5, batch_size=3, ratio=0.5, select="random", source="fresh")
+WEIGHTED = Plan(epochs=3, batch_size=3, ratio=0.5, select="soft(correction=2.0)", source="fresh")
 
 
 def course_after(plan, lessons):
@@ -124,17 +124,21 @@ PLANS = {
     "fresh, cycles": Plan(epochs=7, batch_size=3, ratio=0.5, source="fresh", cycle=3, warm_up=1),
     "pool": POOL,
     "random": RANDOM,
-    "refreshed": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, refresh=0.3),
-    "coverage": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, coverage=True),
+    "refreshed": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="reuse(refresh=0.3)"),
+    "coverage": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, select="in_turn(ties=hard)"),
     "progress": PROGRESS,
-    "progress, refreshed": Plan(epochs=6, batch_size=3, ratio=0.3, warm_up=2, measure="progress", refresh=0.3),
+    "progress, refreshed": Plan(
+        epochs=6, batch_size=3, ratio=0.3, warm_up=2, source="reuse(measure='progress', refresh=0.3)"
+    ),
     "auto": AUTO,
     "auto, no cool-down": Plan.auto(epochs=3, batch_size=3),
-    "adaptive, an interval of two": Plan(epochs=8, batch_size=3, ratio=0.5, warm_up=1, adaptive=True, interval=2),
+    "auto, an interval of two": Plan(epochs=8, batch_size=3, ratio=0.5, warm_up=1, select="auto", interval=2),
     "full": Plan.full(epochs=2, batch_size=3),
     "sick, dropped": DROP,
     "sick, last": Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, non_finite="last"),
-    "sick, progress": Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, measure="progress", non_finite="last"),
+    "sick, progress": Plan(
+        epochs=5, batch_size=3, ratio=0.5, warm_up=2, source="reuse(measure='progress')", non_finite="last"
+    ),
 }
 
 
@@ -165,7 +169,7 @@ def test_states_of_runs_with_bad_scores_are_taken_up(policy):
         def train(self, batches, weights=None):
             return np.where(np.concatenate(batches) < 3, np.nan, super().train(batches, weights))
 
-    plan = Plan(epochs=3, batch_size=2, ratio=0.9, warm_up=1, selection="hard", non_finite=policy)
+    plan = Plan(epochs=3, batch_size=2, ratio=0.9, warm_up=1, select="hard", non_finite=policy)
     course, learner = Course(plan, 10, segment_steps=1), Nan(10)
     for _ in range(7):
         course.record(learner.train(course.next().batches))
