@@ -8,7 +8,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -51,7 +51,13 @@ class _Told(msgspec.Struct, frozen=True):
     seconds: Seconds
 
 
-def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, recipe: str | None = None) -> Header:
+def header_of(
+    plan: Plan,
+    n: int,
+    versions: Mapping[str, str] | None = None,
+    recipe: str | None = None,
+    fingerprint: str | None = None,
+) -> Header:
     """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
     own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
     return Header(
@@ -61,8 +67,9 @@ def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, rec
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
         unit=plan.unit,
-        versions={**own, **(versions or {})},
+        versions={**own, **{name: str(version) for name, version in (versions or {}).items()}},  # some are subclasses
         recipe=recipe,
+        fingerprint=fingerprint,
     )
 
 
@@ -88,11 +95,8 @@ class RunFolder:
         return cls(folder, header)
 
     @classmethod
-    def open(cls, folder: Path, header: Header, plan: Plan) -> tuple[RunFolder, Checkpoint | None]:
-        """Go on with a run: return it and its checkpoint, None where it stopped before the first one.
-
-        Raises TraceError, having changed nothing, if the run is of another plan, n, recipe or version.
-        """
+    def open(cls, folder: Path, header: Header, plan: Plan) -> RunFolder:
+        """Go on with a run. Raises TraceError if it is of another plan, n, recipe, data fingerprint or version."""
         old = read_header(folder)
         if old.attent != header.attent:
             raise TraceError(
@@ -103,13 +107,27 @@ class RunFolder:
             raise TraceError(f"{folder} is of a run over {old.n} examples, this one has {header.n}")
         if old.recipe != header.recipe:
             raise TraceError(f"{folder} is of recipe {old.recipe!r}, not {header.recipe!r}")
+        if old.fingerprint != header.fingerprint:
+            raise TraceError(f"{folder} is of data with fingerprint {old.fingerprint!r}, not {header.fingerprint!r}")
         difference = plan_difference(old.plan, old.rounds, plan)
         if difference:
             raise TraceError(f"{folder} is of another plan: {difference}")
-        checkpoint = _read_checkpoint(folder / CHECKPOINT)
-        if checkpoint is None and read_records(folder / "trace.jsonl"):
-            raise TraceError(f"{folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read")
-        return cls(folder, old), checkpoint
+        return cls(folder, old)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return what ``save`` kept last, None where the run stopped before. Raises TraceError if it is gone."""
+        checkpoint = _read_checkpoint(self.folder / CHECKPOINT)
+        if checkpoint is None and read_records(self.folder / "trace.jsonl"):
+            raise TraceError(
+                f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
+            )
+        return checkpoint
+
+    def recorded(self) -> int:
+        """Return the epochs recorded, of a run whose trainer keeps its state itself. Raises TraceError for another."""
+        if (self.folder / CHECKPOINT).exists():
+            raise TraceError(f"{self.folder} is a run of attent.teach, which goes on with it; name another folder")
+        return len(read_records(self.folder / "trace.jsonl"))
 
     def records(self, checkpoint: Checkpoint, epoch: int) -> list[EpochRecord]:
         """Return the epochs recorded before a checkpoint whose course stands in ``epoch``; what follows stays there.
@@ -122,12 +140,6 @@ class RunFolder:
                 f"{self.folder / CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
-        records = read_records(self.folder / "trace.jsonl", epoch)
-        if len(records) < epoch:
-            raise TraceError(
-                f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epoch}: "
-                "lines were removed"
-            )
         for draw in range(unpack_position(checkpoint.course["position"]).draw):  # of the epoch under way too
             path = selection_path(self.folder, draw)
             if not path.exists():
@@ -135,6 +147,16 @@ class RunFolder:
                     f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
                     "begin a new run in another folder"
                 )
+        return self.first_records(epoch)
+
+    def first_records(self, epochs: int) -> list[EpochRecord]:
+        """Return the first so many epochs of the trace. Raises TraceError if it has fewer."""
+        records = read_records(self.folder / "trace.jsonl", epochs)
+        if len(records) < epochs:
+            raise TraceError(
+                f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epochs}: "
+                "lines were removed, or it is another run's"
+            )
         return records
 
     def cut(self, epochs: int) -> None:
@@ -175,8 +197,16 @@ def _read_checkpoint(path: Path) -> Checkpoint | None:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other processes from teaching in a folder. Raises TraceError if one is; its end frees the folder."""
+    with taken(folder):
+        yield
+
+
+def taken(folder: Path) -> IO[bytes]:
+    """Return the lock of a folder: no other process can teach in it until the lock is closed, or this process ends.
+
+    Raises TraceError if another one is teaching there.
+    """
     lock = locked(folder / "lock")
     if lock is None:
         raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
-    with lock:
-        yield
+    return lock

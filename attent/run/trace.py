@@ -19,7 +19,10 @@ from attent.run.records import EpochRecord, Selected, digest_of
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a run is of: format, attent's version, n, the plan and its rounds, versions of what it ran on."""
+    """What a run is of: format, attent's version, n, the plan and its rounds, versions of what it ran on.
+
+    ``fingerprint`` is of the data, where a trainer told one.
+    """
 
     format: int
     attent: str
@@ -29,6 +32,7 @@ class Header(msgspec.Struct, frozen=True):
     unit: Unit = "epoch"
     versions: dict[str, str] = {}
     recipe: str | None = None
+    fingerprint: str | None = None
 
 
 class Taught(NamedTuple):
