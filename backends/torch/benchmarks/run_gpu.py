@@ -12,6 +12,7 @@ rules; of timings nothing is asserted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -107,10 +108,8 @@ def _environment(name: str, *, tiny: bool) -> dict[str, str]:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the process and what it started, and wait for it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -32,10 +32,10 @@ def test_the_json_holds_every_part_with_its_rows_in_order(ran):
     assert found["parts"][0]["reason"] == "no CUDA device"
     assert [row["what"] for row in found["parts"][1]["rows"]] == [
         "a step",
-        "selecting 40 % of 1e+04",
-        "course, an epoch of 1e+04",
-        "selecting 40 % of 1e+05",
-        "course, an epoch of 1e+05",
+        "selecting 40 % of 10,000",
+        "course, an epoch of 10,000",
+        "selecting 40 % of 100,000",
+        "course, an epoch of 100,000",
     ]
     assert found["parts"][1]["rows"][2]["numbers"]["steps"] == [40, 16, 40]  # 10,000 and 4,000 in batches of 256
 

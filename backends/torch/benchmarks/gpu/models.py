@@ -94,7 +94,8 @@ def causal_loss(model: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tens
     """Return each example's mean cross-entropy over its own tokens: shape (B,)."""
     inputs, targets, lengths = batch
     mask = torch.arange(inputs.shape[1], device=inputs.device) < lengths[:, None]
-    logits = model(input_ids=inputs, attention_mask=mask.long(), use_cache=False).logits
+    # Without an attention mask, which transformers would look at on the host: padding comes last, no token sees it.
+    logits = model(input_ids=inputs, use_cache=False).logits
     losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
     return token_mean(losses, mask)
 
@@ -108,10 +109,8 @@ def _lora(setting: Setting, depth: int, vocabulary: int) -> nn.Module:
         num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5, tie_word_embeddings=True,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    with torch.device(setting.device):
-        base = LlamaForCausalLM(config)
-        adapters = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
-        model = get_peft_model(base, adapters)
+    adapters = LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
+    model = get_peft_model(LlamaForCausalLM(config), adapters).to(setting.device)
     model.train()
     return model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ class Setting(NamedTuple):
 
     @property
     def cuda(self) -> bool:
+        """Whether the device is a CUDA one."""
         return self.device.startswith("cuda")
 
 
@@ -63,7 +63,3 @@ def main() -> None:
             raise  # the whole traceback goes to the part's log
         else:
             write("done", True)
-
-
-if __name__ == "__main__":
-    sys.exit("run run_gpu.py")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
 import attent
+from attent.learner import Numbers
 from gpu.models import Work, llama, vit
 from gpu.part import Row, Setting
 
@@ -47,7 +49,7 @@ def _steps(work: Work, setting: Setting) -> Iterator[Row]:
     for name, cast in _PRECISIONS:
         learner = work.learner(autocast=cast)
         scoring, training = _alternating(
-            lambda learner=learner: learner.score(every), lambda learner=learner: learner.train(batches),
+            partial(learner.score, every), partial(learner.train, batches),
             2 if setting.tiny else 3, setting,
         )  # fmt: skip
         share = np.median(scoring) / np.median(training)
@@ -94,35 +96,45 @@ def _wait(setting: Setting) -> None:
 
 def selecting(setting: Setting) -> Iterator[Row]:
     """Time the rules, and a course through full and taught epochs of n examples, beside a step of ViT-S."""
+    told, step = _step_of_vit(setting)
+    yield Row("a step", f"{1e3 * step:.2f} ms: {told}, bfloat16", None, {"seconds": step})
+    for n in (10**4, 10**5) if setting.tiny else (10**6, 10**7):
+        scores = np.random.default_rng(0).exponential(size=n)
+        k, noise = n * 2 // 5, attent.Noise(seed=0, draw=0)
+        hard = min(_seconds(partial(attent.hard, scores, k)) for _ in range(3))
+        soft = partial(attent.soft, scores, k, noise, temperature=0.3, scaling="std")
+        softly = min(_seconds(soft) for _ in range(3))
+        told = f"hard {hard:.3f} s, soft {softly:.3f} s: {hard / step:.1f} and {softly / step:.1f} steps"
+        yield Row(f"selecting 40 % of {n:,}", told, None, {"hard": hard, "soft": softly})
+        spent, steps = _course(scores)
+        shares = [a / (b * step) for a, b in zip(spent, steps, strict=True)]
+        told = f"full {spent[0]:.2f} s, taught {spent[1]:.2f} s: {shares[0]:.2%} and {shares[1]:.2%} of the training"
+        yield Row(f"course, an epoch of {n:,}", told, None, {"seconds": spent, "steps": steps})
+
+
+def _step_of_vit(setting: Setting) -> tuple[str, float]:
+    """Return what is trained, and the seconds of a step."""
     work = vit(setting)
     learner = work.learner(autocast=torch.bfloat16)
     batches = [np.arange(work.batch_size)] * (2 if setting.tiny else 20)
     training, _ = _alternating(lambda: learner.train(batches), lambda: None, 2, setting)
-    step = min(training) / len(batches)
-    yield Row(
-        "a step", f"{1e3 * step:.2f} ms: {work.told}, batches of {work.batch_size}, bfloat16", None, {"seconds": step}
-    )
-    del learner, work
-    for n in (10**4, 10**5) if setting.tiny else (10**6, 10**7):
-        scores = np.random.default_rng(0).exponential(size=n)
-        k, noise = n * 2 // 5, attent.Noise(seed=0, draw=0)
-        hard = min(_seconds(lambda: attent.hard(scores, k)) for _ in range(3))
-        soft = min(_seconds(lambda: attent.soft(scores, k, noise, temperature=0.3, scaling="std")) for _ in range(3))
-        told = f"hard {hard:.3f} s, soft {soft:.3f} s: {hard / step:.1f} and {soft / step:.1f} steps"
-        yield Row(f"selecting 40 % of {n:.0e}", told, None, {"hard": hard, "soft": soft})
-        course = attent.Course(attent.Plan.default(epochs=3, batch_size=256), n)
-        spent, steps = [0.0] * 3, [row.steps for row in course.timeline]
-        while True:
-            started, epoch = time.perf_counter(), course.epoch
-            lesson = course.next()
-            if isinstance(lesson, attent.Done):
-                break
-            found = scores[np.concatenate(lesson.batches)]
-            course.record(found)
-            spent[epoch] += time.perf_counter() - started
-        shares = [a / (b * step) for a, b in zip(spent, steps, strict=True)]
-        told = f"full {spent[0]:.2f} s, taught {spent[1]:.2f} s: {shares[0]:.2%} and {shares[1]:.2%} of the training"
-        yield Row(f"course, an epoch of {n:.0e}", told, None, {"seconds": spent, "steps": steps})
+    return f"{work.told}, batches of {work.batch_size}", min(training) / len(batches)
+
+
+def _course(scores: Numbers) -> tuple[list[float], list[int]]:
+    """Return seconds and steps of each of three epochs, the second one taught, in which nothing is trained."""
+    course = attent.Course(attent.Plan.default(epochs=3, batch_size=256), len(scores))
+    spent, steps = [0.0] * 3, [row.steps for row in course.timeline]
+    while True:
+        epoch, started = course.epoch, time.perf_counter()
+        lesson = course.next()
+        spent[epoch % 3] += time.perf_counter() - started
+        if not isinstance(lesson, attent.Train):
+            return spent, steps
+        losses = scores[np.concatenate(lesson.batches)]
+        started = time.perf_counter()
+        course.record(losses)
+        spent[epoch] += time.perf_counter() - started
 
 
 def _seconds(call: Callable[[], object]) -> float:
