@@ -147,7 +147,7 @@ def language(setting: Setting) -> Iterator[Row]:
     """Train a byte-level GPT on Python's standard library in full, short, and by ``Plan.auto`` at the cost of short."""
     from attent_torch.recipes import byte_gpt
 
-    size = {"windows": 64, "window_bytes": 32, "width": 16} if setting.tiny else {"windows": 4096, "window_bytes": 128}
+    size = {"windows": 64, "window_bytes": 32, "width": 16} if setting.tiny else {"windows": 2048, "window_bytes": 128}
     more = {} if setting.tiny else {"width": 256, "depth": 4, "heads": 4, "learning_rate": 2e-3}
     device = "cuda" if setting.cuda else "cpu"
     epochs = (4, 2) if setting.tiny else (8, 4)
