@@ -90,6 +90,15 @@ class Evaluates(Protocol):
         ...
 
 
+@runtime_checkable
+class Groups(Protocol):
+    """A learner that knows a group of each example: its class, language, source, or whether it is new."""
+
+    def groups(self) -> Ids:
+        """Return the group of each example, from 0: int64, shape (n,). The same at every call."""
+        ...
+
+
 def checked_numbers(values: object, count: int, call: str) -> Numbers:
     """Return ``values`` if it is a float64 array of shape (count,); raise LearnerError naming ``call`` if not.
 
