@@ -38,7 +38,9 @@ class Part(NamedTuple):
 PARTS = {
     "machine": Part("checks:machine", 60),
     "rules on torch": Part("checks:torch_rules", 170),
-    "rules on JAX": Part("checks:jax_rules", 170),
+    "rules S, P on JAX": Part("checks:jax_rules:S,P", 170),
+    "rules A on JAX": Part("checks:jax_rules:A", 170),
+    "rules L, R on JAX": Part("checks:jax_rules:L,R", 170),
     "tests": Part("checks:tests", 120),
     "mixed precision": Part("checks:mixed_precision", 120),
     "two processes": Part("checks:two_processes", 120),
@@ -55,7 +57,7 @@ class Running:
     """A part under way in a process group of its own."""
 
     def __init__(self, name: str, seconds: float, folder: Path, device: str, *, tiny: bool) -> None:
-        stem = name.replace(" ", "-")
+        stem = "".join(letter if letter.isalnum() else "-" for letter in name)
         self.name, self.rows, self.log = name, folder / f"{stem}.jsonl", folder / f"{stem}.log"
         self.started, self.ends = time.monotonic(), time.monotonic() + seconds
         self.seconds = seconds
@@ -90,7 +92,8 @@ class Running:
         if any(row["passed"] is False for row in result["rows"]) and result["status"] == "ok":
             result["status"] = "failed"
         if stopped:
-            result |= {"status": "stopped", "reason": f"its {self.seconds:.0f} seconds were over"}
+            reached = [f" after {line['reached']}" for line in found if "reached" in line][-1:]
+            result |= {"status": "stopped", "reason": f"its {self.seconds:.0f} seconds were over{''.join(reached)}"}
         elif not found or not found[-1].keys() & {"done", "skipped", "error"}:
             result |= {"status": "error", "reason": f"ended with status {self.process.returncode}"}
         if result["status"] in ("error", "stopped"):

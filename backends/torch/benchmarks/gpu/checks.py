@@ -40,14 +40,14 @@ def machine(setting: Setting) -> Iterator[Row]:
     yield Row("card", f"{card.name}, {card.total_memory / 2**30:.0f} GiB, compute {card.major}.{card.minor}")
 
 
-def torch_rules(setting: Setting) -> Iterator[Row]:
+def torch_rules(setting: Setting) -> Iterator[Row | str]:
     """Hold the torch learner on the device against the rules."""
     from attent_torch import reference_learner
 
-    return _rules("torch", reference_learner, setting.device, setting)
+    return _rules("torch", reference_learner, setting.device, setting, None)
 
 
-def jax_rules(setting: Setting) -> Iterator[Row]:
+def jax_rules(setting: Setting, rules: str) -> Iterator[Row | str]:
     """Hold the JAX learner on JAX's own GPU against the rules, products of float32 in full precision."""
     os.environ |= {
         "JAX_ENABLE_X64": "1",
@@ -75,16 +75,19 @@ def jax_rules(setting: Setting) -> Iterator[Row]:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-        yield from _rules("jax", reference_learner, device, setting)
+        yield from _rules("jax", reference_learner, device, setting, rules)
 
 
-def _rules(name: str, reference: Callable[..., Any], device: str, setting: Setting) -> Iterator[Row]:
+def _rules(
+    name: str, reference: Callable[..., Any], device: str, setting: Setting, rules: str | None
+) -> Iterator[Row | str]:
     """Run the conformance suite: a row for each letter of rules when its last check ends, one for each failure."""
     from attent_conformance.subject import Subject
     from attent_conformance.suite import result_of, selected
 
     subject = Subject(name, reference, device=device, quick=setting.tiny)
-    checks = [check for check in selected(_TINY_RULES if setting.tiny else None) if "plugin" not in check.needs]
+    few = selected(_TINY_RULES if setting.tiny else None)
+    checks = [check for check in selected(rules) if "plugin" not in check.needs and check in few]
     left = Counter(check.rule[:1] for check in checks)
     passed: Counter[str] = Counter()
     total, margins = dict(left), {letter: {} for letter in left}
@@ -93,6 +96,7 @@ def _rules(name: str, reference: Callable[..., Any], device: str, setting: Setti
         left[letter] -= 1
         passed[letter] += result.status == "pass"
         margins[letter][f"{check.rule} {check.name}"] = {**result.margins, "seconds": round(result.seconds, 2)}
+        yield f"{check.rule} {check.name}"
         if result.status != "pass":
             failed = result.status == "fail"
             yield Row(f"{check.rule} {check.name}", " ".join(result.reason.split())[:300], False if failed else None)

@@ -36,14 +36,17 @@ class Skip(Exception):  # noqa: N818 - nothing went wrong
 
 
 def main() -> None:
-    """Run ``module:function`` of this package and write a line of JSON for each row, and one for how it ended."""
+    """Run ``module:function`` or ``module:function:word`` of this package.
+
+    Writes a line of JSON for each row or text (how far it is), and one for how it ended.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target")
     parser.add_argument("rows", type=Path)
     parser.add_argument("--device", required=True)
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    module, _, function = given.target.partition(":")
+    module, function, *words = given.target.split(":")
     started = time.monotonic()
     with given.rows.open("w", encoding="utf-8") as file:
 
@@ -54,8 +57,8 @@ def main() -> None:
 
         try:
             part = getattr(importlib.import_module(f"gpu.{module}"), function)
-            for row in part(Setting(given.device, given.tiny)):
-                write("row", row._asdict())
+            for row in part(Setting(given.device, given.tiny), *words):
+                write("reached", row) if isinstance(row, str) else write("row", row._asdict())
         except Skip as skipped:
             write("skipped", str(skipped))
         except Exception as error:
