@@ -119,7 +119,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _device() -> str:
     """Return cuda if torch finds one, asked in a process of its own so that this one holds no card."""
     asked = [sys.executable, "-c", "import torch; print('cuda' if torch.cuda.is_available() else 'cpu')"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        sys.exit(f"run_gpu.py needs torch, which cannot be imported: {answer.stderr.strip()[-300:]}")
+    return answer.stdout.strip()
 
 
 def lines(results: list[dict[str, Any]]) -> list[str]:

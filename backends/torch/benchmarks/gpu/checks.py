@@ -220,6 +220,8 @@ def copies(setting: Setting) -> Iterator[Row]:
             f"a step: {waits:.2f} waits, {back:.2f} copies back, {pinned:.2f} pinned and {pageable:.2f} pageable "
             "copies there"
         )
+        if not setting.cuda:
+            told = f"{many} steps ran; on the CPU there is nothing to count"
         shown = {n: c for n, c in sorted(step.items()) if _WAITS.search(n) or "Memcpy" in n}
         once = {n: less[n] - few * step[n] for n in shown}
         good = None
