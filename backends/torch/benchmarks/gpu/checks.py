@@ -247,7 +247,7 @@ def _counted(learner: Any, batches: list[Any], setting: Setting) -> Counter[str]
 
 
 def two_processes(setting: Setting) -> Iterator[Row]:
-    """Teach with two processes on one device, each its half of every batch, and compare with one process."""
+    """Teach a loop of one's own in two processes on one device, and compare with the same loop in one."""
     import torch.distributed as distributed
     import torch.multiprocessing as processes
 
@@ -258,52 +258,50 @@ def two_processes(setting: Setting) -> Iterator[Row]:
         _rank(0, 1, setting, Path(folder))
         processes.spawn(_rank, (2, setting, Path(folder)), nprocs=2)
         one, left, right = (np.load(Path(folder, f"{name}.npz")) for name in ("0-1", "0-2", "1-2"))
-        same = [bool(np.array_equal(one["ids"], rank["ids"])) for rank in (left, right)]
+        together = _in_steps(left, right)
+        single = np.split(one["ids"], np.cumsum(one["sizes"])[:-1])
+        equal = sum(map(np.array_equal, single, together)) if len(single) == len(together) else 0
         between = float(np.abs(left["parameters"] - right["parameters"]).max())
         apart = float(np.abs(one["parameters"] - left["parameters"]).max())
-        steps = int(one["steps"])
-    told = f"{steps} steps of {len(one['ids'])} ids through gloo on {setting.device}: equal on both ranks: {same}"
-    yield Row("ids as in one process", told, all(same))
-    told = f"{apart:.1e} from one process's, {between:.1e} between the ranks (float64)"
+    told = f"{equal} of {len(single)} steps train the ids of one process' steps, half on each rank of gloo"
+    yield Row("ids in two processes", f"{told}, on {setting.device}", equal == len(single) == len(together))
+    told = f"{apart:.1e} from one process', {between:.1e} between the ranks (float64)"
     yield Row("parameters at the end", told, apart < 1e-9 and between == 0.0, {"apart": apart})
 
 
+def _in_steps(*ranks: Any) -> list[Any]:
+    """Return the ids of each step over all ranks, in the order of the ranks."""
+    parts = [np.split(rank["ids"], np.cumsum(rank["sizes"])[:-1]) for rank in ranks]
+    return [np.concatenate(step) for step in zip(*parts, strict=True)]
+
+
 def _rank(rank: int, world: int, setting: Setting, folder: Path) -> None:
-    """Take a model through a plan as one of ``world`` processes: every rank keeps the course, trains its share."""
+    """Train as one of ``world`` processes, and keep the ids of each own step and the parameters at the end."""
     import torch
     import torch.distributed as distributed
     from torch.nn.parallel import DistributedDataParallel
+    from torch.utils.data import DataLoader, TensorDataset
 
     import attent
+    from attent_torch import Teacher
     from gpu.models import small
 
     distributed.init_process_group("gloo", init_method=f"file://{folder}/{world}", rank=rank, world_size=world)
-    work = small(setting, dtype=torch.float64)
-    model = DistributedDataParallel(work.model)
-    optimizer = work.optimizer()
-    plan = attent.Plan.default(epochs=2 if setting.tiny else 4, batch_size=64)
-    course = attent.Course(plan, len(work.data[0]))
+    work = small(setting, dtype=torch.float64, on="cpu")
+    model, optimizer = DistributedDataParallel(work.model), work.optimizer()
+    data = TensorDataset(torch.arange(len(work.data[0])), *work.data)
+    loader = DataLoader(data, batch_size=work.batch_size // world, shuffle=True)
+    epochs = 2 if setting.tiny else 4
+    teacher = Teacher(attent.Plan.default(epochs=epochs, batch_size=work.batch_size), loader)
     taught = []
-
-    def losses_of(ids: np.ndarray) -> torch.Tensor:
-        rows = torch.from_numpy(ids).to(setting.device)
-        return work.loss(model, tuple(part[rows] for part in work.data))
-
-    while not isinstance(lesson := course.next(), attent.Done):
-        assert isinstance(lesson, attent.Train)  # the plan reuses losses
-        losses = torch.zeros(sum(map(len, lesson.batches)), dtype=torch.float64)
-        start = 0
-        for ids in lesson.batches:
-            mine = np.array_split(np.arange(len(ids)), world)[rank]
-            each = losses_of(ids[mine])
-            losses[torch.from_numpy(start + mine)] = each.detach().cpu()
+    for _ in range(epochs):
+        for ids, *batch in teacher(loader):
+            taught.append(ids.numpy())
+            losses = work.loss(model, tuple(part.to(setting.device) for part in batch))
             optimizer.zero_grad()
-            (each.sum() * (world / len(ids))).backward()  # DDP takes the mean over the ranks
+            teacher.record(losses).backward()
             optimizer.step()
-            start += len(ids)
-            taught.append(ids)
-        distributed.all_reduce(losses)  # each rank holds zeros where others trained
-        course.record(losses.numpy())
     flat = torch.cat([parameter.detach().cpu().flatten() for parameter in work.model.parameters()])
-    np.savez(folder / f"{rank}-{world}.npz", ids=np.concatenate(taught), parameters=flat.numpy(), steps=len(taught))
+    sizes = [len(ids) for ids in taught]
+    np.savez(folder / f"{rank}-{world}.npz", ids=np.concatenate(taught), sizes=sizes, parameters=flat.numpy())
     distributed.destroy_process_group()
