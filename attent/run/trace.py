@@ -5,28 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from attent.choose.policy import ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
-from attent.plan.plan import Plan
-from attent.run.files import read_selection
+from attent.plan.plan import Plan, Unit
+from attent.run.files import read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
-
-FORMAT = 1
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class _PlanOfHeader(msgspec.Struct):
-    """The fields of a recorded plan that a trace is read by; the others may be another version's."""
-
-    epochs: Positive
-    batch_size: Positive
-    seed: int
-    correction: float | str | None
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -37,9 +26,10 @@ class Header(msgspec.Struct, frozen=True):
 
     format: int
     attent: str
-    n: Positive
+    n: int
     plan: dict[str, Any]
     rounds: list[list[Any]]
+    unit: Unit = "epoch"
     versions: dict[str, str] = {}
     recipe: str | None = None
     fingerprint: str | None = None
@@ -72,7 +62,7 @@ class Trace:
     def __repr__(self) -> str:
         """Return how far the run is."""
         epochs, n = self.header.plan["epochs"], self.header.n
-        unit = "passes" if self.header.plan.get("adaptive") else "epochs"
+        unit = "passes" if self.header.unit == "pass" else "epochs"
         return f"<Trace: {len(self.records)} of {epochs} {unit}, {n} examples, {len(self.selections)} selections>"
 
     @classmethod
@@ -114,8 +104,9 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     Raises TraceError if the trace is over another number of examples, made fewer selections, ranked only a pool of
     them, kept no scores, or had none because it chose at random.
     """
-    if trace.header.plan.get("source") == "pool":
-        raise TraceError("replay is of a run with source='pool', which ranked only a part of the examples each time")
+    source = str(trace.header.plan.get("source"))
+    if source.startswith(("pool", "proxy(share")):
+        raise TraceError(f"replay is of a run with source {source}, which ranked only a part of the examples each time")
     if trace.header.n != n:
         raise TraceError(f"replay is of a run over {trace.header.n} examples, this one has {n}")
     needed = sum(row.select for row in plan.timeline(n))
@@ -126,7 +117,7 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
         scores = trace.selections[draw].scores
         if scores is None:
             raise TraceError(f"replay kept no scores of draw {draw}: teach it with keep_scores=True")
-        if plan.selection != "random" and np.isnan(scores).all():
+        if ranks(plan.select) and np.isnan(scores).all():
             raise TraceError(
                 f"replay holds no scores of draw {draw}: its run had seen none, as one that chooses at random and does "
                 "not score. Replay a run whose selection ranks scores"
@@ -159,23 +150,10 @@ class _Selections(Mapping[int, Taught]):
 
 
 def read_header(folder: Path) -> Header:
-    """Return the header of a run folder. Raises TraceError if there is none, or of another format."""
-    path = folder / "run.json"
-    try:
-        header = msgspec.json.decode(path.read_bytes(), type=Header)
-    except OSError as error:
-        raise TraceError(f"no run in {folder}: cannot read {path.name}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise TraceError(f"{path} is not a run's header: {error}") from None
-    if header.format != FORMAT:
-        raise TraceError(
-            f"{folder} has format {header.format}, this attent reads format {FORMAT}; "
-            f"read it with attent {header.attent}"
-        )
-    try:
-        msgspec.convert(header.plan, _PlanOfHeader)
-    except msgspec.ValidationError as error:
-        raise TraceError(f"{path} is not a run's header: its plan cannot be read: {error}") from None
+    """Return the header of a run folder. Raises TraceError if there is none, or it is damaged or of another format."""
+    header = read_json(folder / "run.json", Header)
+    if header is None:
+        raise TraceError(f"no run in {folder}: it has no run.json")
     return header
 
 
@@ -184,19 +162,24 @@ def read_records(path: Path, first: int | None = None) -> list[EpochRecord]:
 
     A last line without its end, left by a sudden stop, is passed over. Raises TraceError naming a line that is damaged.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
+    *lines, rest = (read_bytes(path) or b"").split(b"\n")
     records = []
-    for number, line in enumerate(lines[:-1][:first], 1):
-        try:
-            records.append(msgspec.json.decode(line, type=EpochRecord))
-        except msgspec.DecodeError as error:
-            raise TraceError(f"{path} line {number} is damaged: {error}") from None
+    for number, line in enumerate(lines[:first], 1):
+        records.append(unsealed(line, EpochRecord, f"{path} line {number}"))
         if records[-1].epoch != number - 1:
             raise TraceError(f"{path} line {number} is epoch {records[-1].epoch}, expected {number - 1}")
+    if first is None and rest and _whole(rest[:-1]):
+        raise TraceError(f"{path} line {len(lines) + 1} is damaged: it must end in a newline, got {rest[-1:]!r}")
     return records
+
+
+def _whole(line: bytes) -> bool:
+    """Whether a line is an epoch's, whole: what follows it then is no line that was being written."""
+    try:
+        unsealed(line, EpochRecord, "")
+    except TraceError:
+        return False
+    return True
 
 
 class Difference(NamedTuple):
@@ -244,7 +227,6 @@ def first_difference(first: Trace, second: Trace) -> Difference | None:
         ("n", first.header.n, second.header.n),
         ("seed", first.header.plan["seed"], second.header.plan["seed"]),
         ("batch_size", first.header.plan["batch_size"], second.header.plan["batch_size"]),
-        ("correction", first.header.plan["correction"], second.header.plan["correction"]),
     ):
         if mine != theirs:
             return Difference(0, f"{name} is {mine} in the first and {theirs} in the second", _NO_IDS, _NO_IDS)

@@ -54,9 +54,9 @@ def test_the_words_are_those_of_the_plan():
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft"),
+        Plan.official(epochs=40, batch_size=16, cycles=3, select="soft"),
         Plan(epochs=40, batch_size=16, ratio=0.5, interval=3, warm_up=1),  # rows that differ in select alone
-        Plan(epochs=40, batch_size=16, ratio=0.5, selection="hard"),  # only the first is scored
+        Plan(epochs=40, batch_size=16, ratio=0.5, select="hard"),  # only the first is scored
         Plan.auto(epochs=14, batch_size=16, warm_up=2),  # passes of unequal length are one row
     ],
 )
@@ -114,7 +114,7 @@ def test_a_file_is_read_too(tmp_path):
         (("--n", 100, "--epochs", 3), "--batch-size is needed: no recipe suggests a value"),
         (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be at least 1, got 0: there is nothing to teach"),
         (("--n", 9, "--set", "width=3"), "an option of a recipe (--set) needs a recipe"),
-        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         ((RECIPE, "--set", "depth=3"),
          "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known: width, rate, pause, tags"),
         ((RECIPE, "--forward-share", "third"), "--forward-share must be a number, got 'third'"),

@@ -11,9 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_torch.checkpoint import gathered, taken_up
 from attent_torch.data import sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
@@ -21,7 +20,8 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
-from attent_torch.settings import check_loss, check_optimizer, check_settings
+from attent_torch.schedule import check_total
+from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
@@ -103,6 +103,7 @@ class TorchLearner:
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
+        check_alone(model)
         check_loss(loss)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -134,7 +135,7 @@ class TorchLearner:
         Parameters, buffers, each module's train/eval flag and the global generators of Python, NumPy and
         torch stay as they were.
         """
-        check_ids(ids, self._n, "ids")
+        check_ids("ids", ids, self._n)
         key, size = mixed(self._seed, _SCORING), self._score_batch_size
         requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
         record = LossRecord(len(ids))
@@ -153,11 +154,8 @@ class TorchLearner:
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call, and
         whether the schedule is long enough for it, are checked before the first step.
         """
-        check_batches(batches, self._n)
-        scale = None
-        if weights is not None:
-            check_weights(weights, batches)
-            scale = numbers_on(self.device, weights)
+        check_batches(batches, weights, self._n)
+        scale = None if weights is None else numbers_on(self.device, weights)
         self._steps.check(len(batches))
         if not self.model.training:
             self.model.train()
@@ -178,6 +176,11 @@ class TorchLearner:
             self._steps.update()
             self._count += 1
         return record.fetch()
+
+    def check_schedule(self, steps: int, epochs: int) -> None:
+        """Raise LearnerError unless the scheduler, if there is one, fits a run of so many further steps."""
+        if self.scheduler is not None:
+            check_total(self.scheduler, steps, epochs)
 
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.

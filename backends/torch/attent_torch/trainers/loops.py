@@ -343,7 +343,7 @@ def _length(data: Any) -> int:
     """Return the number of examples. Raises PlanError for what has none."""
     if isinstance(data, DataLoader):
         data = data.dataset
-    if isinstance(data, Mapping | torch.Tensor) or not isinstance(data, int | Sized):
+    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
         raise PlanError(
             f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
         )
