@@ -34,6 +34,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*logging interval:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*callbacks used to create:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*val_dataloader:UserWarning"),
 ]
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -99,7 +100,12 @@ def new_trainer(*callbacks, epochs: int = 4, **settings) -> Trainer:
 def taught(plan: attent.Plan, *callbacks, loader=None, held_out=True, ckpt=None, module=None, run=None, **settings):
     module, teaching = module or Module(), Teaching(plan, run=run)
     trainer = new_trainer(teaching, *callbacks, **settings)
-    trainer.fit(module, loader or loader_of(), loader_of(shuffle=False) if held_out else None, ckpt_path=ckpt)
+    trainer.fit(
+        module,
+        loader_of() if loader is None else loader,
+        loader_of(shuffle=False) if held_out else None,
+        ckpt_path=ckpt,
+    )
     return module, teaching, trainer
 
 
@@ -219,7 +225,7 @@ def test_validation_within_an_epoch_is_not_recorded():
 def test_the_module_stays_usable_without_a_plan():
     module = Module()
     new_trainer(epochs=1).fit(module, loader_of(shuffle=False))
-    assert [ids for _, ids in module.seen][0] == list(range(SIZE))
+    assert module.seen[0][1] == list(range(SIZE))
 
 
 def test_a_second_fit_with_another_trainer_begins_anew():
@@ -230,7 +236,7 @@ def test_a_second_fit_with_another_trainer_begins_anew():
 
 
 def test_the_trainer_gets_its_own_loader_back():
-    module, teaching, trainer = taught(DEFAULT)
+    trainer = taught(DEFAULT)[2]
     assert isinstance(trainer.fit_loop._data_source.instance, DataLoader)
     assert trainer.reload_dataloaders_every_n_epochs == 0
 
@@ -303,8 +309,8 @@ class Endless(IterableDataset):
             {"loader": {"sampler": WeightedRandomSampler([1] * N, N), "shuffle": None}},
         ),
         ("drop_last=True", {"loader": {"drop_last": True}}),
-        ("takes the script's DataLoader, got dict", {"loader": {"a": 1}}),
-        ("iterable", {"loader": {"dataset": Endless(), "shuffle": None}}),
+        ("takes one DataLoader, got dict", {"loader": {"a": 1}}),
+        ("must be the loader, its map-style dataset", {"loader": {"dataset": Endless(), "shuffle": None}}),
     ],
 )
 def test_says_what_is_wrong_before_the_first_step(told, given):

@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
 
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.plan.plan import Plan
@@ -92,6 +93,8 @@ class Teaching(Callback):
         """Return the loader in place of the script's, and tell the trainer how long the run is."""
         trainer = self._trainer
         assert trainer is not None
+        if not isinstance(loader, DataLoader):
+            raise CourseError(f"a taught trainer takes one DataLoader, got {type(loader).__qualname__}")
         if self.teacher is None:
             self.teacher = Teacher(
                 self.plan, loader, model=None if self.loss is None else module, loss=self._scored, run=self.run,
@@ -127,7 +130,7 @@ class Teaching(Callback):
         loop.epoch_loop.max_steps = self._own[1]  # with one, Lightning does not go on right at an epoch's end
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to go on from a checkpoint that holds no state of the plan; begin the next epoch after an epoch's end."""
+        """Refuse a checkpoint that holds no state of the plan; after one of an epoch's end begin the next epoch."""
         if trainer.ckpt_path is not None and self._state is None:
             raise CourseError(f"{trainer.ckpt_path} is no checkpoint of a taught run: begin without ckpt_path")
         loop = trainer.fit_loop.epoch_loop

@@ -82,7 +82,7 @@ class Teacher:
         **settings: Any,
     ) -> None:
         self.workers = Workers.here()
-        versions = {"torch": torch.__version__, **(settings.pop("versions", None) or {})}
+        versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = _length(data), self.workers.rank == 0
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
         if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
