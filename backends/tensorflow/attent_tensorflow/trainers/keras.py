@@ -164,14 +164,14 @@ class _Losses(keras.metrics.Metric):
     def read(self, batches: list[Ids], weights: list[Numbers] | None) -> Numbers:
         """Return the losses of the pass, float64, without the plan's weights."""
         wanted = sum(map(len, batches))
-        count = int(ops.convert_to_numpy(self.count))
+        count = int(ops.convert_to_numpy(self.count.value))
         self.count.assign(0)
         if count != wanted:
             raise CourseError(
                 f"{count} losses were seen in a pass of {wanted} examples: the model's train_step must call "
                 "self.compute_loss(x, y, y_pred, sample_weight, training=True) once for each batch"
             )
-        losses = np.asarray(ops.convert_to_numpy(self.taken), np.float64)[:wanted]
+        losses = np.asarray(ops.convert_to_numpy(self.taken.value), np.float64)[:wanted]
         return losses if weights is None else losses / np.concatenate(weights)
 
     @contextmanager
