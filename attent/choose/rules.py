@@ -182,7 +182,6 @@ def in_turn(ages: Ages, k: int, select: Callable[[Ids, int], Ids]) -> Ids:
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import in_turn
         >>> in_turn(np.array([1, 3, 2, 2]), 2, lambda ids, count: ids[:count]).tolist()
         [1, 2]
@@ -200,7 +199,6 @@ def even_shares(sizes: Ids, k: int) -> Ids:
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import even_shares
         >>> even_shares(np.array([9, 2, 9]), 9).tolist()
         [4, 2, 3]
@@ -228,7 +226,6 @@ def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> 
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import finite_ids
         >>> finite_ids(np.array([0.5, np.nan, 0.1]), "drop").tolist()
         [0, 2]
