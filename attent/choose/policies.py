@@ -19,7 +19,7 @@ from attent.choose.policy import Choice, Policy, asks, checked_choice, ranks
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
 from attent.choose.scores import deviations
-from attent.choose.values import from_table, parse, text_of, value
+from attent.choose.values import folded, from_table, parse, text_of, value
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
@@ -309,8 +309,7 @@ def shown(policy: object, further: Callable[[], Mapping[str, Callable[..., Any]]
         >>> shown(Soft(temperature=0.3))
         'soft(temperature=0.3)'
     """
-    known = BUILT_IN if type(policy) in BUILT_IN.values() else {**BUILT_IN, **further()}
-    return text_of(policy, known)
+    return text_of(policy, BUILT_IN if type(policy) in BUILT_IN.values() else _with(further()))
 
 
 def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
@@ -318,8 +317,13 @@ def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
 
 
 def _read(read: Callable[[Mapping[str, Any]], Any], further: Callable[[], Mapping[str, Callable[..., Any]]]) -> Any:
-    others = further()
-    return read({**others, **BUILT_IN})
+    return read(_with(further()))
+
+
+def _with(others: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
+    """Return the policies by name, the built-in ones first, so that no other takes the name of one."""
+    taken = {folded(name) for name in BUILT_IN}
+    return {**BUILT_IN, **{name: maker for name, maker in others.items() if folded(name) not in taken}}
 
 
 def _checked(given: object) -> Policy:

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import numbers
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ _WORDS = {"inf": math.inf, "none": None, "None": None, "true": True, "True": Tru
 def value(cls: type[T]) -> type[T]:
     """Make a class a value: a frozen dataclass whose ``repr`` leaves out what is as usual.
 
-    NumPy's numbers are taken as Python's. A ``__post_init__`` checks the fields.
+    NumPy's numbers and fractions are taken as Python's. A ``__post_init__`` checks the fields.
 
     Example:
         >>> from attent.choose.values import value
@@ -47,6 +48,8 @@ def value(cls: type[T]) -> type[T]:
             held = getattr(self, field.name)
             if isinstance(held, np.generic):
                 object.__setattr__(self, field.name, held.item())
+            elif isinstance(held, numbers.Real) and not isinstance(held, int | float):  # a fraction
+                object.__setattr__(self, field.name, float(held))
         if check is not None:
             check(self)
 
@@ -137,12 +140,14 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
 def find(kind: str, name: str, known: Makers) -> Callable[..., Any]:
     """Return the maker of this name. Raises PlanError naming those known."""
     for one, maker in known.items():
-        if _folded(one) == _folded(name):
+        if folded(one) == folded(name):
             return maker
-    raise PlanError(f"no {kind} {name!r}; known: {', '.join(known)}; your own as package.module:Class(...)")
+    own = "" if kind == "source" else "; your own as package.module:Class(...)"
+    raise PlanError(f"no {kind} {name!r}; known: {', '.join(known)}{own}")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name as it is compared: in lower case, without underscores and hyphens."""
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -163,7 +168,7 @@ def _argument(kind: str, tree: ast.expr, known: Makers) -> Any:
     if isinstance(tree, ast.Name):
         if tree.id in _WORDS:
             return _WORDS[tree.id]
-        return parse(kind, text, known) if any(_folded(one) == _folded(text) for one in known) else text
+        return parse(kind, text, known) if any(folded(one) == folded(text) for one in known) else text
     if isinstance(tree, ast.Call):
         return parse(kind, text, known)
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) and text == "-inf":

@@ -236,7 +236,9 @@ def test_what_is_learnt_ends_the_teaching():
     for first, how in ((latest.mean() / 0.1001, "hard"), (latest.mean() / 0.0999, None)):
         stand, why = decide(before, latest, HARD, Stand("hard", 0, first))
         assert stand == Stand(how, 0, first)
-        assert (told(why) == "the mean loss is 0.10 of what it was at first sight: learnt, all in turn") == (how is None)
+        assert (told(why) == "the mean loss is 0.10 of what it was at first sight: learnt, all in turn") == (
+            how is None
+        )
 
 
 @pytest.mark.parametrize(("fall", "expected"), [(0.5, "hard"), (0.65, "soft")])
