@@ -114,7 +114,7 @@ def test_a_file_is_read_too(tmp_path):
         (("--n", 100, "--epochs", 3), "--batch-size is needed: no recipe suggests a value"),
         (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be at least 1, got 0: there is nothing to teach"),
         (("--n", 9, "--set", "width=3"), "an option of a recipe (--set) needs a recipe"),
-        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         ((RECIPE, "--set", "depth=3"),
          "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known: width, rate, pause, tags"),
         ((RECIPE, "--forward-share", "third"), "--forward-share must be a number, got 'third'"),

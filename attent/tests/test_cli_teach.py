@@ -126,7 +126,7 @@ def test_everything_can_come_from_a_file(elsewhere):
     ("arguments", "message"),
     [
         ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
-        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         (("vit-digits", "--backend", "abacus"), "no backend 'abacus'. Installed: "),
         ((RECIPE, "--epochs", "many"), "--epochs must be a whole number, got 'many'"),
         ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),
