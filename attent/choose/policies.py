@@ -13,7 +13,7 @@ import numpy as np
 
 from attent import checks
 from attent.choose import auto, rules
-from attent.choose.gumbel import correction_weights, inclusion_probabilities
+from attent.choose.gumbel import correction_weights, inclusion_probabilities, is_zero
 from attent.choose.noise import Noise, raw_at
 from attent.choose.policy import Choice, Policy, asks, checked_choice, ranks
 from attent.choose.rules import Ages
@@ -65,7 +65,7 @@ class Soft:
         if self.correction is None:
             return
         checks.number("correction", self.correction, 0, math.inf, open_below=True, rule="above 0, or None")
-        if rules.is_zero(self.temperature):
+        if is_zero(self.temperature):
             raise PlanError("needs a choice that is random: a temperature above 0", field="correction")
 
     def choose(self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None) -> Choice:
@@ -188,7 +188,7 @@ class Balanced:
         >>> import numpy as np, attent
         >>> groups, never = np.array([0, 0, 0, 0, 1, 1]), np.zeros(6, np.int64)
         >>> attent.Balanced().choose(np.zeros(6), 4, attent.Noise(0, 0), groups=groups, turns=never).ids.tolist()
-        [2, 3, 4, 5]
+        [1, 3, 4, 5]
     """
 
     ranks: ClassVar[bool] = False
