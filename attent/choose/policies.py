@@ -317,7 +317,13 @@ def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
 
 
 def _read(read: Callable[[Mapping[str, Any]], Any], further: Callable[[], Mapping[str, Callable[..., Any]]]) -> Any:
-    return read(_with(further()))
+    try:
+        return read(BUILT_IN)
+    except PlanError:
+        others = further()
+        if not others:
+            raise
+        return read(_with(others))
 
 
 def _with(others: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:

@@ -83,9 +83,7 @@ def asks(policy: Policy) -> frozenset[str]:
     try:
         signature.bind("scores", "k", "noise", "ids", **dict.fromkeys(names))
     except TypeError as error:
-        raise PlanError(
-            f"policy {policy!r} must take choose(scores, k, noise, ids, *, ...): {error}"
-        ) from None
+        raise PlanError(f"policy {policy!r} must take choose(scores, k, noise, ids, *, ...): {error}") from None
     return frozenset(names)
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 
+from attent import checks
 from attent.errors import PlanError
 
 T = TypeVar("T")
@@ -71,7 +72,8 @@ def written(held: Any, name: str, show: Callable[[Any], str]) -> str:
 def text_of(held: Any, known: Makers) -> str:
     """Return the text from which `parse` makes the value again.
 
-    ``known``: makers by name. Another class is named by where it is: ``package.module:Class(...)``.
+    ``known``: makers by name. Another class is named by where it is: ``package.module:Class(...)``, in quotes where it
+    is a parameter.
 
     Example:
         >>> from attent.choose.policies import BUILT_IN, InTurn, Soft
@@ -86,7 +88,12 @@ def text_of(held: Any, known: Makers) -> str:
     if callable(held):  # a schedule prints as the call that makes it
         return repr(held)
     name = next((name for name, maker in known.items() if maker is type(held)), _place(type(held)))
-    return written(held, name, lambda one: text_of(one, known))
+
+    def inside(one: Any) -> str:
+        text = text_of(one, known)
+        return repr(text) if dataclasses.is_dataclass(one) and ":" in text.partition("(")[0] else text
+
+    return written(held, name, inside)
 
 
 def _place(held: Any) -> str:
@@ -143,7 +150,7 @@ def find(kind: str, name: str, known: Makers) -> Callable[..., Any]:
         if folded(one) == folded(name):
             return maker
     own = "" if kind == "source" else "; your own as package.module:Class(...)"
-    raise PlanError(f"no {kind} {name!r}; known: {', '.join(known)}{own}")
+    raise PlanError(f"no {kind} {checks.shown(name)}; known: {', '.join(known)}{own}")
 
 
 def folded(name: str) -> str:
@@ -156,7 +163,9 @@ def _called(kind: str, maker: Callable[..., Any], text: str, name: str, known: M
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unreadable(kind, text.replace("made", name, 1)) from None
-    if not isinstance(tree, ast.Call) or any(word.arg is None for word in tree.keywords):
+    called = isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)  # once: not soft(1)(2)
+    given = [word.arg for word in tree.keywords] if isinstance(tree, ast.Call) else []
+    if not isinstance(tree, ast.Call) or not called or None in given or len(set(given)) < len(given):
         raise _unreadable(kind, text.replace("made", name, 1))
     places = [_argument(kind, one, known) for one in tree.args]
     words = {str(word.arg): _argument(kind, word.value, known) for word in tree.keywords}
