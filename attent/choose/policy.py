@@ -55,8 +55,9 @@ class Policy(Protocol):
 
     ``choose(scores, k, noise, ids, *, ...)`` returns k ids or a `Choice`. scores: float64, finite, one per id, higher
     is more deviant. ids: int64, ascending; None: 0 to ``len(scores) - 1``. Further keyword-only arguments ask for
-    what `OFFERS` lists. Two optional class attributes: ``ranks = False`` says that it looks at no score, so none is
-    made; ``in_passes = True`` that a plan of it counts passes, and costs what it is given.
+    what `OFFERS` lists. No array that it is given can be written to. Two optional class attributes: ``ranks = False``
+    says that it looks at no score, so none is made; ``in_passes = True`` that a plan of it counts passes, and costs
+    what it is given.
     """
 
     @property
@@ -130,8 +131,9 @@ def choose(
         ids = among if finite is None else finite
     known = scores if ids is None else scores[ids]
     wanted = min(k, len(known))
-    given = {name: _taken(held, len(scores), ids) for name, held in (offers or {}).items()}
-    choice = checked_choice(policy, policy.choose(known, wanted, noise, ids, **given), wanted, ids, len(scores))
+    given = {name: _read_only(_taken(held, len(scores), ids)) for name, held in (offers or {}).items()}
+    answer = policy.choose(_read_only(known), wanted, noise, _read_only(ids), **given)
+    choice = checked_choice(policy, answer, wanted, ids, len(scores))
     if choice.ranked is not None and ids is not None:
         ranked = np.full(len(scores), np.nan)
         ranked[ids] = choice.ranked
@@ -192,3 +194,12 @@ def _kept(name: str, what: str, held: object) -> dict[str, Any] | None:
 
 def _taken(held: Any, n: int, ids: Ids | None) -> Any:
     return held[ids] if ids is not None and isinstance(held, np.ndarray) and held.shape == (n,) else held
+
+
+def _read_only(held: Any) -> Any:
+    """Return a view that cannot be written to: what a policy is given is the course's own."""
+    if not isinstance(held, np.ndarray):
+        return held
+    view = held.view()
+    view.flags.writeable = False
+    return view
