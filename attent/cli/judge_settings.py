@@ -14,9 +14,8 @@ from attent.cli.given import Given, Option, from_flags, read_toml
 from attent.cli.settings import must_stay, run_values
 from attent.errors import TraceError
 from attent.judging.policies import named_arm
-from attent.run.json_files import read_json, write_json
+from attent.run.files import FORMAT, read_json, write_json
 
-FORMAT = 1
 FILE = "judge-settings.json"
 _MAY_CHANGE = ("folder", "arms", "lengths", "short", "seeds", "budget", "checkpoint_seconds", "segment_steps")
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 
-from attent.run.json_files import read_json, write_json
+from attent.run.files import FORMAT, read_json, write_json
 from attent.run.records import Seconds
 from attent.run.trace import Trace
 
-FORMAT = 1
 FILE = "report.json"
 
 

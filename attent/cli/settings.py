@@ -12,9 +12,8 @@ import msgspec
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
 from attent.errors import TraceError
-from attent.run.json_files import read_json, write_json
+from attent.run.files import FORMAT, read_json, write_json
 
-FORMAT = 1
 FILE = "settings.json"
 
 

@@ -16,14 +16,13 @@ from attent.errors import CostWarning, ScoreError, TraceError
 from attent.judging.metrics import quality_of
 from attent.learner import Learner, checked_length
 from attent.plan.plan import Plan
+from attent.run.files import FORMAT, read_json, write_json
 from attent.run.folder import CHECKPOINT
-from attent.run.json_files import read_json, write_json
 from attent.run.records import EpochRecord, Seconds
 from attent.run.teaching import Progress, teach
 from attent.run.trace import read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
-FORMAT = 1
 _FILE, _SPENT = "job.json", "spent.json"
 
 

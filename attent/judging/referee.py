@@ -19,9 +19,8 @@ from attent.judging.question import Question
 from attent.judging.report import report_text
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
 from attent.plan.plan import Plan
-from attent.run.files import write_whole
+from attent.run.files import write_json, write_whole
 from attent.run.folder import held
-from attent.run.json_files import write_json
 
 Tell = Callable[[str], None]
 

@@ -11,7 +11,7 @@ import pytest
 import attent
 from attent import Plan, Trace, first_difference
 from attent.plan.cost import short_plan
-from attent.run.files import read_arrays, write_arrays
+from attent.run.files import read_arrays, sealed, write_arrays
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
 
 ALL = ("--against", "full,short,random")
@@ -311,8 +311,8 @@ def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
 @pytest.mark.parametrize(
     ("position", "message"),
     [
-        (b"{", "attent: not a course's state: its position is not JSON: "),
-        (b"{}", "attent: not a course's state: its position cannot be read: "),
+        (b"{", "attent: not a course's state: its position cannot be read: Expecting property name"),
+        (b"{}", "attent: not a course's state: its position cannot be read: Object missing required field `n`"),
     ],
 )
 def test_a_damaged_position_is_named(elsewhere, cut, position, message):
@@ -379,8 +379,9 @@ def test_a_run_does_not_go_on_as_another(elsewhere, arguments, message):
     ("text", "message"),
     [
         ("{", "mine/settings.json is damaged: "),
-        ('{"format": 2, "recipe": "x"}', "mine/settings.json has format 2, this attent reads format 1"),
-        ("{}", "mine/settings.json is damaged: Object missing required field `recipe`"),
+        ('{"format": 1, "recipe": "x"}', "mine/settings.json has format 1, this attent reads format 2: go on with the"),
+        ('{"format": 2, "recipe": "x"}', "mine/settings.json has no checksum ('sha256')"),
+        (sealed({"format": 2}).decode(), "mine/settings.json cannot be read: Object missing required field `recipe`"),
     ],
 )
 def test_damaged_settings_are_named(elsewhere, text, message):
