@@ -29,6 +29,7 @@ from attent_torch.trainers.transformers_checks import (
     check_steps,
     check_version,
     fingerprint,
+    mend_scale,
 )
 from attent_torch.trainers.transformers_losses import losses_of, shifts
 from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
@@ -113,6 +114,8 @@ class Teaching:
         steps = check_steps(self.feed.total_steps, args.max_steps)
         few = Share(np.arange(min(2, self.feed.n)), None, 1.0)
         check_losses(self, *self._evaluated(few, dataloader))
+        if super().compute_loss.__func__ is Trainer.compute_loss:
+            mend_scale(self, lambda **more: self._evaluated(few, dataloader, **more)[1:])
         taught = sum(row.k for row in self.plan.timeline(self.feed.n))
         return self.plan.epochs, self.feed.row.steps, self.feed.n, taught, size, len(dataloader), steps
 
@@ -199,13 +202,13 @@ class Teaching:
             raise LearnerError(f"per_example_loss must return one number per example, shape ({count},), got {got}")
         return each
 
-    def _evaluated(self, share: Share, loader: Any) -> tuple[torch.Tensor, Any, dict[str, Any]]:
+    def _evaluated(self, share: Share, loader: Any, **more: Any) -> tuple[torch.Tensor, Any, dict[str, Any]]:
         """Return losses, outputs and inputs of some examples in evaluation mode; model and generators stay as found."""
         device = self.accelerator.device
         with evaluation(self.model, accelerators(self.model, device), key=0):
             inputs = self._prepare_inputs(send_to_device(loader.collate_fn(loader.dataset.__getitems__(share)), device))
             inputs.pop(SHARE)
-            outputs = self.model(**inputs)
+            outputs = self.model(**inputs, **more)
             return self._losses(outputs, inputs, len(share.ids)), outputs, inputs
 
     def _score(self, ids: Ids, loader: Any) -> None:

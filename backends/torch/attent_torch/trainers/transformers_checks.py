@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,24 @@ def check_losses(trainer: Any, losses: torch.Tensor, outputs: Any, inputs: Mappi
             f"{mean.item():.4g}: a loss of another kind, or an auxiliary one beside it. Give per_example_loss, a "
             "function of the model's outputs and inputs that returns one loss per example, shape (B,)"
         )
+
+
+def mend_scale(trainer: Any, forward: Callable[..., tuple[Any, Mapping[str, Any]]]) -> None:
+    """Have Trainer divide a mean loss by the accumulation where it wrongly takes it to be divided by the model.
+
+    Trainer goes by the model's signature. Many models, such as BERT, take ``num_items_in_batch`` and do not use it
+    (huggingface/transformers issue 47688): their gradient is as many times too large as micro-batches are accumulated.
+    """
+    if not trainer.model_accepts_loss_kwargs or trainer.compute_loss_func or trainer.label_smoother:
+        return
+    outputs, inputs = forward()
+    labels = inputs.get("labels")
+    own = outputs.get("loss") if isinstance(outputs, Mapping) else None
+    if own is None or not torch.is_tensor(labels):
+        return
+    again = forward(num_items_in_batch=torch.tensor(1000 * labels.numel(), device=labels.device))[0]["loss"]
+    if own != 0 and torch.isclose(again, own, rtol=0.1, atol=0.0):
+        trainer.model_accepts_loss_kwargs = False
 
 
 def fingerprint(data: Any) -> str | None:

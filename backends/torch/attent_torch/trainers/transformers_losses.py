@@ -37,8 +37,8 @@ def losses_of(
     had = ", ".join(named) or type(outputs).__name__
     raise LearnerError(
         f"the model returned {had} for inputs {', '.join(inputs)}: logits and labels are needed to tell the loss of "
-        "each example; a mean loss does not tell it. Give per_example_loss, a function of the model's outputs and inputs "
-        "that returns one loss per example, shape (B,)"
+        "each example; a mean loss does not tell it. Give per_example_loss, a function of the model's outputs and "
+        "inputs that returns one loss per example, shape (B,)"
     )
 
 
