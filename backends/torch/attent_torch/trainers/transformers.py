@@ -90,7 +90,7 @@ class Teaching:
             len(self.train_dataset),
             run=self.attent_run,
             resume=bool(resume_from_checkpoint) and self.attent_run is not None,
-            versions={"torch": torch.__version__, "transformers": transformers.__version__},
+            versions={"torch": str(torch.__version__), "transformers": transformers.__version__},
             fingerprint=fingerprint(self.train_dataset),
             write=self.is_world_process_zero(),
         )

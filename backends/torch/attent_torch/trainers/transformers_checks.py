@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from torch.utils.data import IterableDataset
 from transformers import Trainer
 from transformers.utils.versions import version
 
@@ -56,7 +57,7 @@ def check_data(data: Any) -> None:
             f"train_dataset is a {type(data).__name__} of {kind} {', '.join(map(str, data))}: give one split "
             "(train_dataset=splits['train']), or datasets.Dataset.from_dict(columns)"
         )
-    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+    if isinstance(data, IterableDataset) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise LearnerError(
             f"train_dataset is a {type(data).__name__}, which is read in its own order: a plan asks for examples by "
             "number. Give a data set with a length and items, for instance datasets.Dataset.from_list(list(stream))"
