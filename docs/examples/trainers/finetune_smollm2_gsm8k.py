@@ -2,6 +2,7 @@
 
 import argparse
 
+import torch
 from datasets import load_dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -25,7 +26,7 @@ rows = load_dataset("json", data_files=given.data) if given.data else load_datas
 data = rows["train"].rename_columns({"question": "prompt", "answer": "completion"})
 data = data.map(lambda row: {"prompt": f"Question: {row['prompt']}\nAnswer:", "completion": f" {row['completion']}"})
 
-settings = {"learning_rate": 2e-4, "lr_scheduler_type": "cosine", "logging_steps": 10, "report_to": []}
+settings = {"learning_rate": 2e-4, "logging_steps": 10, "bf16": torch.cuda.is_available(), "report_to": []}
 arguments = SFTConfig(
     given.out,
     per_device_train_batch_size=given.device_batch_size,
