@@ -11,7 +11,15 @@ class AttentError(Exception):
         ... except attent.AttentError as error:
         ...     print(error)
         ratio must be in (0, 1], got 0
+
+    ``field``: the name of what is at fault, or the names, where that is known; ``rule``: the rest of the message. Its
+    text is both, the field first, so whoever calls the field by another name needs no text but ``rule``.
     """
+
+    def __init__(self, rule: str = "", *, field: str | tuple[str, ...] | None = None) -> None:
+        self.rule, self.field = rule, field
+        names = (field,) if isinstance(field, str) else field or ()
+        super().__init__(f"{' + '.join(names)} {rule}" if names else rule)
 
 
 class PlanError(AttentError, ValueError):
@@ -36,6 +44,10 @@ class TraceError(AttentError):
 
 class PluginError(AttentError):
     """A plugin is missing, broken, misspelt or there twice."""
+
+
+class MissingPluginError(PluginError):
+    """No plugin of this name is installed."""
 
 
 class RecipeError(AttentError):

@@ -78,6 +78,15 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class ChecksSchedule(Protocol):
+    """A learner with a learning-rate schedule that it can hold against the length of a run."""
+
+    def check_schedule(self, steps: int, epochs: int) -> None:
+        """Raise LearnerError unless the schedule was built for so many optimiser steps, in so many epochs or passes."""
+        ...
+
+
+@runtime_checkable
 class Evaluates(Protocol):
     """A learner that can also judge itself on held-out data."""
 
@@ -87,6 +96,15 @@ class Evaluates(Protocol):
         Metrics named ``loss``, ``error`` or ending in ``_loss`` or ``_error`` are better when lower,
         all others when higher. Changes nothing, like ``score``.
         """
+        ...
+
+
+@runtime_checkable
+class Groups(Protocol):
+    """A learner that knows a group of each example: its class, language, source, or whether it is new."""
+
+    def groups(self) -> Ids:
+        """Return the group of each example, from 0: int64, shape (n,). The same at every call."""
         ...
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from attent.choose.policies import InTurn, Random
+from attent.choose.policy import asks_of_training
 from attent.cli.fields import OptionError
 from attent.plan.cost import full_plan, short_plan
 from attent.plan.plan import Plan
@@ -42,8 +44,6 @@ def arm_plans(plan: Plan, n: int, against: tuple[str, ...], forward_share: float
     makers = {
         "full": lambda: full_plan(plan),
         "short": lambda: short_plan(plan, n, forward_share),
-        "random": lambda: dataclasses.replace(
-            plan, selection="random", adaptive=False, coverage=plan.coverage or plan.adaptive
-        ),
+        "random": lambda: dataclasses.replace(plan, select=InTurn() if asks_of_training(plan.select) else Random()),
     }
     return {TAUGHT: plan, **{name: makers[name]() for name in against}}

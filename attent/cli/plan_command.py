@@ -51,7 +51,7 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
         f"trained, {cost.examples_scored:,} scored.",
     ]
     where = f"a scored example counting {forward_share:.2f} of a trained one (--forward-share)"
-    if plan.adaptive:
+    if plan.unit == "pass":
         lines.append(
             f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: an adaptive plan decides "
             "as it goes what fills them, and is to reach more, not to cost less."

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attent.choose import choosing
 from attent.cli.fields import PLAN_FIELDS, OptionError, Value
 from attent.cli.given import Given
 from attent.errors import PlanError
@@ -69,10 +68,7 @@ def make_plan(fields: Mapping[str, Value], suggested: Mapping[str, Any], given: 
 def _parsed(key: str, value: Value, given: Given) -> Any:
     shown = given.shown("plan", key)
     try:
-        if key == "selection":
-            choosing.find(str(value))
-        if PLAN_FIELDS[key].kind == "schedule" and isinstance(value, str):
-            return choosing.parse_schedule(value)
+        pass
     except PlanError as error:
         raise OptionError(f"{shown}: {error}") from error
     if value == "none" and PLAN_FIELDS[key].optional:

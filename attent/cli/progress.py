@@ -103,7 +103,7 @@ def counted(arm: str, plan: Plan) -> Counted:
     """
     fields = plan.to_dict()
     words = {phase: shown_phase(fields, phase) for phase in get_args(Phase)} if arm == TAUGHT else {}
-    if plan.adaptive:
+    if plan.unit == "pass":
         words.pop("taught", None)  # how such a pass chooses, if it does, is known at its end
     return Counted(unit(fields), words)
 

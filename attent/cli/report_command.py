@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from attent.choose import auto
 from attent.cli.arms import AGAINST, TAUGHT
 from attent.cli.phases import unit
 from attent.cli.results import read_report
@@ -14,7 +15,7 @@ from attent.cli.teach_command import told
 from attent.errors import TraceError
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told as judgement_told
-from attent.plan.paying import forward_share
+from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING
 
@@ -39,7 +40,7 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
             tell(epochs_table(trace))
         for record in trace.records:
             if record.selection is not None and record.selection.why is not None:
-                tell(f"{unit(trace.header.plan)} {record.epoch}: {record.selection.why}")
+                tell(f"{unit(trace.header.plan)} {record.epoch}: {auto.told(record.selection.why)}")
         if not explained and any(record.selection is not None for record in trace.records):
             tell(textwrap.fill(epochs_legend(trace.header.plan), 100))
             explained = True

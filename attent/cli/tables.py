@@ -81,15 +81,11 @@ def epochs_legend(plan: Mapping[str, Any]) -> str:
     """
     name, many = unit(plan), unit(plan, 2)
     score = "the loss last seen"
-    if plan["measure"] == "progress":
+    if "progress" in plan["source"]:
         score = "the decrease of the loss since it was first seen"
     score += ", less a reference's if one was given"
-    if plan["bonus"] > 0:
-        where = ", in passes on the hardest" if plan["adaptive"] else ""
-        score += (
-            f"{where} in standard deviations from its mean (hence below 0) plus {plan['bonus']:.3g} for each {name} "
-            "since it was seen"
-        )
+    if "bonus" in plan["source"] + plan["select"]:
+        score += f", in standard deviations plus the bonus for each {name} since it was seen"
     return (
         f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, {score}; "
         f"age: {many} since it was seen, on average."
@@ -138,12 +134,12 @@ def plan_line(fields: Mapping[str, object]) -> str:
         >>> import attent
         >>> from attent.cli.tables import plan_line
         >>> plan_line(attent.Plan(epochs=4, batch_size=10, warm_up=1).to_dict())
-        'epochs 4, batch_size 10, ratio 0.4, selection hard, source reuse, warm_up 1, seed 0'
+        'epochs 4, batch_size 10, ratio 0.4, select hard(), source reuse(), warm_up 1, seed 0'
     """
     if fields["warm_up"] == fields["epochs"]:
         return f"epochs {fields['epochs']} on all examples, batch_size {fields['batch_size']}, seed {fields['seed']}"
     usual = Plan(epochs=1, batch_size=1).to_dict()
-    for name in ("epochs", "batch_size", "ratio", "selection", "source", "seed"):
+    for name in ("epochs", "batch_size", "ratio", "select", "source", "seed"):
         del usual[name]
     told = (
         f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"

@@ -68,7 +68,7 @@ def _announcement(job: Job, folder: Path, left: list[str]) -> str:
     lines = [
         f"{settings.recipe}{whose}, {settings.n:,} examples; arms to run: {', '.join(left) or 'none'}; in {folder}"
     ]
-    if cost.saving < 0 and not plan.adaptive:
+    if cost.saving < 0 and plan.unit != "pass":
         lines.append(
             f"Note: this plan costs {cost.epochs:.2f} epochs on all examples, {percent(-cost.saving)} more than the "
             f"{plan.full_epochs} it is to shorten."

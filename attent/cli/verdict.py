@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from attent.cli.arms import TAUGHT
+from attent.cli.phases import unit
 from attent.cli.results import ArmResult, Report
 from attent.judging.metrics import better
-from attent.plan.paying import scoring_over_training
+from attent.run.records import scoring_over_training
 from attent.tables import percent, quality
 
 
@@ -45,7 +46,7 @@ def measured_forward_share(report: Report) -> float | None:
 
 def _saved(report: Report, taught: ArmResult) -> str:
     cost, saving = report.full_epochs(taught), report.saving(taught)
-    if taught.plan.get("adaptive") and abs(saving) < 0.005:
+    if unit(taught.plan) == "pass" and abs(saving) < 0.005:
         return f"Teaching spent what it was given, {report.epochs} epochs on all examples: did it reach more for them?"
     if saving >= 0.005:
         told = f"Teaching cost {cost:.2f} epochs on all examples instead of {report.epochs}: {percent(saving)} saved"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from attent.choose.policy import ranks
 from attent.errors import CostWarning, ScoreError, TraceError
 from attent.judging.metrics import quality_of
 from attent.learner import Learner, checked_length
@@ -187,7 +188,7 @@ def _result(
         wall_seconds=None if spent is None else spent.wall_seconds,
         selections=len(made),
         selections_of_equal_scores=sum(
-            plan.selection != "random" and one.score_min is not None and one.score_min == one.score_max for one in made
+            ranks(plan.select) and one.score_min is not None and one.score_min == one.score_max for one in made
         ),
     )
 

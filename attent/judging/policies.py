@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from attent.choose import choosing
+from attent.choose.policy import asks_of_training
+from attent.choose.sources import Replay
 from attent.errors import PlanError
 from attent.plan.plan import Plan
 
@@ -132,7 +133,7 @@ def policy_plan(
         for key in KEPT:
             if key not in suggested or key in fields or getattr(plan, key) == suggested[key]:
                 continue
-            if plan.coverage or plan.adaptive:  # both need every score
+            if asks_of_training(plan.select):  # it needs every score
                 told = f"{key} {getattr(plan, key)} and not the recipe's {suggested[key]}, which it cannot have"
                 note = told if note is None else f"{note}; {told}"
             else:
@@ -152,7 +153,7 @@ def _text(given: object) -> str:
 
 
 def _check_judgeable(plan: Plan, fields: Mapping[str, Any]) -> None:
-    if plan.source == "replay":
+    if isinstance(plan.source, Replay):
         raise PlanError("source 'replay' needs the scores of an earlier run, and a judgement has none: use another")
     idle = [key for key in fields if key not in (*_WHERE_ALL_ARE_TAUGHT, *KEPT)]
     if idle and not plan.rounds():
@@ -192,8 +193,4 @@ def _from_text(text: str) -> Any:
 
 
 def _plan_value(key: str, value: Any) -> Any:
-    if key in ("ratio", "interval") and isinstance(value, str):
-        return choosing.parse_schedule(value)
-    if isinstance(value, str) and value == "none" and key in ("cycle", "correction"):
-        return None
-    return math.inf if value == "inf" else value
+    return None if key == "cycle" and value == "none" else value

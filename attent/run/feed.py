@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from attent.errors import CourseError, PlanError, TraceError
 from attent.learner import Ids, Numbers
-from attent.plan.paying import warn_if_losing
+from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
 from attent.run.course import Course, Done, Lesson, Score, Train, check_finite
@@ -36,7 +36,7 @@ class Feed:
         n: number of training examples; ids run from 0 to n - 1.
         run: folder to write the run to, as ``attent.teach`` does; None: in memory. The state is kept by the trainer.
         resume: go on with the run in that folder, from the state given to ``load_state``; begin one if there is none.
-        groups: each example's group, shape (n,), for a plan that balances them.
+        groups: each example's group, int64, shape (n,), for a policy that asks for groups.
         reference: a reference model's loss of each example, float64, shape (n,), subtracted before ranking.
         replay: the trace whose scores a plan that replays goes by.
         keep_scores: write the scores of every selection; None: up to 100,000 examples.
@@ -50,7 +50,7 @@ class Feed:
 
     Example:
         >>> import attent
-        >>> feed = attent.Feed(attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, selection="hard"), 4)
+        >>> feed = attent.Feed(attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, select=attent.Hard()), 4)
         >>> while not feed.finished:
         ...     for ids in feed.batches():
         ...         record = feed.record(1.0 + ids, ids)  # stands for a step and its losses
@@ -65,7 +65,7 @@ class Feed:
         *,
         run: str | Path | None = None,
         resume: bool = False,
-        groups: Any = None,
+        groups: Ids | None = None,
         reference: Numbers | None = None,
         replay: Trace | None = None,
         keep_scores: bool | None = None,
@@ -79,13 +79,11 @@ class Feed:
         check_given(run=run, replay=replay, versions=versions, recipe=recipe)
         if not isinstance(fingerprint, str | None):
             raise PlanError(f"fingerprint must be a text, got {fingerprint!r}")
-        if groups is not None:
-            raise PlanError("groups need a plan that balances them, which this version does not have")
         if resume and run is None:
             raise TraceError("resume needs the run to go on with: Feed(..., run=folder, resume=True)")
         self.plan, self.n, self.fingerprint = plan, n, fingerprint
         self._scores = None if replay is None else replayed(replay, plan, n)
-        self._reference = reference
+        self._reference, self._groups = reference, groups
         self._course = self._new_course()
         self._recorder = recorder_of(
             header_of(plan, n, versions, recipe, fingerprint),
@@ -204,7 +202,14 @@ class Feed:
     def _new_course(self) -> Course:
         # A pass is one lesson.
         steps = max(row.steps for row in self.plan.timeline(self.n))
-        return Course(self.plan, self.n, segment_steps=steps, reference=self._reference, replay=self._scores)
+        return Course(
+            self.plan,
+            self.n,
+            segment_steps=steps,
+            reference=self._reference,
+            replay=self._scores,
+            groups=self._groups,
+        )
 
     def _now(self) -> Lesson:
         """Return the lesson at hand; a new one is written down and gets a place for the number of each id."""
@@ -238,7 +243,11 @@ class Feed:
         self._recorder.spent(phase, time.perf_counter() - self._began)
         record = self._course.record(self._losses)
         self._lesson = None
-        return None if record is None else self._recorder.ended(record)
+        if record is not None:
+            record = self._recorder.ended(record)
+        if self.finished:
+            self._recorder.close()
+        return record
 
 
 def _asked(lesson: Lesson) -> Ids:

@@ -63,7 +63,8 @@ def header_of(
         n=n,
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
-        versions={**own, **(versions or {})},
+        unit=plan.unit,
+        versions={**own, **{name: str(version) for name, version in (versions or {}).items()}},  # some are subclasses
         recipe=recipe,
         fingerprint=fingerprint,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -18,6 +19,8 @@ from attent.run.records import EpochRecord, Seconds
 from attent.run.trace import Header, Taught, Trace
 
 _KEEP_SCORES_UP_TO = 100_000
+# The folders that feeds of this process write to: a notebook's cell run again takes its folder from the old feed.
+_WRITING: weakref.WeakValueDictionary[Path, FolderRecorder] = weakref.WeakValueDictionary()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -79,8 +82,8 @@ class Recorder:
         """Return the trace so far. Raises TraceError where epochs of it were never in this memory."""
         if self._missing:
             raise TraceError(
-                f"the first {self._missing} epochs are not in this process' memory: "
-                "keep a run that is resumed in a folder, by run=folder"
+                f"the first {self._missing} epochs are not in this process' memory: keep a run that is resumed in a "
+                "folder, by run=folder, and read it in the process that writes it"
             )
         return Trace(self.header, list(self.records), dict(self._selections))
 
@@ -118,7 +121,12 @@ class FolderRecorder(Recorder):
     ) -> None:
         super().__init__(header, keep_scores)
         self._checkpoint: Checkpoint | None = None
+        if own_checkpoints and (last := _WRITING.pop(run.resolve(), None)) is not None:
+            last.close()
         self._lock = taken(run)
+        weakref.finalize(self, self._lock.close)
+        if own_checkpoints:
+            _WRITING[run.resolve()] = self
         try:
             if not (resume and (run / "run.json").exists()):
                 self._folder = RunFolder.create(run, header)
@@ -151,7 +159,7 @@ class FolderRecorder(Recorder):
 
     def take_up(self, epoch: int) -> None:
         """Stand at the epoch of a state that a trainer kept. Raises TraceError if fewer epochs are recorded."""
-        records = self._folder.first_records(epoch)
+        records = self._held().first_records(epoch)
         self._folder.cut(epoch)
         self.records, self.seconds, self.untaken = records, Seconds(), 0
 
@@ -168,10 +176,15 @@ class FolderRecorder(Recorder):
         self._lock.close()
 
     def _keep_selection(self, draw: int, taught: Taught) -> None:
-        self._folder.add_selection(draw, *taught)
+        self._held().add_selection(draw, *taught)
 
     def _append(self, record: EpochRecord) -> None:
-        self._folder.append(record)
+        self._held().append(record)
+
+    def _held(self) -> RunFolder:
+        if self._lock.closed:
+            raise TraceError(f"{self._folder.folder} was taken by a later feed of this process: go on with that one")
+        return self._folder
 
 
 def recorder_of(

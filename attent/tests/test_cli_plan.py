@@ -54,9 +54,9 @@ def test_the_words_are_those_of_the_plan():
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft"),
+        Plan.official(epochs=40, batch_size=16, cycles=3, select="soft"),
         Plan(epochs=40, batch_size=16, ratio=0.5, interval=3, warm_up=1),  # rows that differ in select alone
-        Plan(epochs=40, batch_size=16, ratio=0.5, selection="hard"),  # only the first is scored
+        Plan(epochs=40, batch_size=16, ratio=0.5, select="hard"),  # only the first is scored
         Plan.auto(epochs=14, batch_size=16, warm_up=2),  # passes of unequal length are one row
     ],
 )

@@ -24,7 +24,7 @@ def runs(tmp_path_factory):
     for name, one in (
         ("one", plan),
         ("again", plan),
-        ("other", Plan.default(epochs=4, batch_size=8, selection="hard")),
+        ("other", Plan.default(epochs=4, batch_size=8, select="hard")),
         ("seeded", Plan.default(epochs=4, batch_size=8, seed=1)),
         ("longer", Plan(**{**plan.to_dict(), "epochs": 5, "cool_down": 2})),
     ):
@@ -83,7 +83,7 @@ def test_a_report_of_an_adaptive_plan_counts_passes_and_says_how_each_chose(tmp_
 
 
 def test_the_numbers_ranked_with_a_bonus_are_what_the_legend_says():
-    plan = Plan(epochs=3, batch_size=8, warm_up=1, bonus=0.5)
+    plan = Plan(epochs=3, batch_size=8, warm_up=1, source="reuse(bonus=0.5)")
     made = attent.teach(tiny(plan), plan).records[1].selection
     assert made.score_mean == pytest.approx(0.5)  # standardised, plus the bonus for one epoch
     assert made.score_min < 0

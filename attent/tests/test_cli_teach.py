@@ -42,7 +42,7 @@ def test_every_arm_is_run_as_python_would_run_it(elsewhere):
         "taught": plan,
         "full": Plan.full(epochs=6, batch_size=8),
         "short": short_plan(plan, N, 1 / 3),
-        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh", selection="random"),
+        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, select="random", source="fresh"),
     }
     told = json.loads((elsewhere / "runs/tiny-1/report.json").read_text())
     assert [row["name"] for row in told["arms"]] == list(plans)

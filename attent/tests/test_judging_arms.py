@@ -39,7 +39,7 @@ def made(policies, epochs=6, lengths=(0.4, 1), short=False, n=100, share=1 / 3):
         (
             "mine:default,ratio=linear(0.6, 0.3),selection=hard,reselect=true,cycle=none",
             attent.Plan.default(
-                epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), selection="hard", reselect=True
+                epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), select="hard", reselect=True
             ),
         ),
         ("o:official,cycles=2", attent.Plan.official(epochs=12, batch_size=8, seed=3, cycles=2)),

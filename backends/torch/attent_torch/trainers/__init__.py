@@ -1,1 +1,1 @@
-"""Trainers that own their loop, taught: one module for each library, which must be installed."""
+"""attent where PyTorch users already train: in loops of their own and in trainers."""
