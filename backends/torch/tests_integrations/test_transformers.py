@@ -102,12 +102,12 @@ def test_a_passs_steps_are_what_the_feed_gave(taught, seen):
 
 @pytest.mark.parametrize(("kind", "plan"), [
     ("llama", default_plan()),
-    ("llama", default_plan(selection="hard", seed=3)),
-    ("llama", default_plan(source="fresh", warm_up=0)),
-    ("llama", default_plan(correction=5.0)),
+    ("llama", default_plan(select=attent.Hard(), seed=3)),
+    ("llama", default_plan(source=attent.Fresh(), warm_up=0)),
+    ("llama", default_plan(select=attent.Soft(temperature=0.3, correction=5.0))),
     ("bert", attent.Plan.auto(epochs=3, batch_size=10)),
     ("bert", attent.Plan.infobatch(epochs=4, batch_size=10)),
-    ("plain", default_plan(keep_steps=True)),
+    ("plain", default_plan(select=attent.Random())),
 ])  # fmt: skip
 def test_trainer_and_teach_train_the_same(kind, plan, tiny, taught, flat):
     trainer = taught(kind, plan=plan)
@@ -177,7 +177,7 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
 
 
 @pytest.mark.parametrize(
-    "plan", [default_plan(), default_plan(source="fresh"), attent.Plan.auto(epochs=3, batch_size=10)]
+    "plan", [default_plan(), default_plan(source=attent.Fresh()), attent.Plan.auto(epochs=3, batch_size=10)]
 )
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_run_goes_on_from_any_checkpoint_to_the_bit(plan, accumulate, tiny, taught, tmp_path, seen, flat):
@@ -440,7 +440,7 @@ def test_per_example_loss_ranks_what_it_returns(tiny, taught):
         chosen.append(len(inputs["labels"]))
         return inputs["input_ids"][:, 0].double()
 
-    plan = default_plan(selection="hard")
+    plan = default_plan(select=attent.Hard())
     trainer = taught("bert", model=MeanOnly(), plan=plan, per_example_loss=ids)
     trainer.train()
     assert trainer.feed.trace().ids(1).tolist() == list(range(26, 43))

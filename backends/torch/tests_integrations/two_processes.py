@@ -18,7 +18,7 @@ from attent_torch.trainers.transformers import TaughtTrainer
 N = 41  # each pass of all examples ends on a step of one
 rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 tiny, told = Tiny(), {}
-for kind, source in (("llama", "reuse"), ("plain", "fresh"), ("bert", "reuse")):
+for kind, source in (("llama", attent.Reuse()), ("plain", attent.Fresh()), ("bert", attent.Reuse())):
     model = tiny.model(kind)
     seen = Seen(model)
     rows = tiny.rows(kind, N)
