@@ -327,6 +327,14 @@ def test_what_contradicts_the_plan_is_refused_when_the_trainer_is_made(changes, 
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(("epochs", "told"), [(3.0, 0), (4.0, 0), (2.0, 1), (0.5, 1)])
+def test_epochs_that_are_not_used_are_told_of(epochs, told, taught, monkeypatch):
+    heard = []
+    monkeypatch.setattr(transformers_checks.logger, "warning", heard.append)
+    taught(num_train_epochs=epochs)
+    assert heard == [f"num_train_epochs={epochs:g} is not used: the plan's length is that of 4 epochs"] * told
+
+
 def test_more_steps_than_the_plan_takes_are_refused(taught, seen):
     trainer = taught(max_steps=15)
     steps = seen(trainer.model)
@@ -335,8 +343,7 @@ def test_more_steps_than_the_plan_takes_are_refused(taught, seen):
     assert steps.batches == []
 
 
-@pytest.mark.parametrize("hook", ["_get_train_sampler"])
-def test_a_sampler_already_set_is_refused(hook, tiny, tmp_path):
+def test_a_sampler_already_set_is_refused(tiny, tmp_path):
     class Sorted(Trainer):
         def _get_train_sampler(self, train_dataset=None):
             return torch.utils.data.SequentialSampler(self.train_dataset)

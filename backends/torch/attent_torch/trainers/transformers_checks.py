@@ -11,13 +11,15 @@ import numpy as np
 import torch
 import transformers
 from torch.utils.data import IterableDataset
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
+from transformers.utils import logging
 from transformers.utils.versions import version
 
 from attent.errors import LearnerError, PlanError
 from attent.plan.plan import Plan
 from attent_torch.trainers.transformers_losses import losses_of, shifts
 
+logger = logging.get_logger("transformers.attent")
 VERSIONS = ("5.6", "6")
 # What `Teaching` overrides, and the arguments it reads or changes. All but the first two are private to Trainer.
 HOOKS = {
@@ -76,6 +78,11 @@ def check_arguments(trainer: Any, plan: Any) -> None:
             f"examples: {sizes[0]} on each device, accumulated over {sizes[1]} micro-batches, in {sizes[2]} processes. "
             "A plan's batch is the examples of an optimiser step: make the two equal"
         )
+    asked, usual = args.num_train_epochs, TrainingArguments.num_train_epochs
+    if asked not in (usual, plan.full_epochs):
+        logger.warning(
+            f"num_train_epochs={asked:g} is not used: the plan's length is that of {plan.full_epochs} epochs"
+        )
     for name, wanted, why in (
         ("train_sampling_strategy", "random", "orders the examples, and the plan does"),
         ("dataloader_drop_last", False, "leaves out examples that the plan teaches"),
@@ -88,13 +95,12 @@ def check_arguments(trainer: Any, plan: Any) -> None:
         got = getattr(args, name, wanted)
         if got is not None and got != wanted:
             raise PlanError(f"{name}={got!r} {why}: set {name}={wanted!r}")
-    for name in ("_get_train_sampler",):
-        owner = next(each for each in type(trainer).__mro__ if name in vars(each))
-        if owner is not Trainer:
-            raise PlanError(
-                f"{owner.__name__} has a sampler of its own ({name}), and the plan chooses and orders the examples: "
-                "remove it, or train without a plan"
-            )
+    owner = next(each for each in type(trainer).__mro__ if "_get_train_sampler" in vars(each))
+    if owner is not Trainer:
+        raise PlanError(
+            f"{owner.__name__} has a sampler of its own (_get_train_sampler), and the plan chooses and orders the "
+            "examples: remove it, or train without a plan"
+        )
 
 
 def check_steps(steps: int, max_steps: int) -> int:

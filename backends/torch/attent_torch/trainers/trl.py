@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from trl import SFTTrainer
 
 from attent_torch.trainers.transformers import Teaching
+from attent_torch.trainers.transformers_losses import losses_of
+
+
+def mean_token_loss(outputs: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """Return each example's mean loss over its tokens, (B,): what to rank where length should not count.
+
+    Example:
+        >>> import torch
+        >>> from attent_torch.trainers.trl import mean_token_loss
+        >>> labels = torch.tensor([[0, 1, 1], [0, 1, -100]])
+        >>> mean_token_loss({"logits": torch.zeros(2, 3, 2)}, {"labels": labels})
+        tensor([0.6931, 0.6931])
+    """
+    sums, counts = losses_of(outputs, inputs, shift=True)
+    return sums / counts.clamp(min=1)
 
 
 class TaughtSFTTrainer(Teaching, SFTTrainer):
