@@ -205,6 +205,18 @@ def test_a_run_goes_on_from_any_checkpoint_to_the_bit(plan, accumulate, tiny, ta
         assert attent.first_difference(trace, attent.Trace.read(tmp_path / "run")) is None
 
 
+def test_a_run_goes_on_with_another_accumulation(taught, tmp_path, seen, flat):
+    settings = {"save_strategy": "steps", "save_steps": 7, "folder": tmp_path / "out"}
+    whole = taught(**settings)
+    whole.train()
+    again = taught(size=2, accumulate=5, **settings)
+    steps = seen(again.model)
+    again.train(resume_from_checkpoint=str(tmp_path / "out/checkpoint-7"))
+    assert len(steps.batches) == 4 + 5 + 4 * 5 + 2  # the rest of pass 1, of 17; pass 2; pass 3, of 43
+    torch.testing.assert_close(flat(again.model), flat(whole.model), rtol=0, atol=1e-12)
+    assert again.state.global_step == 14
+
+
 def test_evaluation_and_generation_are_never_scored(tiny, taught, flat):
     class Generates(TrainerCallback):
         def on_step_end(self, args, state, control, model=None, **kwargs):
