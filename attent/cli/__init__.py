@@ -1,5 +1,5 @@
 """The command line: ``attent teach``, ``plan``, ``judge``, ``report``, ``diff`` and ``backends``."""
 
-from attent.cli.program import main
+from attent.cli.app import main
 
 __all__ = ["main"]
