@@ -19,6 +19,7 @@ from attent.plan.plan import Plan
 from attent.tables import digits
 
 LEAST_SEEDS = 5  # with fewer an interval is too narrow to be called certain
+_ROUNDING = 1e-9
 
 
 class Finished(NamedTuple):
@@ -226,11 +227,11 @@ def _at_equal_cost(best: Row, main: str, seeds: int) -> list[str]:
     ahead = best.ahead.get(main)
     if ahead is None:
         return []
-    than = f"{main} than full training at equal cost (difference {_difference(ahead, seeds)})"
-    if ahead.value == 0:
-        return [f"{best.arm} has the {main} of full training at equal cost."]
+    if abs(ahead.value) <= _ROUNDING * max(1.0, abs(best.quality[main])):
+        return [f"At equal cost {best.arm} and full training have the same {main}."]
     surely = "surely " if ahead.surely_above or ahead.surely_below else ""
-    return [f"{best.arm} has {surely}{'a better' if ahead.value > 0 else 'a worse'} {than}."]
+    than = f"{'better' if ahead.value > 0 else 'worse'} by {main} than full training"
+    return [f"At equal cost {best.arm} is {surely}{than} (difference {_difference(ahead, seeds)})."]
 
 
 def _beside_controls(best: Row, rows: Sequence[Row], main: str, seeds: int) -> list[str]:

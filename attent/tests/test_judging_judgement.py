@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from attent.judging.arms import Arm
-from attent.judging.bootstrap import Estimate, estimate, resamples
-from attent.judging.curve import Read
+from attent.judging.curve import Estimate, Read, estimate, resamples
 from attent.judging.jobs import JobResult
 from attent.judging.judgement import complete_seeds, measured_forward_share, rows_of
 from attent.judging.verdict import best_of, certainty, percent, verdict
@@ -272,7 +271,8 @@ def test_the_verdict_where_teaching_pays():
 def test_the_verdict_where_it_does_not():
     assert told((6.0, 0.7)) == (
         "On digits, no policy saves with certainty: the best is mine, -6 % (95 %: -6 to -6, 5 seeds). "
-        "Train on all data.",
+        "Train on all data. At equal cost mine is surely worse by accuracy than full training "
+        "(difference -0.0170, 95 %: -0.0170 to -0.0170, 5 seeds).",
         None,
     )
 
@@ -293,7 +293,8 @@ def test_few_seeds_prove_nothing():
     assert pays is None
     said, pays = told((4.0, 0.7), seeds=1)
     assert said == (
-        "On digits, mine saves 29 % with a single seed, which proves nothing: an interval needs at least 2."
+        "On digits, mine saves 29 % with a single seed, which proves nothing: an interval needs at least 2. "
+        "At equal cost mine is better by accuracy than full training (difference 0.100, in this single run)."
     )
     assert pays is None
 
