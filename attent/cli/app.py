@@ -38,11 +38,6 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line with the program's arguments."""
-    app(prog_name="attent")
-
-
 def flags(**groups: Mapping[str, Field]) -> Callable[[Command], Command]:
     """Give a command one flag per field; it receives each group as a dict of those that were given."""
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from attent.errors import AttentError
 
-Kind = Literal["whole", "number", "schedule", "word", "names", "switch"]
+Kind = Literal["whole", "number", "schedule", "word", "names", "numbers", "switch"]
 Value = int | float | str | bool
 """As kept in a run folder: schedules as text, ``inf`` and ``none`` as words, names joined by commas."""
 
@@ -79,14 +79,14 @@ RUN_FIELDS: dict[str, Field] = {
         "Default: full,short,balanced.",
     ),
     "lengths": Field(
-        "names",
+        "numbers",
         "Shares of the epochs for which full training is run, for its curve. Default: 0.4,0.55,0.75,1; of `attent "
         "teach` 1, and for plans that decide as they go 1,1.5,2.",
     ),
     "epochs": Field("whole", "Epochs of full training. Default: the recipe's."),
     "batch_size": Field("whole", "Examples per optimiser step. Default: the recipe's, or what tuning finds."),
     "tuned": Field("switch", "The recipe is tuned already: run no grid."),
-    "batch_sizes": Field("names", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
+    "batch_sizes": Field("numbers", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
     "seeds": Field(
         "whole", "Paired seeds. Default: the recipe's; else 5, or up to 20 with a budget; of `attent teach` 1."
     ),
@@ -107,10 +107,12 @@ _RULES: dict[Kind, str] = {
     "schedule": "a number or a schedule such as cosine(0.2, 0.8)",
     "word": "a word",
     "names": "names separated by commas",
+    "numbers": "numbers separated by commas",
     "switch": "true or false",
 }
 _METAVARS: dict[Kind, str] = {
-    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "word": "NAME", "names": "NAMES", "switch": "",
+    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "word": "NAME", "names": "NAMES", "numbers": "N,N",
+    "switch": "",
 }  # fmt: skip
 
 
@@ -181,8 +183,9 @@ def _from_file(kind: Kind, value: object) -> Value | None:
         return value if kind in ("whole", "number", "schedule") else None
     if isinstance(value, float):
         return value if kind in ("number", "schedule") else None
-    if isinstance(value, str) and kind in ("schedule", "word", "names"):
+    if isinstance(value, str) and kind in ("schedule", "word", "names", "numbers"):
         return value.strip() or None
-    if isinstance(value, list) and kind == "names" and all(isinstance(name, str) for name in value):
-        return ",".join(value) or "none"
+    of = {"names": str, "numbers": int | float}.get(kind)
+    if isinstance(value, list) and of and all(isinstance(one, of) and not isinstance(one, bool) for one in value):
+        return ",".join(map(str, value)) or "none"
     return None

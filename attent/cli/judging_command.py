@@ -251,6 +251,8 @@ def _options(found: Found, given: Given, stored: Settings | None) -> dict[str, A
         for key in given.options:
             now = kept_options({key: options[key]})[key]
             _must_stay(given.shown("recipe", key), now, stored.options.get(key, default_of(found.function, key)))
+            if key not in stored.options:  # said now, unsaid before, and the same
+                del options[key]
     return options
 
 

@@ -251,8 +251,7 @@ def run_job(
         )
     else:
         quality = quality_of(learner)
-        main = next(iter(quality.values()), None)
-        if main is None:
+        if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1
             )

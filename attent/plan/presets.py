@@ -118,9 +118,11 @@ def _typed(key: str, value: Any) -> Any:
     """Return a field's value as `Plan` takes it."""
     if not isinstance(value, str):
         return value
-    if key in ("ratio", "interval"):
+    if key in ("ratio", "interval", "selection"):
         try:
-            return choosing.parse_schedule(value)
+            if key != "selection":
+                return choosing.parse_schedule(value)
+            choosing.find(value)
         except PlanError as error:
             raise PlanError(f"cannot be read: {error}", field=key) from error
     if key in ("cycle", "correction") and value.lower() == "none":

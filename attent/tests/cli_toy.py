@@ -100,6 +100,10 @@ def fails(plan):
     return learner
 
 
+class Captured(io.StringIO):
+    """What a command writes."""
+
+
 class Outcome(NamedTuple):
     """How a command ended."""
 
@@ -112,7 +116,7 @@ def command(*arguments):
     """Run ``attent`` with these arguments in this process."""
     from attent.cli.app import app
 
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err, code = Captured(), Captured(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             app([str(argument) for argument in arguments], prog_name="attent")

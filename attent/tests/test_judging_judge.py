@@ -267,7 +267,11 @@ def test_a_recipe_that_is_not_deterministic_is_told():
         ({"checkpoint_seconds": -1}, attent.PlanError, "checkpoint_seconds must be at least 0 and finite, got -1"),
         ({"segment_steps": 1.5}, attent.PlanError, "segment_steps must be a whole number of at least 1, got 1.5"),
         ({"run": 5}, attent.PlanError, "run must be a folder's name, got 5"),
-        ({"against": ["shrt"]}, attent.PlanError, "against must be one of full, short, shorts, random, balanced, got 'shrt'"),
+        (
+            {"against": ["shrt"]},
+            attent.PlanError,
+            "against must be one of full, short, shorts, random, balanced, got 'shrt'",
+        ),
         ({"tuned": "no"}, attent.PlanError, "tuned must be true or false, got 'no'"),
         ({"tune": {"rate": [1]}}, attent.PlanError, "tuned says that no grid is run, and tune or batch_sizes names"),
         ({"batch_sizes": [5]}, attent.PlanError, "tuned says that no grid is run, and tune or batch_sizes names one"),
