@@ -102,7 +102,7 @@ def digits(value: float, count: int = 3) -> str:
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
     after = count - 1 - math.floor(math.log10(abs(float(f"{value:.{count - 1}e}"))))
-    return f"{value:,.{after}f}" if 0 <= after <= 8 else f"{value:,.0f}" if after < 0 else f"{value:.{count - 1}e}"
+    return f"{value:,.{after}f}" if 0 <= after <= 6 else f"{value:,.0f}" if after < 0 else f"{value:.{count - 1}e}"
 
 
 def quality(value: float | None) -> str:

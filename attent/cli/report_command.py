@@ -92,10 +92,11 @@ def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
 
 def _taught(folder: Path) -> Path:
     arms = arms_in(folder)
-    policies = [name for name in arms if not _beside(name)] or [name for name in arms if name == FULL]
-    if len(policies) != 1:
-        raise TraceError(f"{folder} has several runs: name one of {', '.join(map(str, arms.values()))}")
-    return arms[policies[0]]
+    taught = [name for name in arms if not _beside(name)] or [name for name in arms if name == FULL] or list(arms)
+    if len(taught) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in arms.values())
+        raise TraceError(f"{folder} has several runs: name one of {names}")
+    return arms[taught[0]]
 
 
 def _described(trace: Trace) -> str:

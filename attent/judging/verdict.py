@@ -153,8 +153,6 @@ def _found(
     if not metrics:
         return ["The learner does not judge itself (it has no evaluate), so whether teaching paid is not known."], None
     main = metrics[0]
-    if all(row.failures for row in rows):
-        return ["Nothing can be concluded: every run failed."], None
     if all(main not in row.quality for row in rows):
         return [
             f"Nothing can be concluded: the main metric, {main}, is missing or not finite in every run. "

@@ -235,7 +235,7 @@ def test_a_model_that_diverges_is_told_and_the_exit_code_is_1(elsewhere, monkeyp
     outcome = command("teach", RECIPE, *DEFAULT, "--source", "fresh")
     assert outcome.code == 1
     assert "taught (1 of 3): failed in epoch 0: " in outcome.err
-    assert "Nothing can be concluded: every run failed." in outcome.out
+    assert "Nothing can be concluded: the main metric, accuracy, is missing" in outcome.out
 
 
 def test_an_unforeseen_error_says_where_the_run_is(elsewhere):
