@@ -122,7 +122,7 @@ def test_arms_that_cannot_be(arms, complaint):
         ("m:default,ratio=1.4", "arm 'm': ratio must be in (0, 1], got 1.4"),
         ("m:default,ratio=wave(3)", "arm 'm': ratio cannot be read: no schedule 'wave'; known: "),
         ("m:official,cycles=20", "arm 'm': epochs must be at least cycles + 1 = 21, got 12"),
-        ("m:default,selection=hardest", "arm 'm': no selection 'hardest'"),
+        ("m:default,selection=hardest", "arm 'm': selection cannot be read: no selection 'hardest'"),
         ("x:default,source=replay", "arm 'x': source 'replay' needs the trace of an earlier run"),
         ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
     ],
