@@ -6,11 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attent.choose.correction import correction_weights, inclusion_probabilities
+    from attent.choose.gumbel import correction_weights, inclusion_probabilities
     from attent.choose.noise import Noise
+    from attent.choose.policies import Auto, Balanced, Band, Hard, InfoBatch, InTurn, Random, Soft
+    from attent.choose.policy import Choice, Policy
     from attent.choose.rules import band, hard, random, soft
+    from attent.choose.sources import Fresh, Pool, Proxy, Replay, Reuse
     from attent.errors import (
         AttentError,
+        CostWarning,
         CourseError,
         LearnerError,
         PlanError,
@@ -21,40 +25,44 @@ if TYPE_CHECKING:
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
-    from attent.learner import Evaluates, Learner
+    from attent.learner import Evaluates, Groups, Learner
     from attent.plan.plan import Plan
-    from attent.plan.schedules import constant, cosine, incremental, linear, step
+    from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
     from attent.run.course import Course, Done, Score, Train
     from attent.run.teaching import Progress, teach
     from attent.run.trace import Trace, first_difference
 
 _HOME = {
-    "attent.choose.correction": ("correction_weights", "inclusion_probabilities"),
-    "attent.run.course": ("Course", "Done", "Score", "Train"),
+    "attent.choose.gumbel": ("correction_weights", "inclusion_probabilities"),
+    "attent.choose.noise": ("Noise",),
+    "attent.choose.policies": ("Auto", "Balanced", "Band", "Hard", "InTurn", "InfoBatch", "Random", "Soft"),
+    "attent.choose.policy": ("Choice", "Policy"),
+    "attent.choose.rules": ("band", "hard", "random", "soft"),
+    "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
         "ScoreError", "TraceError",
     ),
-    "attent.plugins": ("Backend", "hookimpl", "recipe"),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
-    "attent.learner": ("Evaluates", "Learner"),
-    "attent.choose.noise": ("Noise",),
+    "attent.learner": ("Evaluates", "Groups", "Learner"),
     "attent.plan.plan": ("Plan",),
-    "attent.plan.schedules": ("constant", "cosine", "incremental", "linear", "step"),
-    "attent.choose.rules": ("band", "hard", "random", "soft"),
+    "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
+    "attent.plugins": ("Backend", "hookimpl", "recipe"),
+    "attent.run.course": ("Course", "Done", "Score", "Train"),
     "attent.run.teaching": ("Progress", "teach"),
     "attent.run.trace": ("Trace", "first_difference"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Backend", "CostWarning", "Course", "CourseError", "Done", "Evaluates", "Judgement", "Learner",
-    "LearnerError", "Noise", "Plan", "PlanError", "PluginError", "Progress", "RecipeError", "Score", "ScoreError",
-    "Trace", "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard",
-    "hookimpl", "inclusion_probabilities", "incremental", "judge", "linear", "random", "recipe", "soft", "step",
-    "teach",
+    "AttentError", "Auto", "Backend", "Balanced", "Band", "Choice", "CostWarning", "Course", "CourseError", "Done",
+    "Evaluates", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError", "Noise",
+    "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError", "Replay",
+    "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "Train", "band", "constant",
+    "correction_weights", "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge",
+    "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -57,8 +57,8 @@ def attent_recipes() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
-def attent_selections() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
-    """Return selections by name, each of the form of ``attent.choose.choosing.SelectionFunction``."""
+def attent_policies() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Return policies by name, each a class whose instances are `attent.Policy`; its parameters are its own."""
 
 
 @hookspec

@@ -24,9 +24,9 @@ def arms(seed: int) -> dict[str, attent.Plan]:
         "full": attent.Plan.full(epochs=FULL, batch_size=32, seed=seed),
         "short": attent.Plan.full(epochs=SHORT, batch_size=32, seed=seed),
         "auto": attent.Plan.auto(epochs=SHORT, batch_size=32, seed=seed),
-        "random": attent.Plan.default(**taught, selection="random"),
+        "random": attent.Plan.default(**taught, select="random"),
         "soft (default)": attent.Plan.default(**taught),
-        "hard": attent.Plan.default(**taught, selection="hard"),
+        "hard": attent.Plan.default(**taught, select="hard"),
     }
 
 

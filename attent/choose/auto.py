@@ -10,6 +10,7 @@ import numpy as np
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
+Why = dict[str, str | float]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
@@ -23,7 +24,7 @@ CONCENTRATION = 0.7
 FAST = 0.55
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
-# At this share of its mean at first sight the loss is learnt: who goes on choosing hammers in what is left.
+# At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
 LEARNT = 0.1
 _FEWEST = 30  # pairs of losses below which no share means anything
 # What losses too large to be summed are multiplied by: a power of two, so that no share changes by a bit.
@@ -58,10 +59,10 @@ class Stand(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Where it stands now, and why, in words."""
+    """Where it stands now, and why: a ``sign`` out of `SIGNS` and the shares that gave it."""
 
     stand: Stand
-    why: str
+    why: Why
 
 
 def signs(before: Numbers, latest: Numbers) -> Signs | None:
@@ -107,22 +108,21 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
 
     Example:
         >>> import numpy as np
-        >>> from attent.choose.auto import decide
+        >>> from attent.choose.auto import decide, told
         >>> loss, nothing = np.r_[np.full(900, 0.1), np.full(100, 3.0)], np.full(1000, np.nan)
         >>> tried = decide(nothing, loss)
-        >>> tried.why
-        'at first sight the harder half holds 87 % of the loss: try the hardest'
+        >>> tried.stand.how, told(tried.why)
+        ('hard', 'at first sight the harder half holds 87 % of the loss: try the hardest')
         >>> hardest = np.arange(700, 1000)
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
-        >>> decide(seen, loss * 0.6, hardest, tried.stand).why
+        >>> told(decide(seen, loss * 0.6, hardest, tried.stand).why)
         'what is taught is learnt (x 0.60): go on'
-        >>> decide(seen, loss * 0.9, hardest, tried.stand).why
+        >>> told(decide(seen, loss * 0.9, hardest, tried.stand).why)
         'what was tried is not learnt fast (x 0.90): back to all in turn'
     """
     stand = Stand() if stand is None else stand
     if _any_below_0(before, latest):
-        told = "losses below 0, of which no share can be told: all in turn"
-        return Decision(stand._replace(how=None, tries=0), told)
+        return _in_turn(stand, {"sign": "below 0"})
     if _too_large(before, latest):
         found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
@@ -131,42 +131,92 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     seen = latest[np.isfinite(latest)]
     share = float(seen.mean()) / stand.first
     if share <= LEARNT:
-        told = f"the mean loss is {share:.2f} of what it was at first sight: learnt, all in turn"
-        return Decision(stand._replace(how=None, tries=0), told)
+        return _in_turn(stand, {"sign": "learnt", "share": share})
     if stand.how is not None and taught is not None:
         return _go_on(before, latest, taught, stand)
-    how, why = _enter(before, latest)
-    return Decision(stand._replace(how=how, tries=_TRIES[how] if how else 0), why)
+    return _enter(before, latest, stand)
+
+
+def told(why: Why) -> str:
+    """Return a reason in words.
+
+    Example:
+        >>> from attent.choose.auto import told
+        >>> told({"sign": "go on", "fall": 0.6})
+        'what is taught is learnt (x 0.60): go on'
+    """
+    shown = {key: _percent(number) if key == "share" else f"{number:.2f}"
+             for key, number in why.items() if isinstance(number, float)}  # fmt: skip
+    if why["sign"] == "learnt":  # a share of the first mean, not of the loss
+        shown["share"] = f"{why['share']:.2f}"
+    return SIGNS[str(why["sign"])].format(**shown)
+
+
+_HALF = "the harder half holds {share} of the loss"
+_ENTER = f"{_HALF} and its top is learnt (x {{hardest}}, the rest x {{others}})"
+SIGNS = {
+    "below 0": "losses below 0, of which no share can be told: all in turn",
+    "no losses": "no losses yet: all in turn",
+    "too few": "too few losses above 0: all in turn",
+    "alike at first": f"at first sight {_HALF}: too alike, all in turn",
+    "known": f"at first sight {_HALF}: try the hardest",
+    "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
+    "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
+    "too few twice": "too few losses above 0 seen twice: all in turn",
+    "alike": f"{_HALF}: too alike, all in turn",
+    "slow": "the hardest tenth is not learnt (x {hardest}, the rest x {others}): all in turn",
+    "fast": f"{_ENTER}: try the hardest",
+    "learnable": f"{_ENTER}: try a choice that prefers the harder",
+    "failed": "what was tried is not learnt fast (x {fall}): back to all in turn",
+    "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
+    "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
+    "go on": "what is taught is learnt (x {fall}): go on",
+    "end": "the end: all in turn",
+}
+
+
+def at_the_end(decision: Decision) -> Decision:
+    """Return the decision of a run's last pass: all in turn."""
+    return _in_turn(decision.stand, {"sign": "end"})
+
+
+def _in_turn(stand: Stand, why: Why) -> Decision:
+    return Decision(stand._replace(how=None, tries=0), why)
+
+
+def _try(how: How, stand: Stand, why: Why) -> Decision:
+    return Decision(stand._replace(how=how, tries=_TRIES[how]), why)
 
 
 def _at_first_sight(latest: Numbers) -> Decision:
     losses = np.sort(latest[np.isfinite(latest)])
     if not len(losses):
-        return Decision(Stand(), "no losses yet: all in turn")
+        return Decision(Stand(), {"sign": "no losses"})
     first = float(losses.mean())
     if len(losses) < 2 * _FEWEST or first == 0:
-        return Decision(Stand(first=first or None), "too few losses above 0: all in turn")
+        return Decision(Stand(first=first or None), {"sign": "too few"})
     share = float(losses[len(losses) // 2 :].sum()) / float(losses.sum())
-    told = f"at first sight the harder half holds {_percent(share)} of the loss"
+    stand = Stand(first=first)
     if share < TRY:
-        return Decision(Stand(first=first), f"{told}: too alike, all in turn")
-    how, what = _how(hard=share >= KNOWN)
-    return Decision(Stand(how, _TRIES[how], first), f"{told}: try {what}")
+        return Decision(stand, {"sign": "alike at first", "share": share})
+    if share >= KNOWN:
+        return _try("hard", stand, {"sign": "known", "share": share})
+    return _try("soft", stand, {"sign": "uneven", "share": share})
 
 
-def _enter(before: Numbers, latest: Numbers) -> tuple[How | None, str]:
+def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
     """Return whether what training in turn has shown is worth a try."""
     found = signs(before, latest)
     if found is None:
-        return None, "too few losses above 0 seen twice: all in turn"
+        return _in_turn(stand, {"sign": "too few twice"})
     if found.share < CONCENTRATION:
-        return None, f"the harder half holds {_percent(found.share)} of the loss: too alike, all in turn"
-    speeds = f"(x {found.hardest:.2f}, the rest x {found.others:.2f})"
+        return _in_turn(stand, {"sign": "alike", "share": found.share})
+    numbers: Why = {"share": found.share, "hardest": found.hardest, "others": found.others}
     if found.hardest > LEARNABLE:
-        return None, f"the hardest tenth is not learnt {speeds}: all in turn"
-    how, what = _how(hard=found.hardest <= FAST)
-    half = f"the harder half holds {_percent(found.share)} of the loss and its top is learnt"
-    return how, f"{half} {speeds}: try {what}"
+        return _in_turn(stand, {"sign": "slow", **numbers})
+    if found.hardest <= FAST:
+        return _try("hard", stand, {"sign": "fast", **numbers})
+    return _try("soft", stand, {"sign": "learnable", **numbers})
 
 
 def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decision:
@@ -174,14 +224,12 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
     if fall > (LEARNABLE if stand.tries else FALLING):
-        told = "what was tried is not learnt fast" if stand.tries else "what is taught is hardly learnt any more"
-        return Decision(stand._replace(how=None, tries=0), f"{told} (x {fall:.2f}): back to all in turn")
+        return _in_turn(stand, {"sign": "failed" if stand.tries else "spent", "fall": fall})
     if stand.how == "soft" and stand.tries == _TRIES["soft"]:
         found = signs(before, latest)
         if found is not None and found.hardest <= FAST:
-            told = f"what was tried is learnt fast (x {fall:.2f}, its top x {found.hardest:.2f})"
-            return Decision(stand._replace(how="hard", tries=_TRIES["hard"]), f"{told}: try the hardest")
-    return Decision(stand._replace(tries=max(stand.tries - 1, 0)), f"what is taught is learnt (x {fall:.2f}): go on")
+            return _try("hard", stand, {"sign": "harder", "fall": fall, "hardest": found.hardest})
+    return Decision(stand._replace(tries=max(stand.tries - 1, 0)), {"sign": "go on", "fall": fall})
 
 
 def _any_below_0(*losses: Numbers) -> bool:
@@ -195,10 +243,6 @@ def _too_large(*losses: Numbers) -> bool:
 
 def _times(stand: Stand, factor: float) -> Stand:
     return stand if stand.first is None else stand._replace(first=stand.first * factor)
-
-
-def _how(*, hard: bool) -> tuple[How, str]:
-    return ("hard", "the hardest") if hard else ("soft", "a choice that prefers the harder")
 
 
 def _percent(share: float) -> str:

@@ -16,10 +16,14 @@ import numpy.typing as npt
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
-# Draws below ORDER choose examples; draw ORDER + e shuffles epoch e; learners start at LEARNER.
-POOL = 1 << 33  # draws of candidates: POOL + draw
-ORDER = 2**32
-LEARNER = 2**33
+# The draws of a seed by what they are for: no two overlap, so no bit decides twice (rule S9).
+DRAWS = {
+    "selections": range(2**32),  # the r-th selection of a run
+    "orders": range(2**32, 2**33),  # the order of full epoch e
+    "learner": range(2**33, 2**34),  # initial weights, data and whatever else a learner draws
+    "pools": range(2**34, 2**34 + 2**32),  # the candidates of the r-th selection
+}
+ORDER, LEARNER, POOL = DRAWS["orders"].start, DRAWS["learner"].start, DRAWS["pools"].start
 _LAST = 2**64 - 1
 
 

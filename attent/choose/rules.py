@@ -8,20 +8,24 @@ are not simply 0 to n-1; noise follows the id, not the position.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from attent.choose.gumbel import Keys
 from attent.choose.noise import Noise, raw, raw_at
 from attent.choose.order import Mask, top_mask
-from attent.choose.scaling import Scaling, scale
+from attent.choose.scaling import Scaling, scale, tree_sum
 from attent.errors import PlanError, ScoreError
 from attent.learner import Ids, Numbers
 
+Ages = npt.NDArray[np.signedinteger]
 NonFinite = Literal["error", "drop", "last"]
 NON_FINITE: tuple[NonFinite, ...] = ("error", "drop", "last")
+_SMALLEST_NORMAL = 2.0**-1022
 
 
 def count(ratio: float, n: int) -> int:
@@ -81,16 +85,30 @@ def soft(
     """
     _check(scores, k, ids)
     if not temperature >= 0:
-        raise PlanError(f"temperature must be at least 0, got {temperature!r}")
-    if temperature == 0:  # no scaling or shift may then merge two scores that differ
+        raise PlanError(f"must be at least 0, got {temperature!r}", field="temperature")
+    if is_zero(temperature):  # no scaling or shift may then merge two scores that differ
         return _named(top_mask(scores, k), ids)
     return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
 
 
-def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> Ids:
-    """Return k examples drawn uniformly without replacement: those with the highest noise. Scores only count.
+def is_zero(temperature: float) -> bool:
+    """Return whether a temperature counts as 0: one below the smallest normal number, 2**-1022, does (rule S4).
 
-    Raises PlanError for k outside [1, n].
+    Keys are multiplied by a temperature below 1, and noise times a subnormal number has too few digits left to be
+    fair: of ten equal scores at 5e-324 the first would be taken in 15 % of all draws.
+
+    Example:
+        >>> from attent.choose.rules import is_zero
+        >>> is_zero(5e-324), is_zero(2.0**-1022)
+        (True, False)
+    """
+    return temperature < _SMALLEST_NORMAL
+
+
+def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> Ids:
+    """Return k examples drawn uniformly without replacement: those with the highest noise.
+
+    Of the scores only their number counts. Raises PlanError for k outside [1, n].
 
     Example:
         >>> import numpy as np, attent
@@ -122,6 +140,87 @@ def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -
     return _named(top_mask(scores, passed + k) & ~top_mask(scores, passed), ids)
 
 
+def infobatch(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> tuple[Ids, Numbers]:
+    """Return k ids, ascending, and their weights: float64, shape (k,).
+
+    Every example whose score is at least the mean is kept. Of the others as many are kept, at random, as k leaves
+    room for, each with weight (others) / (others kept), so that the expected gradient is that of all examples. If
+    more than k examples reach the mean, k of those are drawn. Scores must be finite.
+
+    Source: Qin et al. 2024, InfoBatch, arXiv 2303.04947, equations 2 to 4. There the share pruned is fixed and k
+    varies from epoch to epoch; here k is the plan's, so that a learning-rate schedule knows its length.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> from attent.choose.rules import infobatch
+        >>> ids, weights = infobatch(np.array([0.0, 9.0, 0.0, 0.0, 0.0]), 3, attent.Noise(seed=0, draw=0))
+        >>> ids.tolist(), weights.tolist()
+        ([1, 3, 4], [1.0, 2.0, 2.0])
+    """
+    every = np.arange(len(scores), dtype=np.int64) if ids is None else ids
+    high = scores >= tree_sum(scores) / len(scores)
+    above, below = every[high], every[~high]
+    room = k - len(above)
+    if room <= 0:
+        kept = random(scores[high], k, noise, ids=above)
+        return kept, np.full(k, len(above) / k)
+    if not len(below):
+        return above, np.ones(len(above))
+    drawn = random(scores[~high], room, noise, ids=below)
+    chosen = np.sort(np.concatenate([above, drawn]))
+    weights = np.ones(k)
+    weights[np.searchsorted(chosen, drawn)] = len(below) / room
+    return chosen, weights
+
+
+def in_turn(ages: Ages, k: int, select: Callable[[Ids, int], Ids]) -> Ids:
+    """Return k ids, ascending: those taught longest ago, ``select(ids, count)`` choosing among the last ones that tie.
+
+    With k = ratio * n this is sampling without replacement across rounds: everything is taught once in 1 / ratio
+    rounds (Okanovic et al. 2023, RS2 without replacement, arXiv 2305.18424). ages: int, shape (n,), rounds since
+    an example was last taught.
+
+    Example:
+        >>> import numpy as np
+    import numpy.typing as npt
+        >>> from attent.choose.rules import in_turn
+        >>> in_turn(np.array([1, 3, 2, 2]), 2, lambda ids, count: ids[:count]).tolist()
+        [1, 2]
+    """
+    cut = int(np.partition(ages, len(ages) - k)[len(ages) - k])  # the k-th highest age
+    older = np.flatnonzero(ages > cut)
+    return np.sort(np.concatenate([older, select(np.flatnonzero(ages == cut), k - len(older))]))
+
+
+def even_shares(sizes: Ids, k: int) -> Ids:
+    """Return how many of each group to take so that k are taken as evenly as the sizes allow: int64, like ``sizes``.
+
+    No group gives more than it has; what cannot be spread evenly goes to the lower groups. Raises PlanError for k
+    beyond all sizes together.
+
+    Example:
+        >>> import numpy as np
+    import numpy.typing as npt
+        >>> from attent.choose.rules import even_shares
+        >>> even_shares(np.array([9, 2, 9]), 9).tolist()
+        [4, 2, 3]
+    """
+    if not 0 <= k <= int(sizes.sum()):
+        raise PlanError(f"must be in [0, {int(sizes.sum())}], the examples of all groups, got {k}", field="k")
+    shares = np.zeros(len(sizes), np.int64)
+    left = k
+    while left:
+        room = np.flatnonzero(shares < sizes)
+        each = left // len(room)
+        if not each:
+            shares[room[:left]] += 1
+            break
+        given = np.minimum(sizes[room] - shares[room], each)
+        shares[room] += given
+        left -= int(given.sum())
+    return shares
+
+
 def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> Ids | None:
     """Return the ids (of those in ``among``; None: all) whose score is finite, or None when all are.
 
@@ -129,6 +228,7 @@ def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> 
 
     Example:
         >>> import numpy as np
+    import numpy.typing as npt
         >>> from attent.choose.rules import finite_ids
         >>> finite_ids(np.array([0.5, np.nan, 0.1]), "drop").tolist()
         [0, 2]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from attent.choose.rules import Ages
 from attent.choose.scaling import scale
 from attent.errors import PlanError, ScoreError
 from attent.learner import Ids, Numbers
 
 Measure = Literal["loss", "progress"]
-Ages = npt.NDArray[np.signedinteger]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def deviations(

@@ -11,7 +11,7 @@ from attent.plugins import Backend
 from attent.tables import NOTHING, aligned
 
 Tell = Callable[[str], None]
-_OFFERS = ("attent_recipes", "attent_selections", "attent_schedules")
+_OFFERS = ("attent_recipes", "attent_policies", "attent_schedules")
 
 
 def show_backends(*, tell: Tell = print) -> None:

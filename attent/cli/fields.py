@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from attent.errors import AttentError
 
-Kind = Literal["whole", "number", "schedule", "word", "names", "numbers", "switch"]
-Value = int | float | str | bool
+Kind = Literal["whole", "number", "schedule", "policy", "word", "names", "numbers", "switch"]
+Value = Any
 """As kept in a run folder: schedules as text, ``inf`` and ``none`` as words, names joined by commas."""
 
 
@@ -31,32 +31,21 @@ class Field(NamedTuple):
 PLAN_FIELDS: dict[str, Field] = {
     "preset": Field(
         "word",
-        "The plan to begin with: auto, default, rs2, infobatch, paper, official, official-simple or full (all in every "
-        "epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
+        "The plan to begin with: auto, default, balanced, rs2, infobatch, paper, official, official-simple or full "
+        "(all in every epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
         "batch size, non-finite and seed. Default: auto; default where the recipe or a flag says more than those.",
     ),
     "epochs": Field("whole", "All epochs, warm-up and cool-down included."),
     "batch_size": Field("whole", "Examples per optimiser step."),
     "ratio": Field("schedule", 'Share of the examples taught: 0.4, or a schedule such as "cosine(0.2, 0.8)".'),
-    "interval": Field("schedule", 'Epochs for which a selection is kept: 2, or "incremental(1, 5)".'),
-    "selection": Field("word", "hard, soft, random, band, infobatch, or a plugin's."),
-    "source": Field("word", "Where scores come from: reuse (losses of training), fresh (a pass over all) or pool."),
-    "measure": Field("word", "What is ranked: loss, or progress (its decrease)."),
-    "bonus": Field("number", "Standard deviations added to a score per epoch since it was seen."),
-    "refresh": Field("number", "Share of the examples scored before each selection, the stalest, under reuse."),
-    "pool": Field("number", "Share of the examples drawn as candidates, of source pool."),
-    "coverage": Field("switch", "Teach those taught longest ago first."),
-    "keep_steps": Field("switch", "Smaller batches in place of fewer steps."),
-    "adaptive": Field("switch", "Decide before each selection whether to select or teach all in turn."),
+    "interval": Field("schedule", 'Epochs for which a selection is kept: 2, or "linear(1, 5)".'),
+    "select": Field("policy", "Which examples: hard, soft(temperature=0.3), random, auto, a plugin's or your own."),
+    "source": Field("policy", "Where scores come from: reuse(bonus=0.1) (losses of training), fresh, pool(share=0.5)."),
     "warm_up": Field("whole", "Epochs on all examples at the start."),
     "cool_down": Field("whole", "Epochs on all examples at the end."),
     "cycle": Field("whole", "Epochs from one selection to the next, or none: the interval.", optional=True),
     "cycles": Field("whole", "Number of cycles; of the preset official."),
     "reselect": Field("switch", "Select again before every epoch of an interval."),
-    "temperature": Field("number", "Of soft: 0 is hard, inf is random."),
-    "scaling": Field("word", "Of the scores before the temperature: none, std or rank."),
-    "cap": Field("number", "Of band: the quantile above which examples are passed over."),
-    "correction": Field("number", "Largest weight that makes soft stand for all examples, or none.", optional=True),
     "non_finite": Field("word", "What a NaN score means: error, drop or last."),
     "seed": Field("whole", "Of every random choice."),
 }
@@ -105,14 +94,15 @@ _RULES: dict[Kind, str] = {
     "whole": "a whole number",
     "number": "a number",
     "schedule": "a number or a schedule such as cosine(0.2, 0.8)",
+    "policy": "a policy such as soft(temperature=0.3)",
     "word": "a word",
     "names": "names separated by commas",
     "numbers": "numbers separated by commas",
     "switch": "true or false",
 }
 _METAVARS: dict[Kind, str] = {
-    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "word": "NAME", "names": "NAMES", "numbers": "N,N",
-    "switch": "",
+    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "policy": "POLICY", "word": "NAME", "names": "NAMES",
+    "numbers": "N,N", "switch": "",
 }  # fmt: skip
 
 
@@ -183,8 +173,10 @@ def _from_file(kind: Kind, value: object) -> Value | None:
         return value if kind in ("whole", "number", "schedule") else None
     if isinstance(value, float):
         return value if kind in ("number", "schedule") else None
-    if isinstance(value, str) and kind in ("schedule", "word", "names", "numbers"):
+    if isinstance(value, str) and kind in ("schedule", "policy", "word", "names", "numbers"):
         return value.strip() or None
+    if isinstance(value, dict) and kind == "policy":
+        return value
     of = {"names": str, "numbers": int | float}.get(kind)
     if isinstance(value, list) and of and all(isinstance(one, of) and not isinstance(one, bool) for one in value):
         return ",".join(map(str, value)) or "none"

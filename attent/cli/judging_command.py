@@ -36,7 +36,7 @@ INTERRUPTED, FAILED = 130, 1
 FORMAT = 2
 FILE = "settings.json"
 TAUGHT = "taught"
-_LENGTHS: dict[bool, list[float]] = {False: [1], True: [1, 1.5, 2]}  # of teach, by whether the plan is adaptive
+_LENGTHS: dict[str, list[float]] = {"epoch": [1], "pass": [1, 1.5, 2]}  # of teach, by what the plan counts
 _HINT = "`attent backends` lists others, and your own is package.module:function"
 
 
@@ -193,7 +193,7 @@ def _asked(settings: Settings, stored: Settings | None, found: Found, given: Giv
         whole = {key: suggested[key] for key in SHARED if key in suggested}
         settings = msgspec.structs.replace(settings, plan={"preset": preset, "seed": plan.seed, **whole, **fields})
         asked |= {"epochs": plan.full_epochs, "batch_size": plan.batch_size, "first_seed": plan.seed, "teach": True}
-        asked |= {"tuned": True, "lengths": _LENGTHS[plan.adaptive], "arms": {**arms, TAUGHT: plan}}
+        asked |= {"tuned": True, "lengths": _LENGTHS[plan.unit], "arms": {**arms, TAUGHT: plan}}
     else:
         for key in SHARED:
             if key not in run and key in found.suggested:
@@ -234,7 +234,7 @@ def _arms(settings: Settings, given: Given) -> dict[str, Any]:
 def _remarks(settings: Settings, plan: Plan | None, n: int, asked: Mapping[str, Any]) -> list[str]:
     idle = [name for name in settings.arms if name not in asked["arms"]]
     remarks = [f"{', '.join(idle)}: defined, but not among --arms, so not judged."] if idle else []
-    if plan is not None and not plan.adaptive:
+    if plan is not None and plan.unit == "epoch":
         cost = plan.cost(n, asked.get("forward_share", 1 / 3))
         if cost.saving < 0:
             remarks.append(

@@ -7,13 +7,6 @@ from typing import Any
 
 from attent.run.records import EpochRecord
 
-# How an adaptive plan's reasons end (attent.choose.auto), and what was then taught.
-_CHOSEN = {
-    "all in turn": "in turn",
-    "try the hardest": "hardest",
-    "try a choice that prefers the harder": "soft",
-}
-
 
 def unit(plan: Mapping[str, Any], count: int = 1) -> str:
     """Return what a plan's epochs are: of an adaptive one passes, since three or so of them cost an epoch on all.
@@ -24,7 +17,8 @@ def unit(plan: Mapping[str, Any], count: int = 1) -> str:
         >>> unit(attent.Plan.auto(epochs=6, batch_size=10).to_dict(), 14)
         'passes'
     """
-    return ("pass" if count == 1 else "passes") if plan.get("adaptive") else ("epoch" if count == 1 else "epochs")
+    passes = str(plan.get("select")).startswith(("auto", "balanced"))
+    return ("pass" if count == 1 else "passes") if passes else ("epoch" if count == 1 else "epochs")
 
 
 def shown_phase(plan: Mapping[str, Any], phase: str) -> str:
@@ -37,7 +31,7 @@ def shown_phase(plan: Mapping[str, Any], phase: str) -> str:
         'all'
     """
     # As attent.plan.cost writes training on all examples: in full, or with a last epoch on a random part.
-    if plan["warm_up"] + (plan["selection"] == "random") >= plan["epochs"]:
+    if plan["warm_up"] + (plan["select"] == "random()") >= plan["epochs"]:
         return "all" if phase == "warm-up" else "part"
     return phase
 
@@ -47,14 +41,4 @@ def shown_phases(plan: Mapping[str, Any], records: Sequence[EpochRecord]) -> lis
 
     That is ``in turn``, ``hardest`` or ``soft``, by the reasons recorded.
     """
-    shown: list[str] = []
-    for record in records:
-        word = shown_phase(plan, record.phase)
-        if plan.get("adaptive") and record.phase == "taught":
-            why = None if record.selection is None else record.selection.why
-            if why is None or why.endswith("go on"):  # as before
-                word = shown[-1] if shown and records[len(shown) - 1].phase == "taught" else word
-            else:
-                word = next((said for end, said in _CHOSEN.items() if why.endswith(end)), word)
-        shown.append(word)
-    return shown
+    return [(record.selection and record.selection.how) or shown_phase(plan, record.phase) for record in records]

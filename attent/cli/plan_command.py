@@ -55,7 +55,7 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
         f"trained, {cost.examples_scored:,} scored.",
     ]
     where = f"a scored example counting {forward_share:.2f} of a trained one (--forward-share)"
-    if plan.adaptive:
+    if plan.unit == "pass":
         lines.append(
             f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: an adaptive plan decides "
             "as it goes what fills them, and is to reach more, not to cost less."
@@ -119,12 +119,12 @@ def plan_line(fields: Mapping[str, object]) -> str:
         >>> import attent
         >>> from attent.cli.plan_command import plan_line
         >>> plan_line(attent.Plan(epochs=4, batch_size=10, warm_up=1).to_dict())
-        'epochs 4, batch_size 10, ratio 0.4, selection hard, source reuse, warm_up 1, seed 0'
+        'epochs 4, batch_size 10, ratio 0.4, select hard(), source reuse(), warm_up 1, seed 0'
     """
     if fields["warm_up"] == fields["epochs"]:
         return f"epochs {fields['epochs']} on all examples, batch_size {fields['batch_size']}, seed {fields['seed']}"
     usual = Plan(epochs=1, batch_size=1).to_dict()
-    for name in ("epochs", "batch_size", "ratio", "selection", "source", "seed"):
+    for name in ("epochs", "batch_size", "ratio", "select", "source", "seed"):
         del usual[name]
     told = (
         f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from attent.cli.phases import unit
 from attent.judging.referee import Tell, Watch, Work
 from attent.run.teaching import Listener, Progress
 
@@ -120,7 +119,7 @@ def described(work: Work, progress: Progress, seconds_left: float | None) -> str
     seed = f"seed {work.plan.seed}, " if work.seeds > 1 else ""
     loss = "scoring" if progress.loss is None else f"loss {progress.loss:.3g}"
     left = "" if seconds_left is None else f", {clock_time(seconds_left)} left"
-    return f"{seed}{unit(work.plan.to_dict())} {progress.epoch + 1}/{progress.epochs}, {loss}{left}"
+    return f"{seed}{work.plan.unit} {progress.epoch + 1}/{progress.epochs}, {loss}{left}"
 
 
 def clock_time(seconds: float) -> str:

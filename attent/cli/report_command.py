@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from attent.choose import auto
 from attent.cli.phases import shown_phases, unit
 from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
 from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told
-from attent.plan.paying import forward_share
+from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING, Table, digits, quality, wrapped
 
@@ -40,9 +41,12 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         tell(f"{name}: {_described(trace)}")
         if trace.records:
             tell(epochs_table(trace))
+        before = ""
         for record in trace.records:
-            if record.selection is not None and record.selection.why is not None:
-                tell(wrapped(f"{unit(trace.header.plan)} {record.epoch}: {record.selection.why}"))
+            reason = _reason(record.selection.why) if record.selection is not None else ""
+            if reason not in ("", before):
+                tell(wrapped(f"{unit(trace.header.plan)} {record.epoch}: {reason}"))
+            before = reason
         if not explained and any(record.selection is not None for record in trace.records):
             tell(wrapped(epochs_legend(trace.header.plan)))
             explained = True
@@ -50,6 +54,13 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))
         tell("")
+
+
+def _reason(why: Mapping[str, Any] | None) -> str:
+    """Return a policy's reason in words: those of `Auto`, and any other's as it is."""
+    if why is None:
+        return ""
+    return auto.told(why) if why.get("sign") in auto.SIGNS else ", ".join(f"{key} {each}" for key, each in why.items())
 
 
 def arms_in(folder: Path) -> dict[str, Path]:
@@ -142,15 +153,12 @@ def epochs_legend(plan: Mapping[str, Any]) -> str:
     """
     name, many = unit(plan), unit(plan, 2)
     score = "the loss last seen"
-    if plan["measure"] == "progress":
+    if "progress" in plan["source"]:
         score = "the decrease of the loss since it was first seen"
     score += ", less a reference's if one was given"
-    if plan["bonus"] > 0:
-        where = ", in passes on the hardest" if plan["adaptive"] else ""
-        score += (
-            f"{where} in standard deviations from its mean (hence below 0) plus {plan['bonus']:.3g} for each {name} "
-            "since it was seen"
-        )
+    if "bonus" in plan["source"] + plan["select"]:
+        where = ", in passes on the hardest" if name == "pass" else ","
+        score += f"{where} in standard deviations from its mean (hence below 0), plus a bonus for each {name} unseen"
     return (
         f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, {score}; "
         f"age: {many} since it was seen, on average."

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent.checks import number, several
+from attent.choose.policies import Balanced, InTurn, Random
+from attent.choose.policy import asks_of_training
+from attent.choose.sources import Reuse
 from attent.errors import PlanError
 from attent.plan.cost import on_all, same_training, short_plan
 from attent.plan.plan import Plan
@@ -109,20 +112,21 @@ def plans_of(
         control_plan = _control(control, made[last][0], common.groups) if control in common.against else None
         if control_plan is not None:
             how = "at random" if control == RANDOM else "evenly by class"
-            add(control, CONTROL, control_plan, note=f"the plan of {last}, but examples drawn {how}", of=last)
+            add(control, CONTROL, control_plan, note=f"at the cost of {last}, its examples drawn {how}", of=last)
     for length in lengths[1:]:
         add_full(length)
     return made
 
 
 def _control(name: str, plan: Plan, groups: bool) -> Plan | None:
-    """Return the plan that draws its examples without looking at scores, None where it cannot be."""
-    if not plan.rounds():
+    """Return the plan that costs as much but draws its examples without looking at scores, None where it cannot be."""
+    if not plan.rounds() or (name == BALANCED and not groups):
         return None
     if name == RANDOM:
-        coverage = plan.coverage or plan.adaptive
-        return dataclasses.replace(plan, selection="random", adaptive=False, coverage=coverage)
-    return None  # the place of Balanced(), which is to come with policies as values, where there are groups
+        return dataclasses.replace(plan, select=InTurn() if asks_of_training(plan.select) else Random())
+    if plan.unit == "pass":
+        return Plan.balanced(epochs=plan.full_epochs, batch_size=plan.batch_size, seed=plan.seed)
+    return dataclasses.replace(plan, select=Balanced(), source=Reuse(), non_finite="error", reselect=False)
 
 
 def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
@@ -158,8 +162,8 @@ def read_policies(arms: Iterable[str] | Mapping[str, Any]) -> dict[str, Policy |
 
     Example:
         >>> from attent.judging.arms import read_policies
-        >>> read_policies(["official", "greedy:default,ratio=0.2,selection=hard"])["greedy"]
-        Policy(preset='default', fields={'ratio': 0.2, 'selection': 'hard'})
+        >>> read_policies(["official", "greedy:default,ratio=0.2,select=hard"])["greedy"]
+        Policy(preset='default', fields={'ratio': 0.2, 'select': 'hard'})
     """
     policies: dict[str, Policy | Plan] = {}
     items = arms.items() if isinstance(arms, Mapping) else [named_arm(_text(given)) for given in arms]
@@ -190,7 +194,7 @@ def named_arm(text: str) -> tuple[str, dict[str, Any]]:
     name = name.strip()
     if not colon:
         return name, {"preset": name}
-    preset, *settings = re.split(r",(?![^(]*\))", words)  # not the commas of cosine(0.2, 0.8)
+    preset, *settings = _split(words)
     table: dict[str, Any] = {"preset": preset.strip()}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -252,6 +256,18 @@ def checked_lengths(lengths: Iterable[float]) -> list[float]:
 def full_name(length: float) -> str:
     """Return the name of full training at a length: ``full``, ``full-0.4``."""
     return FULL if length == 1 else f"{FULL}-{length:.3g}"
+
+
+def _split(words: str) -> list[str]:
+    """Return the parts of a text between commas, but not those within brackets, as of cosine(0.2, 0.8)."""
+    parts, depth = [""], 0
+    for letter in words:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _text(given: object) -> str:

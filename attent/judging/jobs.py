@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.metrics import quality_of
-from attent.learner import Learner, Numbers, checked_length
+from attent.learner import Groups, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
 from attent.run.files import read_array
@@ -144,11 +145,10 @@ def _difference(name: str, first: Mapping[str, Numbers], second: Mapping[str, Nu
 
 def _has_groups(learner: Learner) -> bool:
     """Return whether a learner knows a class of each example."""
-    groups = getattr(learner, "groups", None)
-    if not callable(groups):
+    if not isinstance(learner, Groups):
         return False
     try:
-        found = np.asarray(groups())
+        found = np.asarray(learner.groups())
     except LearnerError:  # one that has them for other tasks
         return False
     return found.shape == (len(learner),) and len(np.unique(found)) > 1
@@ -283,7 +283,7 @@ def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:
         return "its training is done"
     place = f"step {step} of {plan.timeline(n)[epoch].steps}" if step else "its start"
     again = recorded - epoch
-    unit = "pass" if plan.adaptive else "epoch"
+    unit = plan.unit
     told = f"goes on from its last checkpoint: {unit} {epoch + 1} of {plan.epochs}, {place}"
     return told if again < 1 else f"{told}; {again} recorded since {'is' if again == 1 else 'are'} taught again"
 
@@ -308,7 +308,7 @@ def _result(
         wall_seconds=None if spent is None else spent.wall_seconds,
         selections=len(made),
         selections_of_equal_scores=sum(
-            plan.selection != "random" and one.score_min is not None and one.score_min == one.score_max for one in made
+            ranks(plan.select) and one.score_min is not None and one.score_min == one.score_max for one in made
         ),
     )
 

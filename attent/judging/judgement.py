@@ -15,9 +15,8 @@ from attent.judging.jobs import JobResult
 from attent.judging.metrics import lower_is_better
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
-from attent.plan.paying import scoring_over_training
 from attent.run.json_files import read_json
-from attent.run.records import Seconds
+from attent.run.records import Seconds, scoring_over_training
 
 FORMAT = 1
 FILE = "judge.json"

@@ -1,10 +1,18 @@
-"""Training on all examples: in full, and for as long as something else costs. The controls of every comparison."""
+"""What a plan costs against training on all examples, and that training: in full, or for as long as a plan costs.
+
+The last two are the controls of every comparison.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
+from attent.choose.policies import Random
+from attent.errors import CostWarning
 from attent.plan.plan import Plan
+
+ASSUMED_FORWARD_SHARE = 1 / 3
 
 
 def full_plan(plan: Plan) -> Plan:
@@ -49,7 +57,7 @@ def on_all(plan: Plan, n: int, examples: float) -> Plan:
     epochs, rest = divmod(max(1, round(examples)), n)
     if epochs and rest < min(plan.batch_size, n) / 2:
         return _epochs_on_all(plan, epochs)
-    return dataclasses.replace(_epochs_on_all(plan, epochs + 1), warm_up=epochs, ratio=rest / n, selection="random")
+    return dataclasses.replace(_epochs_on_all(plan, epochs + 1), warm_up=epochs, ratio=rest / n, select=Random())
 
 
 def same_training(one: Plan, other: Plan, n: int) -> bool:
@@ -71,3 +79,26 @@ def same_training(one: Plan, other: Plan, n: int) -> bool:
 def _epochs_on_all(plan: Plan, epochs: int) -> Plan:
     everything = Plan.full(epochs=epochs, batch_size=plan.batch_size, seed=plan.seed)
     return dataclasses.replace(everything, non_finite=plan.non_finite)
+
+
+def warn_if_losing(plan: Plan, n: int) -> None:
+    """Warn (CostWarning) where a plan is predicted to cost more than training on all n examples.
+
+    Example:
+        >>> import warnings, attent
+        >>> from attent.plan.cost import warn_if_losing
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_if_losing(attent.Plan(epochs=3, batch_size=8, ratio=0.8, source="fresh"), 40)
+        >>> str(caught[0].message).split(",")[0]
+        'this plan costs 3.40 epochs on all examples'
+    """
+    cost = plan.cost(n, ASSUMED_FORWARD_SHARE)
+    if cost.examples_scored and cost.saving < 0:
+        warnings.warn(
+            f"this plan costs {cost.epochs:.2f} epochs on all examples, more than the {plan.full_epochs} of training "
+            f"on all of them, if scoring an example costs {ASSUMED_FORWARD_SHARE:.2f} of training on it (attent judge "
+            "measures it). Lower ratio, or take source=Reuse(), which scores nothing",
+            CostWarning,
+            stacklevel=3,
+        )

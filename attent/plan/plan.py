@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
-import numpy as np
-
-from attent.choose import choosing
-from attent.choose.rules import NonFinite, count
-from attent.choose.scaling import Scaling
-from attent.choose.scores import Measure
+from attent import checks, plugins
+from attent.choose import policies, policy, sources
+from attent.choose.policies import Auto, Balanced, Hard, InfoBatch, InTurn, Random, Soft
+from attent.choose.policy import Policy
+from attent.choose.rules import NON_FINITE, NonFinite
+from attent.choose.sources import Fresh, Reuse, Source
 from attent.errors import PlanError
 from attent.plan import schedules
-from attent.plan.plan_checks import Source, between, check_epochs, check_fields, check_together, whole
 from attent.plan.schedules import Schedule
-from attent.plan.timeline import Cost, Epoch, Round, Scored, cost_of, lay_out, rounds_of
+from attent.plan.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
+
+Unit = Literal["epoch", "pass"]
+_MOST_EPOCHS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,30 +31,15 @@ class Plan:
         batch_size: examples per optimiser step; an epoch's last batch may be smaller.
         ratio: share of examples taught, in (0, 1]: a number or a schedule over the rounds.
         interval: epochs for which a selection is kept: a whole number or a schedule.
-        selection: ``hard``, ``soft``, ``random``, ``band``, a plugin's name, or a function of
-            (scores, k, noise, ids, plan) that returns k of the ids, ascending.
-        source: where scores come from: ``reuse`` takes the losses already seen in training steps, which
-            costs nothing; ``fresh`` scores all examples before each selection; ``pool`` scores ``pool`` of them,
-            drawn at random for each selection, and chooses among those; ``replay`` takes the scores of an earlier
-            run's trace (``attent.teach(..., replay=trace)``).
-        measure: what is ranked: ``loss``, or ``progress``, the decrease since the loss that was seen first.
-        bonus: standard deviations added to a score per epoch since it was seen.
-        refresh: share of examples scored before each selection under ``reuse``, those seen longest ago.
-        pool: share of examples that ``source="pool"`` draws as candidates, at least the ratio.
-        coverage: teach those taught longest ago first and select only among ties: sampling without
-            replacement across rounds.
-        keep_steps: batches shrink with the ratio, so that a taught epoch takes about as many steps as a full one.
-        adaptive: before each selection decide by the losses seen between ``selection``, ``soft``, and all in turn
-            (`attent.choose.auto`); the trace says why. All in turn at the end.
+        select: the policy that chooses: ``Hard()``, ``Soft(temperature=0.3)``, ``Random()``, ``Band()``,
+            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Auto()``, or one of your own (`attent.Policy`); also its
+            text or a table (``"soft(temperature=0.3)"``, ``{"name": "soft", "temperature": 0.3}``).
+        source: where scores come from: ``Reuse()``, the losses already seen in training steps, which cost nothing;
+            ``Fresh()``, ``Pool()``, ``Proxy()``, ``Replay()``; also its text or a table.
         warm_up, cool_down: epochs on all examples at the start and at the end.
         cycle: epochs from one selection to the next; those beyond the interval train on all examples.
             None: as long as the interval.
         reselect: select again before every epoch of an interval, at the same ratio.
-        temperature: of ``soft``, at least 0: 0 is hard, infinity is random.
-        scaling: of the scores before the temperature: ``none``, ``std`` or ``rank``.
-        cap: of ``band``: the quantile above which examples are passed over, in (0, 1].
-        correction: the largest weight given to make ``soft`` stand for all examples (``math.inf``: no
-            limit), or None: no weights.
         non_finite: what a NaN or infinite score means: ``error``; ``drop``: not taught; ``last``: taught last.
         seed: of every random choice, in [0, 2**64).
 
@@ -72,35 +59,72 @@ class Plan:
     batch_size: int
     ratio: float | Schedule = 0.4
     interval: int | Schedule = 1
-    selection: str | choosing.SelectionFunction = "hard"
-    source: Source = "reuse"
-    measure: Measure = "loss"
-    bonus: float = 0.0
-    refresh: float = 0.0
-    pool: float = 0.5
-    coverage: bool = False
-    keep_steps: bool = False
-    adaptive: bool = False
+    select: Policy = Hard()
+    source: Source = Reuse()
     warm_up: int = 0
     cool_down: int = 0
     cycle: int | None = None
     reselect: bool = False
-    temperature: float = 1.0
-    scaling: Scaling = "std"
-    cap: float = 0.9
-    correction: float | None = None
     non_finite: NonFinite = "error"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check every field, and every round's ratio and interval."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.generic):  # NumPy's numbers are taken as Python's
-                object.__setattr__(self, field.name, value.item())
-        check_fields(self)
-        check_together(self)
-        self.rounds()
+        """Check every field, what policy and source need, and every round's ratio and interval."""
+        self._take("epochs", checked_epochs(self.epochs))
+        for name, least, most in (
+            ("batch_size", 1, None), ("warm_up", 0, None), ("cool_down", 0, None), ("seed", 0, 2**64 - 1),
+        ):  # fmt: skip
+            self._take(name, checks.whole(name, getattr(self, name), least, most))
+        if self.warm_up + self.cool_down > self.epochs:
+            raise PlanError(
+                f"must be at most epochs ({self.epochs}), got {self.warm_up} + {self.cool_down}",
+                field=("warm_up", "cool_down"),
+            )
+        if self.cycle is not None:
+            self._take("cycle", checks.whole("cycle", self.cycle, 1))
+        self._take("reselect", checks.flag("reselect", self.reselect))
+        checks.one_of("non_finite", self.non_finite, NON_FINITE)
+        for name in ("ratio", "interval"):
+            self._take(name, _schedule_of(name, getattr(self, name)))
+        if not callable(self.ratio):
+            self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
+        if not callable(self.interval):
+            self._take("interval", checks.whole("interval", self.interval, 1))
+        self._take("select", _named("select", lambda: policies.policy_of(self.select, _further_policies)))
+        self._take("source", _named("source", lambda: sources.source_of(self.source)))
+        self._check_together()
+
+    def _take(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_together(self) -> None:
+        """Raise PlanError where the policy needs what the source or the warm-up does not give."""
+        name = repr(self.select)
+        asked = _named("select", lambda: policy.asks_of_training(self.select))
+        if asked:
+            told = f"{name} goes by what training has shown of each example ({', '.join(asked)})"
+            if not isinstance(self.source, Reuse) or self.source.refresh:
+                raise PlanError(
+                    f"{told}, which only Reuse() without refresh tells, got {self.source!r}", field="source"
+                )
+            if self.non_finite != "error":
+                raise PlanError(f"must be 'error', got {self.non_finite!r}: {told}", field="non_finite")
+            if self.warm_up < 1 and policy.ranks(self.select):
+                raise PlanError(f"must be at least 1, got 0: {told}", field="warm_up")
+        if isinstance(self.source, Reuse) and self.source.measure == "progress":
+            if "before" in asked:
+                raise PlanError(f"must rank 'loss', got {self.source!r}: {name} goes by losses itself", field="source")
+            if self.warm_up < 2:
+                raise PlanError(
+                    f"must be at least 2, got {self.warm_up}: progress is the decrease between two sights of an "
+                    "example in training",
+                    field="warm_up",
+                )
+        highest = max((each.ratio for each in self.rounds()), default=0.0)
+        if sources.share_of(self.source) < highest:
+            raise PlanError(
+                f"must have a share of at least the highest ratio ({highest:g}), got {self.source!r}", field="source"
+            )
 
     def rounds(self) -> tuple[Round, ...]:
         """Return the taught rounds in order: first epoch, ratio, taught and further full epochs."""
@@ -114,7 +138,7 @@ class Plan:
         Examples dropped at run time (``non_finite="drop"``) can only make an epoch shorter. Raises PlanError unless n
         is a whole number of at least 1.
         """
-        whole("n", n, 1, beyond=": there is nothing to teach")
+        n = checks.whole("n", n, 1)
         return lay_out(
             self.rounds(),
             epochs=self.epochs,
@@ -122,28 +146,18 @@ class Plan:
             n=n,
             batch_size=self.batch_size,
             reselect=self.reselect,
-            scored=self._scored(n),
-            keep_steps=self.keep_steps,
+            scored=self.source.scored(n) if policy.ranks(self.select) else sources.Scored(0, 0),
             parts=self._parts(),
         )
 
     def _parts(self) -> int | None:
-        """Return how many taught epochs of an adaptive plan are one on all examples, None where no number is."""
-        if not self.adaptive or callable(self.ratio) or self.interval != 1 or self.reselect or self.keep_steps:
+        """Return how many passes are an epoch on all examples, None where no number is."""
+        split = self.unit == "epoch" or callable(self.ratio) or self.interval != 1 or self.reselect or self.cycle
+        if split or callable(self.ratio):
             return None
         parts = round(1 / self.ratio)
         whole = parts > 1 and abs(parts * self.ratio - 1) < 1e-9
         return parts if whole and (self.epochs - self.warm_up - self.cool_down) % parts == 0 else None
-
-    def _scored(self, n: int) -> Scored:
-        """Return how many examples are scored before a selection: before the first of a run, and before others."""
-        if self.selection == "random" or self.source == "replay":
-            return Scored(0, 0)
-        if self.source == "pool":
-            return Scored(count(self.pool, n), count(self.pool, n))
-        if self.source == "fresh":
-            return Scored(n, n)
-        return Scored(n, count(self.refresh, n) if self.refresh else 0)
 
     def total_steps(self, n: int) -> int:
         """Return the optimiser steps of the whole run on n examples: the length of a learning-rate schedule."""
@@ -158,23 +172,26 @@ class Plan:
         return cost_of(self.timeline(n), n, forward_share, self.full_epochs)
 
     @property
+    def unit(self) -> Unit:
+        """What ``epochs`` counts: epochs, or passes, of which a policy such as `Auto` makes an epoch's cost."""
+        return "pass" if policy.in_passes(self.select) else "epoch"
+
+    @property
     def full_epochs(self) -> int:
-        """Epochs on all examples that the plan stands in place of: ``epochs``; of an adaptive plan, what it costs."""
-        if not self.adaptive:
+        """Epochs on all examples that the plan stands in place of: ``epochs``; if it counts passes, what it costs."""
+        if self.unit == "epoch":
             return self.epochs
         taught = sum(each.ratio * each.taught + each.full for each in self.rounds())
         return math.floor(self.warm_up + taught + self.cool_down + 0.5)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON-ready values; schedules and functions by what they print as."""
+        """Return the plan as JSON-ready values; policy, source and schedules as the texts that make them again."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["selection"] = choosing.name_of(self.selection)
-        for name in ("temperature", "correction"):
-            if fields[name] == math.inf:
-                fields[name] = "inf"
+        fields["select"] = policies.shown(self.select, _further_policies)
+        fields["source"] = sources.shown(self.source)
         return fields
 
     @classmethod
@@ -183,21 +200,14 @@ class Plan:
 
         Example:
             >>> import attent
-            >>> attent.Plan.from_dict({"epochs": 3, "batch_size": 8, "ratio": "linear(0.8, 0.2)"}).ratio
-            linear(0.8, 0.2)
+            >>> attent.Plan.from_dict({"epochs": 3, "batch_size": 8, "select": "soft(temperature=0.3)"}).select
+            Soft(temperature=0.3)
         """
         cls._check_known(fields)
         for key in ("epochs", "batch_size"):
             if key not in fields:
                 raise PlanError(f"a plan needs {key}")
-        values = dict(fields)
-        for name in ("ratio", "interval"):
-            if isinstance(values.get(name), str):
-                values[name] = choosing.parse_schedule(values[name])
-        for name in ("temperature", "correction"):
-            if values.get(name) == "inf":
-                values[name] = math.inf
-        return cls(**values)
+        return cls(**fields)
 
     @classmethod
     def _check_known(cls, fields: Iterable[str]) -> None:
@@ -221,12 +231,12 @@ class Plan:
     def default(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the plan that always teaches: one full epoch, then the harder 40 %, softly, then a full epoch.
 
-        Scores are the losses already seen in training (``reuse``), so choosing costs nothing. It hurts where labels
+        Scores are the losses already seen in training (``Reuse``), so choosing costs nothing. It hurts where labels
         are wrong or all is new: `Plan.auto` teaches only where that is seen to help.
         """
-        check_epochs(epochs)
+        epochs = checked_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": 1 if epochs > 2 else 0}
-        chosen = {"ratio": 0.4, "selection": "soft", "scaling": "std", "temperature": 0.3, "source": "reuse"}
+        chosen = {"ratio": 0.4, "select": Soft(temperature=0.3)}
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
@@ -237,12 +247,12 @@ class Plan:
         scaled first, since the softmax of raw losses is nearly flat. Intervals grow from 1 epoch to a tenth of all,
         rounded: they do from 15 epochs on; in a shorter run every interval is 1.
         """
-        check_epochs(epochs)
+        epochs = checked_epochs(epochs)
         chosen = {
             "ratio": schedules.linear(0.2, 0.8),
-            "interval": schedules.incremental(1, max(1, round(epochs / 10))),
-            "selection": "soft",
-            "source": "fresh",
+            "interval": schedules.linear(1, max(1, round(epochs / 10))),
+            "select": Soft(),
+            "source": Fresh(),
         }
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
@@ -252,31 +262,31 @@ class Plan:
 
         One full epoch, then ``cycles`` cycles of (epochs - 1) // cycles epochs: a fresh scoring pass, hard
         selection at a ratio rising 0.2 to 0.8 along a cosine, 5 epochs on it, the rest of the cycle on
-        all examples; what is left over is trained on all examples. ``selection="soft"`` scores and
+        all examples; what is left over is trained on all examples. ``select=Soft()`` scores and
         selects again before every epoch of the interval.
         """
-        whole("cycles", cycles, 1)
-        check_epochs(epochs)
+        cycles, epochs = checks.whole("cycles", cycles, 1), checked_epochs(epochs)
         cycle = (epochs - 1) // cycles
         if cycle < 1:
-            raise PlanError(f"epochs must be at least cycles + 1 = {cycles + 1}, got {epochs}")
-        chosen = {
+            raise PlanError(f"must be at least cycles + 1 = {cycles + 1}, got {epochs}", field="epochs")
+        chosen: dict[str, Any] = {
             "warm_up": 1,
             "cool_down": epochs - 1 - cycle * cycles,
             "cycle": cycle,
             "ratio": schedules.cosine(0.2, 0.8),
             "interval": 5,
-            "selection": "hard",
-            "source": "fresh",
-            "reselect": changes.get("selection") == "soft",
+            "source": Fresh(),
+            **changes,
         }
-        return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
+        plan = cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen})
+        soft = isinstance(plan.select, Soft) and "reselect" not in changes
+        return dataclasses.replace(plan, reselect=True) if soft else plan
 
     @classmethod
     def official_simple(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
         """Return the published code's plan for language models: one full epoch, then its hardest 70 % to the end."""
-        check_epochs(epochs)
-        chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1), "selection": "hard", "source": "reuse"}
+        epochs = checked_epochs(epochs)
+        chosen = {"warm_up": 1, "ratio": 0.7, "interval": max(1, epochs - 1)}
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **chosen, **changes})
 
     @classmethod
@@ -286,7 +296,7 @@ class Plan:
         Warm-up, ratio and cool-down are those of `Plan.default`, so that the two differ only in what they choose.
         Source: Okanovic et al. 2023, arXiv 2305.18424.
         """
-        return cls.default(epochs=epochs, batch_size=batch_size, **{"selection": "random", "coverage": True, **changes})
+        return cls.default(epochs=epochs, batch_size=batch_size, **{"select": InTurn(ties=Random()), **changes})
 
     @classmethod
     def infobatch(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
@@ -296,11 +306,10 @@ class Plan:
         with the usual 60 to 80 % there, about 65 % of all examples are kept, and that is the ratio.
         Source: Qin et al. 2024, arXiv 2303.04947.
         """
-        check_epochs(epochs)
+        epochs = checked_epochs(epochs)
         ends = {"warm_up": min(1, epochs), "cool_down": min(math.ceil(epochs / 8), epochs - 1)}
-        return cls._preset({
-            "epochs": epochs, "batch_size": batch_size, **ends, "ratio": 0.65, "selection": "infobatch", **changes
-        })  # fmt: skip
+        chosen = {"ratio": 0.65, "select": InfoBatch()}
+        return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
     def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
@@ -314,7 +323,7 @@ class Plan:
 
         Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
-        ``reselect``, ``keep_steps`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
+        ``reselect``, ``cycle`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
         whole examples and have batches of their own: cost and steps are then near those of full training, not equal.
         With a ratio of 1/m it is m passes, and m * batch_size.
 
@@ -326,22 +335,72 @@ class Plan:
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
-        check_epochs(epochs)
-        if changes.get("adaptive") is False:
-            raise PlanError("Plan.auto decides as it goes: it needs adaptive=True; Plan.default always teaches")
-        chosen = {"ratio": 1 / 3, "selection": "hard", "source": "reuse", "adaptive": True, **changes}
-        warm_up, cool_down = chosen.pop("warm_up", 1), chosen.pop("cool_down", 1 if epochs >= 4 else 0)
-        whole("warm_up", warm_up, 0)
-        whole("cool_down", cool_down, 0)
+        cool_down = 1 if checked_epochs(epochs) >= 4 else 0
+        return cls._in_passes(
+            epochs, batch_size, {"cool_down": cool_down, **changes}, lambda ratio: Auto(bonus=round(0.3 * ratio, 12))
+        )
+
+    @classmethod
+    def balanced(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+        """Return the plan that costs ``epochs`` epochs and fills them evenly by group.
+
+        One epoch on all examples, then passes of about ``ratio * n`` examples, as many of each group as of any other.
+        It costs nothing where groups are known, so every choice by loss must be held against it.
+
+        Example:
+            >>> import attent
+            >>> plan = attent.Plan.balanced(epochs=4, batch_size=10)
+            >>> plan.epochs, round(plan.cost(300).epochs, 9)
+            (10, 4.0)
+        """
+        return cls._in_passes(epochs, batch_size, {"cool_down": 0, **changes}, lambda ratio: Balanced())
+
+    @classmethod
+    def _in_passes(
+        cls, epochs: int, batch_size: int, changes: Mapping[str, Any], select: Callable[[float], Policy]
+    ) -> Plan:
+        """Return the plan of as many passes as cost ``epochs`` epochs on all examples, both ends included."""
+        epochs = checked_epochs(epochs)
+        fields = {"warm_up": 1, "ratio": 1 / 3, **changes}
+        warm_up, cool_down = (checks.whole(name, fields.pop(name), 0) for name in ("warm_up", "cool_down"))
         if warm_up + cool_down > epochs:
-            raise PlanError(f"warm_up + cool_down must be at most epochs ({epochs}), got {warm_up} + {cool_down}")
-        if isinstance(chosen["ratio"], np.generic):
-            chosen["ratio"] = chosen["ratio"].item()
-        between("ratio", chosen["ratio"], 0.01, 0.5, "a number in [0.01, 0.5] for Plan.auto")
-        chosen.setdefault("bonus", 0.3 * chosen["ratio"])
+            raise PlanError(
+                f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
+            )
+        ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
         left = epochs - warm_up - cool_down
-        passes = math.floor(left / chosen["ratio"] + 0.5)
+        passes = math.floor(left / ratio + 0.5)
         if passes:  # whole passes that cost what is left, neither more nor less
-            chosen["ratio"] = left / passes
+            fields["ratio"] = left / passes
         ends = {"warm_up": warm_up, "cool_down": cool_down}
-        return cls._preset({"epochs": warm_up + passes + cool_down, "batch_size": batch_size, **ends, **chosen})
+        counted = {"epochs": warm_up + passes + cool_down, "batch_size": batch_size}
+        plan = cls._preset({**counted, **ends, "select": select(ratio), **fields})
+        if plan.unit != "pass":
+            raise PlanError(f"must count passes, as Auto() does, got {plan.select!r}", field="select")
+        return plan
+
+
+def checked_epochs(epochs: object) -> int:
+    """Return a plan's epochs; every one of them is laid out, so there is an end. Raises PlanError."""
+    return checks.whole("epochs", epochs, 1, _MOST_EPOCHS)
+
+
+def _further_policies() -> dict[str, Any]:
+    return plugins.gather("attent_policies")
+
+
+def _schedule_of(name: str, given: Any) -> Any:
+    """Return a number or schedule; a text, such as TOML and the command line give, is read."""
+    if not isinstance(given, str):
+        return given
+    further = "(" in given and given.split("(")[0].strip() not in schedules.BUILT_IN
+    return _named(name, lambda: schedules.parse(given, plugins.gather("attent_schedules") if further else None))
+
+
+def _named(name: str, make: Callable[[], Any]) -> Any:
+    """Return what is made; an error is told as the plan's field of this name."""
+    try:
+        return make()
+    except PlanError as error:
+        whole = error.field is None and error.rule.startswith("must")
+        raise PlanError(error.rule if whole else f"cannot be taken: {error}", field=name) from error

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from attent.choose import choosing
+from attent.choose.sources import Replay
 from attent.errors import PlanError
 from attent.plan.plan import Plan
 
 PRESETS: dict[str, Callable[..., Plan]] = {
     "default": Plan.default,
     "auto": Plan.auto,
+    "balanced": Plan.balanced,
     "rs2": Plan.rs2,
     "infobatch": Plan.infobatch,
     "paper": Plan.paper,
@@ -65,9 +65,10 @@ def fields_of(preset: str) -> tuple[str, ...]:
 def preset_plan(preset: str, fields: Mapping[str, Any], suggested: Mapping[str, Any] | None = None) -> Made:
     """Return a preset's plan with these fields changed, over what a recipe suggests.
 
-    Fields have their types already, or are as text and TOML give them: a schedule as ``cosine(0.2, 0.8)``, ``inf`` and
-    ``none`` as words. ``default`` takes all suggestions; the others decide for themselves and take epochs, batch size,
-    seed, and ``non_finite`` where they can have it. Raises PlanError whose ``field`` is the one at fault.
+    Fields have their types already, or are as text and TOML give them: a schedule as ``cosine(0.2, 0.8)``, a policy as
+    ``soft(temperature=0.3)`` or as a table, ``none`` as a word.
+    ``default`` takes all suggestions; the others decide for themselves and take epochs, batch size, seed, and
+    ``non_finite`` where they can have it. Raises PlanError whose ``field`` is the one at fault.
 
     Example:
         >>> from attent.plan.presets import preset_plan
@@ -88,13 +89,10 @@ def preset_plan(preset: str, fields: Mapping[str, Any], suggested: Mapping[str, 
     for key in NEEDED:
         if key not in values:
             raise PlanError("is needed: no recipe suggests a value", field=key)
-    try:
-        plan = _full(values) if preset == "full" else PRESETS[preset](**values)
-    except PlanError as error:
-        raise _with_field(error) from error
-    if plan.source == "replay":
+    plan = _full(values) if preset == "full" else PRESETS[preset](**values)
+    if isinstance(plan.source, Replay):
         raise PlanError(
-            "'replay' needs the trace of an earlier run, which only Python can give: "
+            "replay() needs the trace of an earlier run, which only Python can give: "
             "attent.teach(learner, plan, replay=attent.Trace.read(folder))",
             field="source",
         )
@@ -115,33 +113,5 @@ def _full(values: Mapping[str, Any]) -> Plan:
 
 
 def _typed(key: str, value: Any) -> Any:
-    """Return a field's value as `Plan` takes it."""
-    if not isinstance(value, str):
-        return value
-    if key in ("ratio", "interval", "selection"):
-        try:
-            if key != "selection":
-                return choosing.parse_schedule(value)
-            choosing.find(value)
-        except PlanError as error:
-            raise PlanError(f"cannot be read: {error}", field=key) from error
-    if key in ("cycle", "correction") and value.lower() == "none":
-        return None
-    return math.inf if value == "inf" else value
-
-
-def _with_field(error: PlanError) -> PlanError:
-    """Return an error of `Plan` with its field. To go once `Plan` says it itself."""
-    if error.field is not None:
-        return error
-    head, rule = str(error), ""
-    for word in (" must ", " needs "):
-        if word in head:
-            head, _, rest = head.partition(word)
-            rule = word.strip() + " " + rest
-            break
-    names = head.split(" + ")
-    known = {name for preset in PRESETS for name in fields_of(preset)}
-    if not rule or not set(names) <= known:
-        return PlanError(str(error))
-    return PlanError(rule, field=names[0] if len(names) == 1 else tuple(names))
+    """Return a field's value as `Plan` takes it, which reads texts of schedules, policies and sources itself."""
+    return None if key == "cycle" and isinstance(value, str) and value.lower() == "none" else value

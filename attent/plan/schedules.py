@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from attent.choose import values
 from attent.errors import PlanError
 
 Schedule = Callable[[float], float]
@@ -107,19 +108,6 @@ def step(values: list[float] | tuple[float, ...], boundaries: list[float] | tupl
     return Steps(tuple(_number("values", v) for v in values), tuple(map(float, boundaries)))
 
 
-def incremental(start: int, end: int) -> Ramp:
-    """Return the interval schedule that goes in even steps from ``start`` to ``end`` epochs.
-
-    Source: AtteNT, arXiv 2602.20461 (incremental interval). Epochs are rounded half up by the plan.
-
-    Example:
-        >>> from attent.plan.schedules import incremental
-        >>> incremental(1, 5)(0.5)
-        3.0
-    """
-    return linear(start, end)
-
-
 def parse(text: str, known: Mapping[str, Callable[..., Schedule]] | None = None) -> Schedule:
     """Return the schedule that a text such as ``cosine(0.2, 0.8)`` or ``0.4`` names.
 
@@ -130,22 +118,13 @@ def parse(text: str, known: Mapping[str, Callable[..., Schedule]] | None = None)
         >>> parse("cosine(0.2, 0.8)"), parse("0.4")
         (cosine(0.2, 0.8), constant(0.4))
     """
-    makers = {**BUILT_IN, **(known or {})}
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.keywords):
-            return constant(ast.literal_eval(tree))
-        name, arguments = tree.func.id, [ast.literal_eval(argument) for argument in tree.args]
-    except (SyntaxError, ValueError, TypeError) as error:
+        return constant(ast.literal_eval(text.strip()))
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, PlanError):
             raise
-        raise PlanError(f"a schedule reads like 0.4 or cosine(0.2, 0.8), got {text!r}") from None
-    if name not in makers:
-        raise PlanError(f"no schedule {name!r}; known: {', '.join(sorted(makers))}")
-    try:
-        return makers[name](*arguments)
-    except TypeError as error:
-        raise PlanError(f"schedule {text!r}: {error}") from None
+    schedule: Schedule = values.parse("schedule", text, {**BUILT_IN, **(known or {})})
+    return schedule
 
 
 BUILT_IN: dict[str, Callable[..., Schedule]] = {
@@ -153,7 +132,6 @@ BUILT_IN: dict[str, Callable[..., Schedule]] = {
     "linear": linear,
     "cosine": cosine,
     "step": step,
-    "incremental": incremental,
 }
 
 

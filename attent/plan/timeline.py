@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from attent.choose.rules import count
+from attent.choose.sources import Scored
 from attent.errors import PlanError
 from attent.plan.schedules import Schedule
 
@@ -36,13 +37,6 @@ class Epoch(NamedTuple):
     batch_size: int
     scored: int  # examples
     shuffle: int  # the epoch whose noise orders it: its own, or the full epoch that it is a part of
-
-
-class Scored(NamedTuple):
-    """How many examples are scored before the first selection of a run that has not trained yet, and before others."""
-
-    first: int
-    others: int
 
 
 class Cost(NamedTuple):
@@ -89,7 +83,6 @@ def lay_out(
     batch_size: int,
     reselect: bool,
     scored: Scored,
-    keep_steps: bool = False,
     parts: int | None = None,
 ) -> tuple[Epoch, ...]:
     """Return one row per epoch for n examples.
@@ -115,13 +108,12 @@ def lay_out(
     for number, (_, ratio, taught, full) in enumerate(rounds):
         part = number % (len(cuts) - 1) if cuts else 0
         k = cuts[part + 1] - cuts[part] if cuts else count(ratio, n)
-        size = max(1, math.floor(k / full_steps + 0.5)) if keep_steps else batch_size
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
             many = (scored.others if rows else scored.first) if select else 0
-            steps = math.ceil(k / size)
+            steps = math.ceil(k / batch_size)
             of = rows[-1].shuffle if part else shuffle()
-            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, size, many, of))
+            rows.append(Epoch(len(rows), "taught", number, ratio, k, many > 0, select, steps, batch_size, many, of))
         everything("full", full, number)
     everything("cool-down", epochs - len(rows))
     return tuple(rows)
@@ -149,12 +141,14 @@ def _share(number: int, of: int) -> float:
 def _ratio(schedule: Schedule, progress: float) -> float:
     ratio = schedule(progress)
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise PlanError(f"ratio must be in (0, 1], got {ratio!r} from {schedule!r} at progress {progress:g}")
+        told = f"must be in (0, 1], got {ratio!r} from {schedule!r} at progress {progress:g}"
+        raise PlanError(told, field="ratio")
     return float(ratio)
 
 
 def _interval(schedule: Schedule, progress: float) -> int:
     epochs = schedule(progress)
     if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 1 <= epochs < math.inf:
-        raise PlanError(f"interval must be at least 1 epoch, got {epochs!r} from {schedule!r} at progress {progress:g}")
+        told = f"must be at least 1 epoch, got {epochs!r} from {schedule!r} at progress {progress:g}"
+        raise PlanError(told, field="interval")
     return math.floor(epochs + 0.5)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from attent.choose.auto import Decision, Stand, decide
-from attent.choose.choosing import Choice, choose
-from attent.choose.coverage import in_turn
+from attent import checks
+from attent.choose import policy
 from attent.choose.noise import ORDER, POOL, Noise, raw, raw_at
-from attent.choose.rules import random, soft
+from attent.choose.policy import Choice
+from attent.choose.rules import random
 from attent.choose.scores import deviations, stalest
+from attent.choose.sources import Reuse, share_of
 from attent.errors import CourseError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
@@ -56,15 +57,16 @@ class Course:
 
     ``next()`` gives the lesson at hand, the same one until ``record(...)`` has taken its numbers.
     ``segment_steps`` is how many batches a lesson holds at most; it changes no id and no batch. Keeps one
-    float64 and one int32 per example, and the ids being taught; an adaptive plan, or one that ranks progress,
-    one float64 more.
+    float64 and one int32 per example, and the ids being taught; for a policy that asks for the loss before, or a source
+    that ranks progress, one float64 more.
 
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
-    ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with source ``replay``.
+    ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
+    ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
 
     Example:
         >>> import numpy as np, attent
-        >>> plan = attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, selection="hard")
+        >>> plan = attent.Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, select=attent.Hard())
         >>> course = attent.Course(plan, 4)
         >>> while not isinstance(lesson := course.next(), attent.Done):
         ...     ids = np.concatenate(lesson.batches)
@@ -81,13 +83,12 @@ class Course:
         segment_steps: int = 64,
         reference: Numbers | None = None,
         replay: Mapping[int, Numbers] | None = None,
+        groups: Ids | None = None,
     ) -> None:
-        whole = isinstance(segment_steps, int | np.integer) and not isinstance(segment_steps, bool)
-        if not whole or segment_steps < 1:
-            raise CourseError(f"segment_steps must be a whole number of at least 1, got {segment_steps!r}")
-        self._given_digest = checked_given(plan, n, reference, replay)
-        self.reference, self.replay = reference, replay
-        self.plan, self.n, self.segment_steps = plan, n, segment_steps
+        self.segment_steps = checks.whole("segment_steps", segment_steps, 1, error=CourseError)
+        self._given_digest = checked_given(plan, n, reference, replay, groups)
+        self.reference, self.replay, self.groups = reference, replay, groups
+        self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self.epoch = 0  # index of the epoch under way
         self.step = 0  # batches of it that are done
@@ -96,7 +97,9 @@ class Course:
         self.seen = np.full(n, -1, np.int32)  # epoch in which a score was seen
         self.before = np.full(n, np.nan) if keeps_before(plan) else None  # an earlier loss: the last, or the first
         self.ranked = self.scores  # what the selection under way ranked
-        self.stand = Stand()  # of an adaptive plan's last decision
+        self.memory: Mapping[str, Any] | None = None  # what the policy's last choice left for the next
+        # Taught before the choice at hand, until a step has been taken on it.
+        self._last_choice: tuple[Ids | None, Numbers | None, Mapping[str, Any] | None] | None = None
         self.ids: Ids | None = None  # being taught; None: all
         self.weights: Numbers | None = None
         self.selection: Selected | None = None  # made for the epoch under way
@@ -143,77 +146,67 @@ class Course:
 
     def _choose(self, row: Epoch) -> None:
         if row.select:
-            choice, why = self._choice(row.k)
-            self.ids, self.weights = choice.ids, choice.weights
-            ages = self.epoch - self.seen
-            self.selection = selected(self.draw, choice.ids, choice.weights, self.ranked, ages, why)
+            choice = self._choice(row.k)
+            self._last_choice = self.ids, self.weights, self.memory
+            self.ids, self.weights, self.memory = choice.ids, choice.weights, choice.memory
+            if choice.ranked is not None:
+                self.ranked = choice.ranked
+            self.selection = selected(self.draw, choice, self.ranked, self.epoch - self.seen)
             self.draw += 1
         elif row.k == self.n:
             self.ids = self.weights = None
 
-    def _choice(self, k: int) -> tuple[Choice, str | None]:
-        """Return what is taught next and, of an adaptive plan, why."""
+    def _choice(self, k: int) -> Choice:
+        """Return what the plan's policy teaches next."""
         plan = self.plan
-        among = self._candidates() if plan.source == "pool" and self.row.scored else None
-        if among is None and plan.selection != "random" and plan.source != "replay" and plan.non_finite == "error":
+        among = self._candidates() if share_of(plan.source) < 1 and self.row.scored else None
+        if among is None and self.replay is None and policy.ranks(plan.select) and plan.non_finite == "error":
             missing = np.flatnonzero(self.seen < 0)
             if len(missing):
                 raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
-        if plan.adaptive:
-            return self._adapted(k)
         self.ranked = self._ranked(self.draw)
-        if plan.coverage:
-            ages = self.epoch - self.seen
-            return Choice(in_turn(ages, k, lambda ids, m: choose(plan, self.ranked, m, self.draw, ids).ids), None), None
-        return choose(plan, self.ranked, k, self.draw, among), None
+        return policy.choose(
+            plan.select,
+            self.ranked,
+            k,
+            Noise(plan.seed, self.draw),
+            among=among,
+            non_finite=plan.non_finite,
+            offers={name: self._offered(name) for name in policy.asks(plan.select)},
+        )
 
-    def _adapted(self, k: int) -> tuple[Choice, str]:
-        """Return what an adaptive plan teaches next and why; its last epoch is all in turn."""
-        assert self.before is not None  # an adaptive plan keeps it
-        plan = self.plan
-        decision = decide(self.before, self.scores, self.ids, self.stand)
-        if self.epoch + 1 == len(self.timeline):
-            decision = Decision(decision.stand._replace(how=None, tries=0), "the end: all in turn")
-        self.stand = decision.stand
-        self.ranked = self._ranked(self.draw)
-        if self.stand.how == "hard":
-            return choose(plan, self.ranked, k, self.draw), decision.why
-        if self.stand.how is None:
-            return Choice(self._in_turn(k), None), decision.why
-        noise = Noise(plan.seed, self.draw)
-        ids = soft(self.ranked, k, noise, temperature=plan.temperature, scaling=plan.scaling)
-        return Choice(ids, None), decision.why
-
-    def _in_turn(self, k: int) -> Ids:
-        """Return the k ids trained longest ago, in full epochs, of equal ones the first in the order of this one.
-
-        Where nothing was taught these are the parts of a full epoch one after the other.
-        """
-        noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
-        shuffles = np.array([row.shuffle for row in self.timeline])
-
-        def first(ids: Ids, count: int) -> Ids:
-            return ids[np.argsort(raw_at(noise, ids), kind="stable")[:count]]
-
-        return in_turn(self.row.shuffle - shuffles[self.seen], k, first)
+    def _offered(self, name: str) -> Any:
+        """Return what a policy asks for by this name, see `attent.choose.policy.OFFERS`."""
+        if name == "turns":
+            # Passes that are parts of one epoch share its order, and so its turn.
+            orders = np.array([row.shuffle for row in self.timeline])
+            return self.row.shuffle - np.where(self.seen < 0, -1, orders[self.seen])
+        if name == "ages":
+            return self.epoch - self.seen
+        if name == "last":
+            return self.epoch + 1 == len(self.timeline)
+        if name == "order":
+            return Noise(self.plan.seed, ORDER + self.row.shuffle)
+        return {
+            "losses": self.scores,
+            "before": self.before,
+            "taught": self.ids,
+            "memory": self.memory,
+            "groups": self.groups,
+        }[name]
 
     def _ranked(self, draw: int) -> Numbers:
-        """Return the numbers a draw ranks, which are the scores themselves where the plan does not change them.
-
-        An adaptive plan gives the bonus only to what it chooses hard: in a soft choice chance brings back what was
-        skipped, and in turn everything comes back.
-        """
-        plan = self.plan
+        """Return the numbers a draw ranks, which are the scores themselves where the source does not change them."""
+        source = self.plan.source if isinstance(self.plan.source, Reuse) else Reuse()
         scores = self.scores if self.replay is None else self.replay[draw]
-        first = self.before if plan.measure == "progress" else None
-        bonus = 0.0 if plan.adaptive and self.stand.how != "hard" else plan.bonus
-        ages = self.epoch - self.seen if bonus else None
-        return deviations(scores, first=first, reference=self.reference, bonus=bonus, ages=ages)
+        first = self.before if source.measure == "progress" else None
+        ages = self.epoch - self.seen if source.bonus else None
+        return deviations(scores, first=first, reference=self.reference, bonus=source.bonus, ages=ages)
 
     def _to_score(self, count: int) -> Ids:
         if count == self.n:
             return np.arange(self.n, dtype=np.int64)
-        return self._candidates() if self.plan.source == "pool" else stalest(self.seen, count)
+        return self._candidates() if share_of(self.plan.source) < 1 else stalest(self.seen, count)
 
     def _candidates(self) -> Ids:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
@@ -245,13 +238,15 @@ class Course:
             return None
         ids = np.concatenate(lesson.batches)
         self._check(numbers, ids, "train")
-        if self.plan.source == "reuse":
-            if self.plan.adaptive and self.before is not None:
+        source = self.plan.source
+        if isinstance(source, Reuse):
+            if self.before is not None and source.measure == "progress":  # the first loss stays
+                self.before[ids] = np.where(np.isnan(self.before[ids]), numbers, self.before[ids])
+            elif self.before is not None:
                 self.before[ids] = self.scores[ids]
             self.scores[ids] = numbers
             self.seen[ids] = self.epoch
-            if self.plan.measure == "progress" and self.before is not None:
-                self.before[ids] = np.where(np.isnan(self.before[ids]), numbers, self.before[ids])
+        self._last_choice = None
         self._loss_sum += float(numbers.sum())
         self.trained += len(ids)
         self.step += len(lesson.batches)
@@ -263,7 +258,8 @@ class Course:
         if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
             bad = np.flatnonzero(~np.isfinite(numbers))
             shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
-            where = "a plan that is not adaptive" if self.plan.adaptive else "the plan"
+            all_needed = policy.asks_of_training(self.plan.select)
+            where = "a plan of another policy" if all_needed else "the plan"
             raise ScoreError(
                 f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
                 f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
@@ -293,29 +289,32 @@ class Course:
     def state(self) -> State:
         """Return the position, scores and selection as named arrays, between any two lessons.
 
-        A lesson handed out but not recorded is handed out again after ``load_state``.
+        A lesson handed out but not recorded is handed out again after ``load_state``; a selection on which no step has
+        been taken is made again, the same.
         """
+        again = self._last_choice is not None
+        ids, weights, memory = self._last_choice or (self.ids, self.weights, self.memory)
         position: dict[str, Any] = {
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
-            "epoch": self.epoch, "step": self.step, "draw": self.draw, "scored": self.scored,
-            "chosen": self._chosen, "loss_sum": self._loss_sum, "trained": self.trained, "given": self._given_digest,
-            **self.stand._asdict(),
+            "epoch": self.epoch, "step": self.step, "draw": self.draw - again, "scored": self.scored,
+            "chosen": self._chosen and not again, "loss_sum": self._loss_sum, "trained": self.trained,
+            "given": self._given_digest, "memory": None if memory is None else dict(memory),
         }  # fmt: skip
-        return pack(position, self.scores, self.seen, self.ids, self.weights, self.selection, self.before)
+        return pack(position, self.scores, self.seen, ids, weights, None if again else self.selection, self.before)
 
     def load_state(self, state: State) -> None:
         """Take up a state of a course with the same plan and n.
 
-        Raises CourseError naming what differs, or what does not add up in a damaged one; nothing is changed then.
+        Raises CourseError naming what differs; nothing is changed then.
         """
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
         if at.given != self._given_digest:
-            raise CourseError("the state is of a course with another reference or replay: give the one it began with")
-        self.before, self.stand = before, Stand(at.how, at.tries, at.first)
+            raise CourseError(
+                "the state is of a course with other reference losses, replay or groups: give those it began with"
+            )
+        self.before, self.memory = before, at.memory
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained
-        self._order = self._lesson = None
-        # Nothing has been trained since a selection under way was made, or it has been written down.
-        made_now = self.selection is not None and self.step == 0
-        self.ranked = self._ranked(self.draw - 1) if made_now else scores
+        self._order = self._lesson = self._last_choice = None
+        self.ranked = scores

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from attent.choose.auto import How
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan
@@ -32,9 +31,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chosen: bool
     loss_sum: float
     trained: Natural
-    how: How | None
-    tries: Annotated[int, msgspec.Meta(ge=0, le=2)]
-    first: float | None
+    memory: dict[str, Any] | None
     given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
 
@@ -70,19 +67,7 @@ def check_position(
         raise CourseError(
             f"the state says that epoch {at.epoch} was {'' if at.scored else 'not '}scored, and it cannot have been"
         )
-    _check_stand(at, plan)
     _check_selection(at.selection, ids, at.draw, made=at.chosen and row is not None and row.select)
-
-
-def _check_stand(at: Position, plan: Plan) -> None:
-    begun = at.first is not None and 0 < at.first < math.inf
-    told = f"the state's decision is how {at.how!r}, tries {at.tries}, first {at.first}"
-    if not plan.adaptive and (at.how, at.tries, at.first) != (None, 0, None):
-        raise CourseError(f"{told}, but the plan decides nothing")
-    if (not begun and (at.how is not None or at.first is not None)) or (at.tries and at.how is None):
-        raise CourseError(f"{told}: a choice needs the mean loss at first sight, above 0, and tries need a choice")
-    if not at.draw and at.first is not None:
-        raise CourseError(f"{told}, but nothing has been decided before the first selection")
 
 
 def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epoch], n: int, plan: Plan) -> None:
@@ -94,11 +79,6 @@ def _check_taught(ids: Ids | None, weights: Numbers | None, behind: Sequence[Epo
     if got != most and not dropped:
         told = ["all" if count is None else count for count in (got, most)]
         raise CourseError(f"the state teaches {told[0]} examples, by its place the plan teaches {told[1]}")
-    weighs = plan.selection == "infobatch" or (plan.correction is not None and plan.selection != "random")
-    wanted = ids.shape if weighs and ids is not None else None
-    if (None if weights is None else weights.shape) != wanted:
-        shapes = ["none" if weights is None else f"shape {weights.shape}", "none" if wanted is None else f"{wanted}"]
-        raise CourseError(f"the state's weights have {shapes[0]}, expected {shapes[1]}")
     if weights is not None and not np.isfinite(weights).all():
         raise CourseError("the state's weights must be finite")
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose import policy
 from attent.choose.order import Mask
+from attent.choose.sources import Reuse
 from attent.errors import CourseError
 from attent.learner import Numbers
 from attent.plan.plan import Plan
@@ -17,7 +19,8 @@ from attent.run.course_position import Position
 
 def keeps_before(plan: Plan) -> bool:
     """Return whether a course keeps an earlier loss of each example: the one before the latest, or the first seen."""
-    return plan.adaptive or plan.measure == "progress"
+    progress = isinstance(plan.source, Reuse) and plan.source.measure == "progress"
+    return progress or "before" in policy.asks(plan.select)
 
 
 def check_scores(
@@ -43,7 +46,7 @@ def check_scores(
         return
     # An adaptive plan trains all in epoch 0 and keeps the loss before the latest; progress keeps the first, trained
     # before any scoring.
-    has = seen >= (1 if plan.adaptive else 0)
+    has = seen >= (1 if keeps_before(plan) else 0)
     _require(has | np.isnan(before), before, "before must be NaN where there is no earlier loss")
     if finite:
         _require(~has | np.isfinite(before), before, "before must be finite where there is an earlier loss")
@@ -55,7 +58,7 @@ def _last_seen(at: Position, timeline: Sequence[Epoch], plan: Plan) -> tuple[int
     for row in timeline[: at.epoch + 1]:
         done = row.epoch < at.epoch
         scored = row.scored if done or at.scored else 0
-        trained = plan.source == "reuse" and (done or at.step > 0)
+        trained = isinstance(plan.source, Reuse) and (done or at.step > 0)
         if scored or trained:
             latest = row.epoch
         if scored == at.n or (trained and done and row.k == at.n):

@@ -57,6 +57,7 @@ def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, rec
         n=n,
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
+        unit=plan.unit,
         versions={**own, **(versions or {})},
         recipe=recipe,
     )

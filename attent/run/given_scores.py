@@ -6,18 +6,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
-from attent.errors import PlanError
-from attent.learner import Numbers, checked_numbers
+from attent.choose.sources import Replay
+from attent.errors import LearnerError, PlanError
+from attent.learner import Ids, Numbers, checked_numbers
 from attent.plan.plan import Plan
 from attent.run.records import digest_of_numbers
 
 
-def checked_given(plan: Plan, n: int, reference: Numbers | None, replay: Mapping[int, Numbers] | None) -> str | None:
+def checked_given(
+    plan: Plan,
+    n: int,
+    reference: Numbers | None,
+    replay: Mapping[int, Numbers] | None,
+    groups: Ids | None = None,
+) -> str | None:
     """Return the digest of what is given, None where nothing is, so that a run goes on with what it began with.
 
-    reference: float64, shape (n,). replay: by draw, float64, shape (n,) each, for a plan with source ``replay``.
-    Raises PlanError where they do not belong to the plan, ScoreError or LearnerError where they are not such arrays.
+    reference: float64, shape (n,). replay: by draw, float64, shape (n,) each, for a plan with ``source=Replay()``.
+    groups: int64, shape (n,), at least 0, for a policy that asks for groups. Raises PlanError where they do not belong
+    to the plan, ScoreError or LearnerError where they are not such arrays.
 
     Example:
         >>> import attent, numpy as np
@@ -25,18 +34,45 @@ def checked_given(plan: Plan, n: int, reference: Numbers | None, replay: Mapping
         >>> checked_given(attent.Plan.default(epochs=3, batch_size=1), 2, np.zeros(2), None)[:12]
         '374708fff771'
     """
-    if (plan.source == "replay") != (replay is not None):
+    if isinstance(plan.source, Replay) != (replay is not None):
         raise PlanError(
-            "replay gives the scores of an earlier run to a plan with source='replay', and only to one; "
+            "replay gives the scores of an earlier run to a plan with source=Replay(), and only to one; "
             f"got source={plan.source!r} with{'out' if replay is None else ''} replay"
         )
-    if replay is None:
-        return None if reference is None else digest_of_numbers(checked_reference(reference, n))
+    parts: list[Numbers] = []
+    if replay is not None:
+        if reference is not None:
+            raise PlanError(
+                "a trace keeps the numbers that were ranked, any reference subtracted: replay it without one"
+            )
+        draws = range(sum(row.select for row in plan.timeline(n)))
+        missing = [draw for draw in draws if draw not in replay]
+        if missing:
+            raise PlanError(f"replay must hold the scores of every draw of the plan, draw {missing[0]} is missing")
+        parts += [np.empty(0), *(checked_numbers(replay[draw], n, f"replay[{draw}]") for draw in draws)]
     if reference is not None:
-        raise PlanError("a trace keeps the numbers that were ranked, any reference subtracted: replay it without one")
-    draws = range(sum(row.select for row in plan.timeline(n)))
-    missing = [draw for draw in draws if draw not in replay]
-    if missing:
-        raise PlanError(f"replay must hold the scores of every draw of the plan, draw {missing[0]} is missing")
-    scores = [checked_numbers(replay[draw], n, f"replay[{draw}]") for draw in draws]
-    return digest_of_numbers(np.concatenate([np.empty(0), *scores]))
+        parts.append(checked_reference(reference, n))
+    if "groups" in asks(plan.select):
+        parts.append(checked_groups(groups, n, plan).astype(np.float64))
+    return digest_of_numbers(np.concatenate(parts)) if parts else None
+
+
+def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
+    """Return the groups of n examples if they are some: int64, shape (n,), at least 0, two or more of them.
+
+    Raises PlanError where none are given, LearnerError where they are not such an array.
+    """
+    if groups is None:
+        raise PlanError(
+            f"{plan.select!r} goes by groups, and none are known: give the learner a method groups() that returns the "
+            "group of each example (int64, one per example, from 0), or choose by another policy"
+        )
+    if not isinstance(groups, np.ndarray) or groups.dtype != np.int64 or groups.shape != (n,):
+        got = f"{groups.dtype} {groups.shape}" if isinstance(groups, np.ndarray) else type(groups).__name__
+        raise LearnerError(f"groups must be an int64 array of shape ({n},), one group per example, got {got}")
+    if groups.min() < 0:
+        bad = int(np.flatnonzero(groups < 0)[0])
+        raise LearnerError(f"groups must be at least 0, got {groups[bad]} for example {bad}")
+    if (groups == groups[0]).all():
+        raise LearnerError(f"groups must be two or more, got one ({groups[0]}) for all {n} examples")
+    return groups

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose.policy import Choice
 from attent.learner import Ids, Numbers
 
 
@@ -15,8 +18,8 @@ class Selected(msgspec.Struct, frozen=True, omit_defaults=True):
     """One selection: its draw, how many, a digest of the ids, and the scores around the cut.
 
     ``lowest_chosen`` and ``highest_passed`` are scores; their difference is the gap at the cut of a hard
-    selection. Ages are in epochs since a score was seen. ``why`` is an adaptive plan's reason.
-    Not-finite scores are left out of the summary.
+    selection. Ages are in epochs since a score was seen. ``how``: the policy's way of choosing, in a word or two;
+    ``why``: its reason, as data (`attent.choose.policy.Choice`). Not-finite scores are left out of the summary.
     """
 
     draw: int
@@ -30,7 +33,8 @@ class Selected(msgspec.Struct, frozen=True, omit_defaults=True):
     age_mean: float | None = None
     age_max: int | None = None
     weight_max: float | None = None
-    why: str | None = None
+    how: str | None = None
+    why: dict[str, Any] | None = None
 
 
 class Seconds(msgspec.Struct, frozen=True):
@@ -85,15 +89,9 @@ def digest_of_numbers(numbers: Numbers) -> str:
     return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").tobytes()).hexdigest()
 
 
-def selected(
-    draw: int,
-    ids: Ids,
-    weights: Numbers | None,
-    scores: Numbers,
-    ages: npt.NDArray[np.signedinteger],
-    why: str | None = None,
-) -> Selected:
-    """Return the record of a selection from the scores and ages (in epochs) of all examples."""
+def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.signedinteger]) -> Selected:
+    """Return the record of a choice from the scores and ages (in epochs) of all examples."""
+    ids, weights = choice.ids, choice.weights
     chosen = np.zeros(len(scores), np.bool_)
     chosen[ids] = True
     finite = np.isfinite(scores)
@@ -112,5 +110,59 @@ def selected(
         age_mean=float(ages.mean()) if seen else None,
         age_max=int(ages.max()) if seen else None,
         weight_max=None if weights is None else float(weights.max()),
-        why=why,
+        how=choice.how,
+        why=None if choice.why is None else dict(choice.why),
     )
+
+
+class Timed(Protocol):
+    """What scored and trained examples and took time for it: an epoch, a job, an arm."""
+
+    @property
+    def examples_scored(self) -> int:
+        """Examples scored."""
+        ...
+
+    @property
+    def examples_trained(self) -> int:
+        """Examples trained."""
+        ...
+
+    @property
+    def seconds(self) -> Seconds:
+        """Seconds by phase."""
+        ...
+
+
+def scoring_over_training(spent: Iterable[Timed]) -> float | None:
+    """Return seconds of scoring an example over seconds of training on it, None if nothing was scored or timed.
+
+    Example:
+        >>> from attent.run.records import scoring_over_training
+        >>> scoring_over_training([]) is None
+        True
+    """
+    spent = list(spent)
+    scored, trained = (sum(getattr(each, f"examples_{what}") for each in spent) for what in ("scored", "trained"))
+    scoring, training = (sum(getattr(each.seconds, what) for each in spent) for what in ("scoring", "training"))
+    if not scored or not trained or training <= 0:
+        return None
+    return float((scoring / scored) / (training / trained))
+
+
+def forward_share(records: Sequence[EpochRecord]) -> float | None:
+    """Return the seconds of scoring an example over those of training on it, in a run's epochs that did both.
+
+    The first such epoch is left out, since it may have been spent on compiling; None where there is no other. Costs
+    nothing: the run scores and trains anyway.
+
+    Example:
+        >>> import attent
+        >>> from attent.run.records import forward_share
+        >>> from attent.reference.recipes import vit_digits
+        >>> plan = attent.Plan(epochs=3, batch_size=64, ratio=0.2, source="fresh")
+        >>> forward_share(attent.teach(vit_digits(plan), plan).records) > 0
+        True
+    """
+    both = [record for record in records if record.examples_scored and record.examples_trained]
+    return scoring_over_training(both[1:])

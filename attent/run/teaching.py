@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from attent.errors import AttentError, LearnerError, PlanError, ScoreError, TraceError
-from attent.learner import Learner, Numbers, checked_length
-from attent.plan.paying import warn_if_losing
+from attent.choose.policy import asks
+from attent.errors import AttentError, LearnerError, ScoreError, TraceError
+from attent.learner import Groups, Learner, Numbers, checked_length
+from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
 from attent.run.folder import Checkpoint, RunFolder, header_of, held
-from attent.run.proxy import Proxied
 from attent.run.records import EpochRecord, Seconds
-from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop
+from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop, scorer_of
 from attent.run.trace import Taught, Trace, replayed
 
 _KEEP_SCORES_UP_TO = 100_000
@@ -59,6 +59,7 @@ def teach(
     keep_scores: bool | None = None,
     reference: Numbers | None = None,
     replay: Trace | None = None,
+    scorer: Learner | None = None,
     versions: Mapping[str, str] | None = None,
     recipe: str | None = None,
 ) -> Trace:
@@ -80,8 +81,10 @@ def teach(
         keep_scores: keep the scores of every selection in the trace; None: up to 100,000 examples.
         reference: a reference model's loss of each example, float64, shape (n,): subtracted before ranking, so
             that what cannot be learnt (wrong labels, noise) does not count as hard.
-        replay: the trace whose scores a plan with ``source="replay"`` goes by, draw for draw; it must have kept
+        replay: the trace whose scores a plan with ``source=Replay()`` goes by, draw for draw; it must have kept
             them, and made as many selections.
+        scorer: another learner over the same examples, asked for the scores of a plan with ``source=Proxy()``. It is
+            not trained, so it is not part of the state.
         versions: of the packages the learner runs on, recorded in the run's header.
         recipe: the learner's name, recorded there too.
 
@@ -111,11 +114,11 @@ def teach(
         run = Path(run)
         holding = held(run)
     n = checked_length(learner)
-    if isinstance(learner, Proxied) and plan.source not in ("fresh", "pool"):
-        raise PlanError(f"a Proxied learner scores for source='fresh' or 'pool', got {plan.source!r}: nothing asks it")
+    asked = scorer_of(plan, learner, scorer)
+    groups = learner.groups() if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
     with holding:
         scores = None if replay is None else replayed(replay, plan, n)
-        course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores)
+        course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups)
         header = header_of(plan, n, versions, recipe)
         records: list[EpochRecord] = []
         selections: dict[int, Taught] = {}
@@ -157,7 +160,7 @@ def teach(
                 checked_length(learner, n)
                 started = time.perf_counter()
                 if isinstance(lesson, Score):
-                    numbers = learner.score(lesson.ids)
+                    numbers = asked.score(lesson.ids)
                     seconds = _spent(seconds, "scoring", started)
                 else:
                     numbers = learner.train(lesson.batches, lesson.weights)

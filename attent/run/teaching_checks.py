@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
+from attent import checks
+from attent.choose.sources import Proxy
 from attent.errors import PlanError
+from attent.learner import Learner
 from attent.plan.plan import Plan
-from attent.plan.plan_checks import between
 from attent.run.trace import Trace
 
 
@@ -49,7 +49,21 @@ def check_loop(
         raise PlanError(f"listeners must be a list or tuple of functions, got {listeners!r}{advice}")
     if not callable(stop):
         raise PlanError(f"stop must be a function that returns whether to stop, got {stop!r}")
-    seconds = checkpoint_seconds.item() if isinstance(checkpoint_seconds, np.generic) else checkpoint_seconds
-    between("checkpoint_seconds", seconds, 0, math.inf, "a number of at least 0")
+    checks.number("checkpoint_seconds", checkpoint_seconds, 0, math.inf)
     if not isinstance(keep_scores, bool | None):
         raise PlanError(f"keep_scores must be True, False or None, got {keep_scores!r}")
+
+
+def scorer_of(plan: Plan, learner: Learner, scorer: Learner | None) -> Learner:
+    """Return whom the run asks for scores. Raises PlanError where scorer and source do not belong together."""
+    if isinstance(plan.source, Proxy) != (scorer is not None):
+        raise PlanError(
+            "scorer is asked by a plan with source=Proxy(), and only by one; "
+            f"got source={plan.source!r} with{'out' if scorer is None else ''} a scorer"
+        )
+    if scorer is None:
+        return learner
+    if not isinstance(scorer, Learner) or len(scorer) != len(learner):
+        got = f"{len(scorer)} examples" if isinstance(scorer, Learner) else type(scorer).__name__
+        raise PlanError(f"must be a learner over the same {len(learner)} examples, got {got}", field="scorer")
+    return scorer

@@ -10,9 +10,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent.choose.policy import ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
-from attent.plan.plan import Plan
+from attent.plan.plan import Plan, Unit
 from attent.run.files import read_selection
 from attent.run.records import EpochRecord, Selected, digest_of
 
@@ -26,7 +27,7 @@ class _PlanOfHeader(msgspec.Struct):
     epochs: Positive
     batch_size: Positive
     seed: int
-    correction: float | str | None
+    select: str
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class Header(msgspec.Struct, frozen=True):
     n: Positive
     plan: dict[str, Any]
     rounds: list[list[Any]]
+    unit: Unit = "epoch"
     versions: dict[str, str] = {}
     recipe: str | None = None
 
@@ -68,7 +70,7 @@ class Trace:
     def __repr__(self) -> str:
         """Return how far the run is."""
         epochs, n = self.header.plan["epochs"], self.header.n
-        unit = "passes" if self.header.plan.get("adaptive") else "epochs"
+        unit = "passes" if self.header.unit == "pass" else "epochs"
         return f"<Trace: {len(self.records)} of {epochs} {unit}, {n} examples, {len(self.selections)} selections>"
 
     @classmethod
@@ -110,8 +112,9 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     Raises TraceError if the trace is over another number of examples, made fewer selections, ranked only a pool of
     them, kept no scores, or had none because it chose at random.
     """
-    if trace.header.plan.get("source") == "pool":
-        raise TraceError("replay is of a run with source='pool', which ranked only a part of the examples each time")
+    source = str(trace.header.plan.get("source"))
+    if source.startswith(("pool", "proxy(share")):
+        raise TraceError(f"replay is of a run with source {source}, which ranked only a part of the examples each time")
     if trace.header.n != n:
         raise TraceError(f"replay is of a run over {trace.header.n} examples, this one has {n}")
     needed = sum(row.select for row in plan.timeline(n))
@@ -122,7 +125,7 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
         scores = trace.selections[draw].scores
         if scores is None:
             raise TraceError(f"replay kept no scores of draw {draw}: teach it with keep_scores=True")
-        if plan.selection != "random" and np.isnan(scores).all():
+        if ranks(plan.select) and np.isnan(scores).all():
             raise TraceError(
                 f"replay holds no scores of draw {draw}: its run had seen none, as one that chooses at random and does "
                 "not score. Replay a run whose selection ranks scores"
@@ -240,7 +243,6 @@ def first_difference(first: Trace, second: Trace) -> Difference | None:
         ("n", first.header.n, second.header.n),
         ("seed", first.header.plan["seed"], second.header.plan["seed"]),
         ("batch_size", first.header.plan["batch_size"], second.header.plan["batch_size"]),
-        ("correction", first.header.plan["correction"], second.header.plan["correction"]),
     ):
         if mine != theirs:
             return Difference(0, f"{name} is {mine} in the first and {theirs} in the second", _NO_IDS, _NO_IDS)

@@ -73,7 +73,7 @@ def tiny(plan, *, width: int = 4, rate: float = 0.5, pause: float = 0.0, tags: t
     return Judged(plan, width, rate, pause)
 
 
-@attent.recipe(epochs=3, batch_size=8, ratio=0.25, selection="hard", warm_up=1, cool_down=0, seed=5)
+@attent.recipe(epochs=3, batch_size=8, ratio=0.25, select="hard", warm_up=1, cool_down=0, seed=5)
 def silent(plan):
     """The one that does not judge itself."""
     return Softmax(plan)

@@ -22,7 +22,7 @@ import attent
 from attent.run.files import read_arrays
 
 KILLS = 10
-PLAN = attent.Plan(epochs=16, batch_size=64, ratio=0.3, selection="soft", warm_up=1, source="fresh", seed=5)
+PLAN = attent.Plan(epochs=16, batch_size=64, ratio=0.3, select="soft", source="fresh", warm_up=1, seed=5)
 
 
 def learner(target, options):

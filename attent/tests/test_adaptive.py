@@ -27,7 +27,7 @@ def test_auto_ends_a_run_of_four_epochs_or_more_on_all(epochs, cool_down):
 
 def test_auto_is_adaptive_and_its_passes_are_part_of_an_epoch():
     with pytest.raises(attent.PlanError, match=r"it needs adaptive=True; Plan\.default always teaches"):
-        Plan.auto(epochs=5, batch_size=4, adaptive=False)
+        Plan.auto(epochs=5, batch_size=4, select="hard")
     with pytest.raises(attent.PlanError, match=r"\[0\.01, 0\.5\] for Plan\.auto, got 0\.7"):
         Plan.auto(epochs=5, batch_size=4, ratio=0.7)
     assert Plan.auto(epochs=5, batch_size=4, ratio=np.float32(0.5)).ratio == 0.5
@@ -234,7 +234,7 @@ def test_what_is_learnt_ends_the_teaching():
 
 
 def test_an_adaptive_course_chooses_as_it_decides():
-    plan = Plan.auto(epochs=6, batch_size=10, seed=3, temperature=0.4, bonus=0.2)
+    plan = Plan.auto(epochs=6, batch_size=10, seed=3, select="hard", source="reuse(bonus=0.2)")
     losses = np.r_[np.full(70, 0.4), np.linspace(1.9, 2.1, 30)]
     for fall, expected in ((0.5, "hard"), (0.65, "soft")):
         course, visits = Course(plan, 100), np.zeros(100)

@@ -17,7 +17,7 @@ from attent.tests.judging_toy import without_seconds
 RECIPE = "attent.tests.judging_toy:steady"
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
 QUICK = ("--lengths", "0.5,1", "--tuned", "--against", "full", "--forward-share", "0.25")
-HARD = ("--arms", "hard", "--arm", "hard:default,selection=hard")
+HARD = ("--arms", "hard", "--arm", "hard:default,select=hard")
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_everything_from_a_file(tmp_path):
 
         [arms.hard]
         preset = "default"
-        selection = "hard"
+        select = "hard"
         ratio = "linear(0.6, 0.3)"
         """
     )
@@ -181,7 +181,7 @@ def test_a_folder_goes_on_only_when_asked_to():
         (("--set", "shift=3"), "--set shift was 10.0 when this run began, now it is 3.0"),
         (
             ("--arm", "hard:default"),
-            "arm hard was 'hard:default,selection=hard' when this run began, now it is 'hard:default'",
+            "arm hard was 'hard:default,select=hard' when this run began, now it is 'hard:default'",
         ),
         (("--no-tuned",), "--tuned was True when this run began, now it is False"),
     ],

@@ -13,8 +13,8 @@ def test_a_plan_needs_no_recipe():
     outcome = command("plan", "--n", 10000, "--epochs", 20, "--batch-size", 64, "--preset", "default")
     assert outcome == (
         0,
-        "epochs 20, batch_size 64, ratio 0.4, selection soft, source reuse, warm_up 1,\n"
-        "cool_down 1, temperature 0.3, seed 0\n"
+        "epochs 20, batch_size 64, ratio 0.4, select soft(temperature=0.3), source\n"
+        "reuse(), warm_up 1, cool_down 1, seed 0\n"
         "\n"
         "epochs  phase      ratio       k  score  select  steps\n"
         "0       warm-up     1.00  10,000      -       -    157\n"
@@ -35,7 +35,7 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
     outcome = command("plan", RECIPE, "--set", "width=3", "--epochs", 3, "--preset", "default")
     assert outcome.err == ""
     out = outcome.out
-    assert out.startswith("epochs 3, batch_size 8, ratio 0.4, selection soft")
+    assert out.startswith("epochs 3, batch_size 8, ratio 0.4, select soft(temperature=0.3)")
     assert "0       warm-up     1.00  60      -       -      8\n" in out
     assert "1       taught      0.40  24      -     yes      3\n" in out
     assert list(tmp_path.iterdir()) == []
@@ -45,7 +45,7 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
 def test_the_words_are_those_of_the_plan():
     out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
     assert out == command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10).out  # without a plan it is auto
-    assert out.startswith("passes 14, batch_size 10, ratio 0.333333, selection hard, ")
+    assert out.startswith("passes 14, batch_size 10, ratio 0.333333, select auto(bonus=0.1), ")
     lines = out.partition("\n\n")[2].splitlines()
     assert lines[0].split()[:2] == ["passes", "phase"]
     assert [line.split()[:2] for line in lines[1:4]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
@@ -56,9 +56,9 @@ def test_the_words_are_those_of_the_plan():
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan.official(epochs=40, batch_size=16, cycles=3, selection="soft"),
+        Plan.official(epochs=40, batch_size=16, cycles=3, select="soft"),
         Plan(epochs=40, batch_size=16, ratio=0.5, interval=3, warm_up=1),  # rows that differ in select alone
-        Plan(epochs=40, batch_size=16, ratio=0.5, selection="hard"),  # only the first is scored
+        Plan(epochs=40, batch_size=16, ratio=0.5, select="hard"),  # only the first is scored
         Plan.auto(epochs=14, batch_size=16, warm_up=2),  # passes of unequal length are one row
     ],
 )
@@ -114,9 +114,9 @@ def test_a_file_is_read_too(tmp_path):
         ((), "give a recipe, for example known-digits, or the number of examples by --n"),
         (("--n", 100), "--epochs is needed: no recipe suggests a value"),
         (("--n", 100, "--epochs", 3), "--batch-size is needed: no recipe suggests a value"),
-        (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be at least 1, got 0: there is nothing to teach"),
+        (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be a whole number of at least 1, got 0"),
         (("--n", 9, "--set", "width=3"), "an option of a recipe (--set) needs a recipe"),
-        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         ((RECIPE, "--set", "depth=3"),
          "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known: width, rate, pause, tags"),
         ((RECIPE, "--forward-share", "third"), "--forward-share must be a number, got 'third'"),

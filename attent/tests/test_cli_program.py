@@ -106,7 +106,7 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     table, _, problem = outcome.out.partition("\n\n")
     rows = {line.split()[0]: line for line in table.splitlines()}
     assert rows["plugin"].split() == ["plugin", "distribution", "backend", "recipes"]
-    assert rows["numpy"].split() == ["numpy", "attent", "0.1.0", "yes", "byte-gpt,", "vit-digits"]
+    assert rows["numpy"].split() == ["numpy", "attent", "0.1.0", "yes", "byte-gpt,", "known-digits,", "vit-digits"]
     assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "selections:", "lowest"]
     assert rows["broken"].endswith("cannot be loaded, see below")
     assert problem == (

@@ -10,6 +10,7 @@ import pytest
 
 import attent
 from attent import Plan
+from attent.choose import auto
 from attent.cli.phases import shown_phases
 from attent.cli.report_command import epochs_legend
 from attent.tables import digits
@@ -25,7 +26,7 @@ def runs(tmp_path_factory):
     for name, one in (
         ("one", plan),
         ("again", plan),
-        ("other", Plan.default(epochs=4, batch_size=8, selection="hard")),
+        ("other", Plan.default(epochs=4, batch_size=8, select="hard")),
         ("seeded", Plan.default(epochs=4, batch_size=8, seed=1)),
         ("longer", Plan(**{**plan.to_dict(), "epochs": 5, "cool_down": 2})),
     ):
@@ -39,8 +40,8 @@ def test_a_report_shows_every_epoch_and_the_arms(runs):
     assert [part.partition(":")[0] for part in parts[:3]] == ["taught", "full", "short-taught"]
     head = parts[0].splitlines()
     assert head[0] == f"taught: {RECIPE}, 60 examples, finished"
-    assert head[1] == "plan: epochs 4, batch_size 8, ratio 0.4, selection soft, source reuse, warm_up"
-    assert head.pop(2) == "1, cool_down 1, temperature 0.3, seed 0"
+    assert head[1] == "plan: epochs 4, batch_size 8, ratio 0.4, select soft(temperature=0.3), source"
+    assert head.pop(2) == "reuse(), warm_up 1, cool_down 1, seed 0"
     assert head[2].startswith("attent 0.1.0, python 3.")
     assert parts[1].splitlines()[1] == "plan: epochs 4 on all examples, batch_size 8, seed 0"
     record = attent.Trace.read(runs / "arms/seed-0/taught").records[1]
@@ -66,7 +67,7 @@ def test_a_report_shows_every_epoch_and_the_arms(runs):
 BONUS = (
     "pass: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, the loss last "
     "seen, less a reference's if one was given, in passes on the hardest in standard deviations from its mean (hence "
-    "below 0) plus 0.1 for each pass since it was seen; age: passes since it was seen, on average."
+    "below 0), plus a bonus for each pass unseen; age: passes since it was seen, on average."
 )
 
 
@@ -82,17 +83,17 @@ def test_a_report_of_an_adaptive_plan_counts_passes_and_says_how_each_chose(tmp_
     assert [line[6:15].strip() for line in lines[4:12]] == phases
     assert {"warm-up", "in turn", "cool-down"} <= set(phases)
     told = " ".join(lines[12:]).strip()
-    assert told.startswith(f"pass 1: {trace.records[1].selection.why} pass 2: ")
+    assert told.startswith(f"pass 1: {auto.told(trace.records[1].selection.why)} pass 2: ")
     assert told.endswith(BONUS)
     assert command("diff", tmp_path / "run", tmp_path / "run").out == "the same 8 passes\n"
 
 
 def test_the_numbers_ranked_with_a_bonus_are_what_the_legend_says():
-    plan = Plan(epochs=3, batch_size=8, warm_up=1, bonus=0.5)
+    plan = Plan(epochs=3, batch_size=8, warm_up=1, source="reuse(bonus=0.5)")
     made = attent.teach(tiny(plan), plan).records[1].selection
     assert made.score_mean == pytest.approx(0.5)  # standardised, plus the bonus for one epoch
     assert made.score_min < 0
-    assert "in standard deviations from its mean (hence below 0) plus 0.5 for each epoch" in epochs_legend(
+    assert "in standard deviations from its mean (hence below 0), plus a bonus for each epoch unseen" in epochs_legend(
         plan.to_dict()
     )
 

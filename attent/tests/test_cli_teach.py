@@ -55,7 +55,7 @@ def test_every_arm_is_run_as_python_would_run_it(elsewhere):
         "taught": plan,
         "full": Plan.full(epochs=6, batch_size=8),
         "short": short_plan(plan, N, 1 / 3),
-        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh", selection="random"),
+        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh", select="random"),
     }
     told = result("runs/tiny-1")
     jobs = {job["arm"]: job for job in told["jobs"]}

@@ -12,10 +12,10 @@ from attent.tests.toy import Toy, drive
 
 PLANS = {
     "hard": Plan(epochs=7, batch_size=3, ratio=0.4, warm_up=1, cool_down=1),
-    "soft fresh": Plan(epochs=6, batch_size=4, ratio=attent.linear(0.8, 0.2), selection="soft", source="fresh"),
-    "band cycles": Plan(epochs=9, batch_size=3, cycle=3, interval=2, selection="band", reselect=True, warm_up=1),
-    "corrected": Plan(epochs=6, batch_size=4, selection="soft", correction=3.0, warm_up=1, interval=2),
-    "random": Plan(epochs=5, batch_size=7, selection="random", ratio=0.3),
+    "soft fresh": Plan(epochs=6, batch_size=4, ratio=attent.linear(0.8, 0.2), select="soft", source="fresh"),
+    "band cycles": Plan(epochs=9, batch_size=3, cycle=3, interval=2, select="band", reselect=True, warm_up=1),
+    "corrected": Plan(epochs=6, batch_size=4, select="soft(correction=3.0)", warm_up=1, interval=2),
+    "random": Plan(epochs=5, batch_size=7, select="random", ratio=0.3),
 }
 
 
@@ -56,7 +56,7 @@ def test_reused_scores_are_the_latest_losses_with_their_ages():
 
 
 def test_every_epoch_covers_its_ids_once():
-    learner, plan = Toy(23), Plan(epochs=6, batch_size=4, ratio=0.5, selection="soft", warm_up=1)
+    learner, plan = Toy(23), Plan(epochs=6, batch_size=4, ratio=0.5, select="soft", warm_up=1)
     trace = attent.teach(learner, plan, segment_steps=2)
     at = 0
     for record in trace.records:
@@ -171,9 +171,7 @@ class Sick(Toy):
 @pytest.mark.parametrize("source", ["reuse", "fresh"])
 def test_drop_never_teaches_them_and_last_teaches_them_last(selection, source):
     def ids(policy, ratio):
-        plan = Plan(
-            epochs=2, batch_size=3, warm_up=1, ratio=ratio, selection=selection, source=source, non_finite=policy
-        )
+        plan = Plan(epochs=2, batch_size=3, warm_up=1, ratio=ratio, select=selection, source=source, non_finite=policy)
         return attent.teach(Sick(10), plan).ids(1).tolist()
 
     assert not {2, 5} & set(ids("drop", 0.5))
@@ -184,7 +182,7 @@ def test_drop_never_teaches_them_and_last_teaches_them_last(selection, source):
 
 
 def test_the_noise_of_an_example_does_not_depend_on_what_is_dropped():
-    plan = Plan(epochs=1, batch_size=3, ratio=0.5, selection="soft", non_finite="drop", scaling="none")
+    plan = Plan(epochs=1, batch_size=3, ratio=0.5, select="soft(scaling='none')", non_finite="drop")
     sick = np.array([0.1, 0.2, np.nan, 0.3, 0.1, np.inf, 0.4, 0.2])
     buried = np.where(np.isfinite(sick), sick, -1e9)
     from attent.choose.choosing import choose
@@ -194,7 +192,7 @@ def test_the_noise_of_an_example_does_not_depend_on_what_is_dropped():
 
 def test_correction_gives_each_batch_its_weights():
     learner = Toy(12)
-    plan = Plan(epochs=2, batch_size=4, ratio=0.5, selection="soft", scaling="none", correction=2.0, warm_up=1)
+    plan = Plan(epochs=2, batch_size=4, ratio=0.5, select="soft(scaling='none', correction=2.0)", warm_up=1)
     course = Course(plan, 12)
     drive(course, learner, lessons=1)
     lesson = course.next()
@@ -209,7 +207,7 @@ def test_a_function_can_be_the_selection():
         return np.sort(np.argsort(scores, kind="stable")[:k])
 
     learner = Toy(8)
-    plan = Plan(epochs=2, batch_size=8, ratio=0.25, warm_up=1, selection=lowest)
+    plan = Plan(epochs=2, batch_size=8, ratio=0.25, warm_up=1, select=lowest)
     trace = attent.teach(learner, plan)
     assert trace.ids(1).tolist() == np.sort(np.argsort(learner.data**2)[:2]).tolist()
 
@@ -229,4 +227,4 @@ def test_a_selection_that_answers_badly_is_named(answer, words):
         return answer(scores, k)
 
     with pytest.raises(attent.PlanError, match=words):
-        attent.teach(Toy(8), Plan(epochs=2, batch_size=8, ratio=0.25, warm_up=1, selection=mine))
+        attent.teach(Toy(8), Plan(epochs=2, batch_size=8, ratio=0.25, warm_up=1, select=mine))

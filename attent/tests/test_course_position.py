@@ -9,9 +9,9 @@ from attent.run.course import Course, Score
 from attent.run.state import pack_ids, pack_json, unpack_json
 from attent.tests.toy import Toy
 
-PLAN = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, selection="hard")
+PLAN = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, select="hard")
 ADAPTIVE = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, selection="hard", adaptive=True)
-WEIGHTED = Plan(epochs=3, batch_size=3, ratio=0.5, selection="soft", correction=2.0, source="fresh")
+WEIGHTED = Plan(epochs=3, batch_size=3, ratio=0.5, select="soft(correction=2.0)", source="fresh")
 
 
 def state_after(lessons, plan=PLAN):
@@ -100,7 +100,7 @@ def test_states_of_runs_with_bad_scores_are_taken_up(policy):
         def train(self, batches, weights=None):
             return np.where(np.concatenate(batches) < 3, np.nan, super().train(batches, weights))
 
-    plan = Plan(epochs=3, batch_size=2, ratio=0.9, warm_up=1, selection="hard", non_finite=policy)
+    plan = Plan(epochs=3, batch_size=2, ratio=0.9, warm_up=1, select="hard", non_finite=policy)
     course, learner = Course(plan, 10, segment_steps=1), Sick(10)
     for _ in range(7):
         course.record(learner.train(course.next().batches))

@@ -11,12 +11,12 @@ from attent.tests.toy import Toy
 
 # A warm-up of 4 steps, then passes of 2 steps (half of 10 examples by 3), each state taken after so many lessons.
 REUSE = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1)
-PROGRESS = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, measure="progress")
+PROGRESS = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, source="reuse(measure='progress')")
 FRESH = Plan(epochs=3, batch_size=3, ratio=0.5, source="fresh")
-POOL = Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="pool", pool=0.5)
+POOL = Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="pool(share=0.5)")
 AUTO = Plan.auto(epochs=4, batch_size=3)
 DROP = Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, non_finite="drop")
-RANDOM = Plan(epochs=5, batch_size=3, ratio=0.5, selection="random", source="fresh")
+RANDOM = Plan(epochs=5, batch_size=3, ratio=0.5, select="random", source="fresh")
 LOSSES = 1.0 + np.arange(10)
 
 
@@ -88,17 +88,21 @@ PLANS = {
     "fresh, cycles": Plan(epochs=7, batch_size=3, ratio=0.5, source="fresh", cycle=3, warm_up=1),
     "pool": POOL,
     "random": RANDOM,
-    "refreshed": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, refresh=0.3),
-    "coverage": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, coverage=True),
+    "refreshed": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, source="reuse(refresh=0.3)"),
+    "coverage": Plan(epochs=5, batch_size=3, ratio=0.3, warm_up=1, select="in_turn(ties=hard)"),
     "progress": PROGRESS,
-    "progress, refreshed": Plan(epochs=6, batch_size=3, ratio=0.3, warm_up=2, measure="progress", refresh=0.3),
+    "progress, refreshed": Plan(
+        epochs=6, batch_size=3, ratio=0.3, warm_up=2, source="reuse(measure='progress', refresh=0.3)"
+    ),
     "auto": AUTO,
     "auto, no cool-down": Plan.auto(epochs=3, batch_size=3),
     "adaptive, an interval of two": Plan(epochs=8, batch_size=3, ratio=0.5, warm_up=1, adaptive=True, interval=2),
     "full": Plan.full(epochs=2, batch_size=3),
     "sick, dropped": DROP,
     "sick, last": Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=1, non_finite="last"),
-    "sick, progress": Plan(epochs=5, batch_size=3, ratio=0.5, warm_up=2, measure="progress", non_finite="last"),
+    "sick, progress": Plan(
+        epochs=5, batch_size=3, ratio=0.5, warm_up=2, source="reuse(measure='progress')", non_finite="last"
+    ),
 }
 
 

@@ -38,7 +38,7 @@ def test_small_losses_are_told_apart_once_scaled():
     assert reached("none") < 0.05
     assert reached("std") > 0.5
     assert reached("rank") > 0.5
-    assert Plan.official(epochs=11, batch_size=1, selection="soft").scaling != "none"
+    assert Plan.official(epochs=11, batch_size=1, select="soft").scaling != "none"
     assert Plan.paper(epochs=11, batch_size=1).scaling != "none"
 
 
@@ -69,13 +69,13 @@ def test_a_loss_that_is_not_a_number_is_not_the_hardest():
 def test_the_timeline_never_overruns_nor_falls_short_of_its_budget():
     for epochs in range(11, 60):
         for selection in ("hard", "soft"):
-            plan = Plan.official(epochs=epochs, batch_size=1, interval=attent.incremental(5, 10), selection=selection)
+            plan = Plan.official(epochs=epochs, batch_size=1, interval=attent.incremental(5, 10), select=selection)
             rows = plan.timeline(10)
             assert [row.epoch for row in rows] == list(range(epochs))
 
 
 def test_the_learning_rate_runs_once_and_to_its_end():
-    plan, n = Plan.official(epochs=23, batch_size=3, cycles=4, selection="soft"), 20
+    plan, n = Plan.official(epochs=23, batch_size=3, cycles=4, select="soft"), 20
     total = plan.total_steps(n)
     rates = []
 
@@ -106,14 +106,14 @@ def test_a_resumed_run_does_not_begin_again(tmp_path):
 
 
 def test_the_seed_alone_decides_whatever_else_drew_numbers():
-    expected = teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
+    expected = teach(Toy(), Plan(epochs=3, batch_size=4, select="soft", warm_up=1))
     state = np.random.get_state()[1].copy()
     np.random.seed(99)
-    again = teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
+    again = teach(Toy(), Plan(epochs=3, batch_size=4, select="soft", warm_up=1))
     assert attent.first_difference(expected, again) is None
     np.random.seed(99)
     before = np.random.get_state()[1].copy()
-    teach(Toy(), Plan(epochs=3, batch_size=4, selection="soft", warm_up=1))
+    teach(Toy(), Plan(epochs=3, batch_size=4, select="soft", warm_up=1))
     assert np.array_equal(np.random.get_state()[1], before)
     assert len(state) == len(before)
 

@@ -25,8 +25,8 @@ def plan_of(text, epochs=12, suggested=None):
     return policy_plan(name, policy, epochs=epochs, batch_size=8, seed=3, suggested=suggested or {})[0]
 
 
-def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3):
-    common = Common(epochs, lengths, against, share, {})
+def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3, groups=False):
+    common = Common(epochs, lengths, against, share, {}, groups)
     return plans_of(read_policies(policies), common, n=n, batch_size=10, seed=3)
 
 
@@ -39,13 +39,22 @@ def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1
         ("mine:full", attent.Plan.full(epochs=12, batch_size=8, seed=3)),
         ("mine:default,ratio=0.2", attent.Plan.default(epochs=12, batch_size=8, seed=3, ratio=0.2)),
         (
-            "mine:default,ratio=linear(0.6, 0.3),selection=hard,reselect=true,cycle=none",
+            "mine:default,ratio=linear(0.6, 0.3),select=hard,reselect=true,cycle=none",
             attent.Plan.default(
-                epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), selection="hard", reselect=True
+                epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), select="hard", reselect=True
             ),
         ),
         ("o:official,cycles=2", attent.Plan.official(epochs=12, batch_size=8, seed=3, cycles=2)),
-        ("t:default,temperature=inf", attent.Plan.default(epochs=12, batch_size=8, seed=3, temperature=float("inf"))),
+        (
+            "t:default,select=in_turn(ties=soft(temperature=inf, scaling=rank)),warm_up=2",
+            attent.Plan.default(
+                epochs=12,
+                batch_size=8,
+                seed=3,
+                warm_up=2,
+                select=attent.InTurn(ties=attent.Soft(temperature=float("inf"), scaling="rank")),
+            ),
+        ),
     ],
 )
 def test_from_words_to_a_plan(text, plan):
@@ -98,7 +107,7 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
 @pytest.mark.parametrize(
     ("arms", "complaint"),
     [
-        (["rs3"], "arm 'rs3': preset must be one of default, auto, rs2, "),
+        (["rs3"], "arm 'rs3': preset must be one of default, auto, balanced, "),
         (["m:default,ratoi=1"], "arm 'm': ratoi is no field of a plan; known: "),
         (["m:default,batch_size=3"], "arm 'm': batch_size is the same for all arms"),
         (["m:default,ratio"], "arm 'm': fields read field=value, separated by commas, got 'ratio'"),
@@ -120,10 +129,10 @@ def test_arms_that_cannot_be(arms, complaint):
     ("text", "complaint"),
     [
         ("m:default,ratio=1.4", "arm 'm': ratio must be in (0, 1], got 1.4"),
-        ("m:default,ratio=wave(3)", "arm 'm': ratio cannot be read: no schedule 'wave'; known: "),
+        ("m:default,ratio=wave(3)", "arm 'm': ratio cannot be taken: no schedule 'wave'; known: "),
         ("m:official,cycles=20", "arm 'm': epochs must be at least cycles + 1 = 21, got 12"),
-        ("m:default,selection=hardest", "arm 'm': selection cannot be read: no selection 'hardest'"),
-        ("x:default,source=replay", "arm 'x': source 'replay' needs the trace of an earlier run"),
+        ("m:default,select=hardest", "arm 'm': select cannot be taken: no policy 'hardest'"),
+        ("x:default,source=replay", "arm 'x': source replay() needs the trace of an earlier run"),
         ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
     ],
 )
@@ -199,12 +208,23 @@ def test_chance_is_the_plan_of_the_last_policy_without_its_scores():
     found = made(["paper", "auto"], against=("random",))
     assert list(found) == ["paper", "auto", "random"]
     auto, chance = found["auto"][0], found["random"][0]
-    assert chance == dataclasses.replace(auto, selection="random", adaptive=False, coverage=True)
+    assert chance == dataclasses.replace(auto, select=attent.InTurn())
     assert chance.cost(100).epochs == pytest.approx(auto.cost(100).epochs, abs=0.1)
     assert (found["random"][1].kind, found["random"][1].of, found["random"][1].folder) == (
         "control", "auto", "random-auto",
     )  # fmt: skip
     assert list(made(["mine:full"], against=("random",))) == ["mine"]  # nothing is drawn in it
+
+
+def test_evenly_by_class_costs_what_the_last_policy_does():
+    found = made(["default", "auto"], against=("balanced",), groups=True)
+    assert list(found) == ["default", "auto", "balanced"]
+    assert found["balanced"][0] == attent.Plan.balanced(epochs=found["auto"][0].full_epochs, batch_size=10, seed=3)
+    found = made(["paper"], epochs=8, against=("balanced",), groups=True)
+    paper, balanced = found["paper"][0], found["balanced"][0]
+    assert balanced == dataclasses.replace(paper, select=attent.Balanced(), source=attent.Reuse())
+    assert balanced.cost(100).examples_trained == paper.cost(100).examples_trained
+    assert list(made(["auto"], against=("balanced",))) == ["auto"]  # no groups are known
 
 
 def test_nothing_need_be_held_against():

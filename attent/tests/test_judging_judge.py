@@ -16,7 +16,7 @@ from attent.judging.picture import picture
 from attent.judging.report import report_text, told
 from attent.tests import judging_toy as toy
 
-HARD = ["hard:default,selection=hard"]
+HARD = ["hard:default,select=hard"]
 SAVED = 1 - 3.6 / (6 / 1.4)  # 2 epochs of worth 1.4 each and 4 of .4 * 2, at the cost of 3.6
 
 
@@ -53,7 +53,7 @@ def test_the_saving_is_the_one_worked_out_by_hand():
 
 
 def test_a_scoring_pass_counts_its_share():
-    found = judged(arms=["fresh:default,selection=hard,source=fresh"])
+    found = judged(arms=["fresh:default,select=hard,source=fresh"])
     assert found.row("fresh").costs["full_epochs"] == pytest.approx(3.6 + 4 * 0.25)
     assert found.saving("fresh").value == pytest.approx(1 - 4.6 / (6 / 1.4))
 
@@ -464,7 +464,7 @@ def test_a_killed_job_has_no_seconds(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"arms": ["hard:default,selection=hard,ratio=0.5"]}, "seed-0/hard was judged with ratio 0.4, now it is 0.5"),
+        ({"arms": ["hard:default,select=hard,ratio=0.5"]}, "seed-0/hard was judged with ratio 0.4, now it is 0.5"),
         ({"options": {"rate": 0.5}}, "seed-0/full was judged with option rate None, now it is 0.5"),
         ({"batch_size": 5}, "seed-0/full was judged with batch_size 10, now it is 5"),
     ],

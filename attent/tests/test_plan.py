@@ -45,7 +45,7 @@ def test_fresh_scores_are_taken_before_each_selection_and_counted():
 
 
 def test_random_never_scores_and_ratio_one_never_selects():
-    plan = Plan(epochs=3, batch_size=5, ratio=0.5, selection="random", source="fresh")
+    plan = Plan(epochs=3, batch_size=5, ratio=0.5, select="random", source="fresh")
     assert plan.cost(10) == (0, 15, 1.5, 0.5)
     everything = Plan(epochs=3, batch_size=5, ratio=1.0, source="fresh").timeline(10)
     assert [(row.k, row.score, row.select) for row in everything] == [(10, False, False)] * 3
@@ -129,7 +129,7 @@ def test_impossible_plans_are_refused_where_they_are_written(fields, words):
 
 
 def test_plans_read_back():
-    plan = Plan(epochs=9, batch_size=4, ratio=cosine(0.2, 0.7), interval=incremental(1, 3), temperature=math.inf)
+    plan = Plan(epochs=9, batch_size=4, ratio=cosine(0.2, 0.7), interval=incremental(1, 3), select="hard")
     assert Plan.from_dict(plan.to_dict()) == plan
     with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: adaptive, batch_size, bonus, cap"):
         Plan.from_dict({"epochs": 1, "batch_size": 1, "ratios": 0.5})
@@ -174,7 +174,7 @@ def test_the_official_timeline():
     rows = plan.timeline(100)
     assert (len(rows), rows[0].phase, rows[-1].phase) == (30, "warm-up", "cool-down")
     assert [row.epoch for row in rows if row.score] == [1, 8, 15, 22]
-    soft = Plan.official(epochs=30, batch_size=8, cycles=4, selection="soft").timeline(100)
+    soft = Plan.official(epochs=30, batch_size=8, cycles=4, select="soft").timeline(100)
     assert [row.epoch for row in soft if row.score] == [e for c in (1, 8, 15, 22) for e in range(c, c + 5)]
     with pytest.raises(attent.PlanError, match=r"epochs must be at least cycles \+ 1 = 11, got 10"):
         Plan.official(epochs=10, batch_size=1)

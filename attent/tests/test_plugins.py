@@ -53,13 +53,13 @@ def attent_schedules():
 
 def test_a_plugin_adds_a_selection_and_a_schedule(install):
     install("good", GOOD)
-    plan = attent.Plan(epochs=3, batch_size=4, warm_up=1, selection="lowest", ratio=0.25)
+    plan = attent.Plan(epochs=3, batch_size=4, warm_up=1, select="lowest", ratio=0.25)
     trace = attent.teach(__import__("attent.tests.toy", fromlist=["Toy"]).Toy(8), plan)
     assert len(trace.ids(1)) == 2
     read = attent.Plan.from_dict({"epochs": 4, "batch_size": 1, "ratio": "half_at(0.5)"})
     assert [r.ratio for r in read.rounds()] == [1.0, 1.0, 0.5, 0.5]
     with pytest.raises(attent.PlanError, match="known: hard, soft, random, infobatch, band, lowest"):
-        attent.Plan(epochs=1, batch_size=1, selection="highest")
+        attent.Plan(epochs=1, batch_size=1, select="highest")
 
 
 def test_listing_imports_nothing(install):

@@ -10,8 +10,7 @@ import pytest
 
 import attent
 from attent import Course, Done, Noise, Plan
-from attent.choose.coverage import in_turn
-from attent.choose.infobatch import infobatch
+from attent.choose.rules import in_turn, infobatch
 from attent.choose.scores import deviations, stalest
 from attent.cli.report_command import show_report
 from attent.plan.paying import forward_share
@@ -31,7 +30,7 @@ def test_a_reference_loss_is_subtracted_before_ranking():
 
 def test_progress_ranks_the_decrease_since_the_first_loss():
     first, later = np.array([3.0, 3.0, 1.0, 1.0]), np.array([2.9, 1.0, 1.0, 0.2])
-    plan = Plan(epochs=3, batch_size=4, warm_up=2, ratio=0.5, measure="progress")
+    plan = Plan(epochs=3, batch_size=4, warm_up=2, ratio=0.5, source="reuse(measure='progress')")
     taught, _ = drive(Course(plan, 4), lambda epoch: later if epoch else first)
     assert taught[2] == [1, 3]
 
@@ -40,13 +39,13 @@ def test_a_bonus_brings_back_what_was_skipped():
     losses = np.array([4.0, 3.0, 2.0, 1.0])
     greedy = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5)
     assert drive(Course(greedy, 4), lambda epoch: losses)[0][1:] == [[0, 1]] * 3
-    kind = dataclasses.replace(greedy, bonus=3.0)
+    kind = dataclasses.replace(greedy, source="reuse(bonus=3.0)")
     assert drive(Course(kind, 4), lambda epoch: losses)[0][1:] == [[0, 1], [2, 3], [0, 1]]
 
 
 def test_coverage_teaches_those_taught_longest_ago_first():
     losses = np.arange(10.0)
-    plan = Plan(epochs=6, batch_size=4, warm_up=1, ratio=0.4, coverage=True)
+    plan = Plan(epochs=6, batch_size=4, warm_up=1, ratio=0.4, select="in_turn(ties=hard)")
     taught = drive(Course(plan, 10), lambda epoch: losses)[0][1:]
     # 9..6, 5..2, then the two left and the best of those taught longest ago, and so on
     assert taught == [[6, 7, 8, 9], [2, 3, 4, 5], [0, 1, 8, 9], [4, 5, 6, 7], [2, 3, 8, 9]]
@@ -61,7 +60,7 @@ def test_rs2_takes_every_example_once_in_a_cycle():
 
 def test_refresh_scores_the_stalest_before_each_selection():
     losses = np.array([4.0, 3.0, 2.0, 1.0])
-    plan = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5, refresh=0.25)
+    plan = Plan(epochs=4, batch_size=2, warm_up=1, ratio=0.5, source="reuse(refresh=0.25)")
     _, scored = drive(Course(plan, 4), lambda epoch: losses)
     assert scored == [(1, [0]), (2, [2]), (3, [3])]
     assert [row.scored for row in plan.timeline(4)] == [0, 1, 1, 1]
@@ -69,7 +68,7 @@ def test_refresh_scores_the_stalest_before_each_selection():
 
 
 def test_a_pool_is_scored_and_chosen_from():
-    plan = Plan(epochs=3, batch_size=2, ratio=0.2, source="pool", pool=0.5)
+    plan = Plan(epochs=3, batch_size=2, ratio=0.2, source="pool(share=0.5)")
     losses = np.arange(10.0)
     taught, scored = drive(Course(plan, 10), lambda epoch: losses)
     assert [len(ids) for _, ids in scored] == [5, 5, 5]
@@ -78,13 +77,13 @@ def test_a_pool_is_scored_and_chosen_from():
 
 
 def test_random_needs_no_pool():
-    plan = Plan(epochs=2, batch_size=5, ratio=0.2, source="pool", selection="random")
+    plan = Plan(epochs=2, batch_size=5, ratio=0.2, select="random", source="pool")
     taught, scored = drive(Course(plan, 40), lambda epoch: np.ones(40))
     assert ([len(ids) for ids in taught], scored) == ([8, 8], [])
 
 
 def test_a_random_plan_with_a_correction_goes_on(tmp_path):
-    plan = Plan(epochs=4, batch_size=8, warm_up=1, selection="random", correction=2.0)
+    plan = Plan(epochs=4, batch_size=8, warm_up=1, select="random")
     whole, calls = attent.teach(Toy(60, seed=1), plan), iter(range(100))
     attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", stop=lambda: next(calls) == 1)
     resumed = attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", resume=True)
@@ -150,7 +149,7 @@ def test_a_proxy_scores_and_the_learner_trains():
 
 
 def test_a_replay_of_a_pool_is_refused_since_it_ranked_only_a_part():
-    plan = Plan(epochs=2, batch_size=8, source="pool", pool=0.5, ratio=0.3)
+    plan = Plan(epochs=2, batch_size=8, source="pool(share=0.5)", ratio=0.3)
     earlier = attent.teach(Toy(30, seed=1), plan)
     with pytest.raises(attent.TraceError, match="source='pool', which ranked only a part"):
         attent.teach(Toy(30, seed=1), dataclasses.replace(plan, source="replay"), replay=earlier)
@@ -158,10 +157,10 @@ def test_a_replay_of_a_pool_is_refused_since_it_ranked_only_a_part():
 
 @pytest.mark.parametrize("source", ["reuse", "fresh"])
 def test_a_replay_of_a_random_run_that_saw_no_scores_is_told_as_that(source):
-    plan = Plan(epochs=3, batch_size=4, ratio=0.4, selection="random", source=source)
+    plan = Plan(epochs=3, batch_size=4, ratio=0.4, select="random", source=source)
     earlier = attent.teach(Toy(30, seed=1), plan)
     assert np.isnan(earlier.selections[0].scores).all()
-    again = dataclasses.replace(plan, source="replay", selection="hard")
+    again = dataclasses.replace(plan, select="hard", source="replay")
     learner = Toy(30, seed=1)
     with pytest.raises(attent.TraceError, match="replay holds no scores of draw 0: its run had seen none, as one that"):
         attent.teach(learner, again, replay=earlier)
@@ -172,9 +171,9 @@ def test_a_replay_of_a_random_run_that_saw_no_scores_is_told_as_that(source):
 
 
 def test_a_random_run_that_saw_losses_in_its_warm_up_can_be_replayed():
-    plan = Plan(epochs=3, batch_size=4, ratio=0.4, selection="random", warm_up=1)
+    plan = Plan(epochs=3, batch_size=4, ratio=0.4, select="random", warm_up=1)
     earlier = attent.teach(Toy(30, seed=1), plan)
-    again = dataclasses.replace(plan, source="replay", selection="hard")
+    again = dataclasses.replace(plan, select="hard", source="replay")
     trace = attent.teach(Toy(30, seed=1), again, replay=earlier)
     assert trace.ids(1).tolist() == attent.hard(earlier.selections[0].scores, 12).tolist()
 
@@ -205,7 +204,7 @@ def test_a_replay_must_be_the_scores_of_every_draw(scores, message):
 
 
 def test_scores_with_a_bonus_are_kept_alike_by_a_run_that_stopped_where_it_chose(tmp_path):
-    plan = Plan(epochs=4, batch_size=8, warm_up=1, ratio=0.5, bonus=0.5)
+    plan = Plan(epochs=4, batch_size=8, warm_up=1, ratio=0.5, source="reuse(bonus=0.5)")
     whole = attent.teach(Toy(30, seed=1), plan)
     for stop in range(1, 6):
         run, calls = tmp_path / str(stop), iter(range(100))
@@ -217,7 +216,7 @@ def test_scores_with_a_bonus_are_kept_alike_by_a_run_that_stopped_where_it_chose
 
 
 def test_a_state_taken_between_choosing_and_training_ranks_alike():
-    plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, bonus=2.0)
+    plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, source="reuse(bonus=2.0)")
     course = Course(plan, 6)
     course.record(np.arange(6.0)[np.concatenate(course.next().batches)])
     course.next()
@@ -228,7 +227,7 @@ def test_a_state_taken_between_choosing_and_training_ranks_alike():
 
 @pytest.mark.parametrize("changes", [{"keep_steps": True}, {"selection": "infobatch"}])
 def test_a_difference_in_steps_or_weights_is_one(changes):
-    plan = Plan(epochs=2, batch_size=4, warm_up=1, ratio=1 / 3, selection=lambda scores, k, noise, ids, plan: first(k))
+    plan = Plan(epochs=2, batch_size=4, warm_up=1, ratio=1 / 3, select=lambda scores, k, noise, ids, plan: first(k))
 
     def first(k):
         return np.arange(k)
@@ -240,7 +239,7 @@ def test_a_difference_in_steps_or_weights_is_one(changes):
         return
     record = one.records[1]
     weighted = msgspec.structs.replace(record.selection, weight_max=2.0)
-    records = [one.records[0], msgspec.structs.replace(record, selection=weighted)]
+    records = [one.records[0], msgspec.structs.replace(record, select=weighted)]
     other = attent.Trace(one.header, records, one.selections)
     assert "largest weight is None in the first and 2.0" in str(attent.first_difference(one, other))
 

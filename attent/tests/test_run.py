@@ -18,7 +18,7 @@ from attent.run.files import keep_lines, read_arrays, write_arrays
 from attent.tests import killing
 from attent.tests.toy import Toy
 
-PLAN = Plan(epochs=6, batch_size=3, ratio=0.5, selection="soft", warm_up=1, cool_down=1)
+PLAN = Plan(epochs=6, batch_size=3, ratio=0.5, select="soft", warm_up=1, cool_down=1)
 
 
 def test_a_folder_reads_back_as_the_trace_in_memory(tmp_path):
@@ -128,7 +128,7 @@ def test_other_runs_are_not_continued(tmp_path):
         assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
     refused("holds a run already: go on with it by resume=True, or name another folder", resume=False)
-    other = Plan(epochs=6, batch_size=3, ratio=0.6, selection="hard", warm_up=1, cool_down=1)
+    other = Plan(epochs=6, batch_size=3, ratio=0.6, select="hard", warm_up=1, cool_down=1)
     refused("is of another plan: selection was 'soft', is 'hard'; the ratios", plan=other)
     refused("over 20 examples, this one has 19", learner=Toy(19))
     refused("of recipe 'toy', not 'other'", recipe="other")
@@ -225,7 +225,7 @@ def test_the_first_difference_names_epoch_and_ids():
                 losses = losses + 5.0 * (np.concatenate(batches) == 7)
             return losses
 
-    plan = Plan(epochs=6, batch_size=3, ratio=0.3, selection="hard", warm_up=1)
+    plan = Plan(epochs=6, batch_size=3, ratio=0.3, select="hard", warm_up=1)
     one, two = teach(Toy(), plan), teach(Other(), plan)
     found = first_difference(one, two)
     assert first_difference(one, one) is None
@@ -239,9 +239,9 @@ def test_the_first_difference_names_epoch_and_ids():
     scores = [float(trace.selections[draw].scores[found.only_first[0]]) for trace in (one, two)]
     told = f"id {found.only_first[0]}; score {scores[0]!r} in the first, {scores[1]!r} in the second"
     assert f"\n  only in the first: {told}\n" in str(found)
-    shorter = teach(Toy(), Plan(epochs=5, batch_size=3, ratio=0.3, selection="hard", warm_up=1))
+    shorter = teach(Toy(), Plan(epochs=5, batch_size=3, ratio=0.3, select="hard", warm_up=1))
     assert first_difference(one, shorter).what == "the first has 6 epochs, the second 5"
-    reseeded = teach(Toy(), Plan(epochs=6, batch_size=3, ratio=0.3, selection="hard", warm_up=1, seed=2))
+    reseeded = teach(Toy(), Plan(epochs=6, batch_size=3, ratio=0.3, select="hard", warm_up=1, seed=2))
     assert first_difference(one, reseeded).what == "seed is 0 in the first and 2 in the second"
 
 
@@ -377,7 +377,7 @@ def test_ids_that_are_not_those_recorded_are_refused(tmp_path):
 
 
 def test_weights_make_a_difference():
-    plain = Plan(epochs=3, batch_size=4, warm_up=1, selection="soft", scaling="none")
-    weighted = Plan(epochs=3, batch_size=4, warm_up=1, selection="soft", scaling="none", correction=5.0)
+    plain = Plan(epochs=3, batch_size=4, warm_up=1, select="soft(scaling='none')")
+    weighted = Plan(epochs=3, batch_size=4, warm_up=1, select="soft(scaling='none', correction=5.0)")
     found = first_difference(teach(Toy(), plain), teach(Toy(), weighted))
     assert found.what == "correction is None in the first and 5.0 in the second"

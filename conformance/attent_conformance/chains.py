@@ -20,7 +20,7 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"ratio": schedules.linear(0.7, 0.3)},
     "cosine": {"ratio": schedules.cosine(0.25, 0.75)},
     "step": {"ratio": schedules.step([0.6, 0.3], [0.5])},
-    "incremental": {"ratio": 0.5, "interval": schedules.incremental(1, 2)},
+    "incremental": {"ratio": 0.5, "interval": schedules.linear(1, 2)},
 }
 _QUICK = 2  # plans of a chain in a quick run
 
@@ -38,15 +38,14 @@ class Chain:
         return dict(list(self.plans.items())[:_QUICK]) if quick else self.plans
 
 
-def _plan(number: int, selection: str, schedule: str, source: str, batch_size: int, **settings: Any) -> Plan:
-    warm_up = 1 if source == "reuse" else 0
+def _plan(number: int, select: str, schedule: str, source: str, batch_size: int, **settings: Any) -> Plan:
+    warm_up = 1 if source.startswith("reuse") else 0
     fields: dict[str, Any] = {
         "epochs": 3 + warm_up,
         "warm_up": warm_up,
         "batch_size": batch_size,
-        "selection": selection,
+        "select": "soft(temperature=0.4)" if select == "soft" else select,
         "source": source,
-        "temperature": 0.4,
         "seed": number,
     }
     return Plan(**{**fields, **_SCHEDULES[schedule], **settings})
@@ -55,8 +54,8 @@ def _plan(number: int, selection: str, schedule: str, source: str, batch_size: i
 def _product(selections: tuple[str, ...], names: tuple[str, ...], batch_size: int, **settings: Any) -> dict[str, Plan]:
     cases = [(s, name, source) for name in names for s in selections for source in ("fresh", "reuse")]
     return {
-        f"{selection}/{schedule}/{source}": _plan(number, selection, schedule, source, batch_size, **settings)
-        for number, (selection, schedule, source) in enumerate(cases)
+        f"{select}/{schedule}/{source}": _plan(number, select, schedule, source, batch_size, **settings)
+        for number, (select, schedule, source) in enumerate(cases)
     }
 
 
@@ -72,26 +71,29 @@ def _cycles(batch_size: int) -> dict[str, Plan]:
 def _policies(batch_size: int) -> dict[str, Plan]:
     """Return plans that rank or choose by more than the latest loss."""
     shape: dict[str, Any] = {"epochs": 6, "warm_up": 2, "cool_down": 1}
+    plans = {
+        "hard/constant/reuse/bonus": (61, "hard", "constant", "reuse(bonus=0.5)", shape),
+        "soft/constant/reuse/progress": (62, "soft", "constant", "reuse(measure='progress')", shape),
+        "hard/constant/reuse/refresh": (63, "hard", "constant", "reuse(refresh=0.25)", shape),
+        "soft/constant/pool": (64, "soft", "constant", "pool(share=0.6)", {}),
+        "hard/linear/reuse/in-turn": (65, "in_turn(ties=hard)", "linear", "reuse", shape),
+        "random/constant/reuse/in-turn": (66, "in_turn(ties=random)", "constant", "reuse", shape),
+    }
     return {
-        "hard/constant/reuse/bonus": _plan(61, "hard", "constant", "reuse", batch_size, bonus=0.5, **shape),
-        "soft/constant/reuse/progress": _plan(62, "soft", "constant", "reuse", batch_size, measure="progress", **shape),
-        "hard/constant/reuse/refresh": _plan(63, "hard", "constant", "reuse", batch_size, refresh=0.25, **shape),
-        "soft/constant/pool": _plan(64, "soft", "constant", "pool", batch_size, pool=0.6),
-        "hard/linear/reuse/coverage": _plan(65, "hard", "linear", "reuse", batch_size, coverage=True, **shape),
-        "random/constant/reuse/coverage": _plan(66, "random", "constant", "reuse", batch_size, coverage=True, **shape),
-        "hard/constant/reuse/keep-steps": _plan(67, "hard", "constant", "reuse", batch_size, keep_steps=True, **shape),
+        **{name: _plan(*words, batch_size, **settings) for name, (*words, settings) in plans.items()},
         "auto/brief": Plan.auto(epochs=3, batch_size=batch_size, seed=68),
         "auto/warm-up": Plan.auto(epochs=5, batch_size=batch_size, seed=69, warm_up=2),
     }
 
 
 def _weighted() -> dict[str, Plan]:
+    corrected = "soft(temperature=0.4, correction=4.0)"
+    ranked = "soft(temperature=0.4, scaling=rank, correction=2.0)"
+    brief: dict[str, Any] = {"interval": 3, "reselect": True, "epochs": 5, "cool_down": 1}
     return {
-        "soft/constant/reuse/correction": _plan(0, "soft", "constant", "reuse", 16, correction=4.0),
-        "soft/cosine/fresh/correction/rank": _plan(1, "soft", "cosine", "fresh", 16, correction=2.0, scaling="rank"),
-        "soft/linear/reuse/correction/reselect": _plan(
-            2, "soft", "linear", "reuse", 16, correction=4.0, interval=3, reselect=True, epochs=5, cool_down=1
-        ),
+        "soft/constant/reuse/correction": _plan(0, corrected, "constant", "reuse", 16),
+        "soft/cosine/fresh/correction/rank": _plan(1, ranked, "cosine", "fresh", 16),
+        "soft/linear/reuse/correction/reselect": _plan(2, corrected, "linear", "reuse", 16, **brief),
         "infobatch/constant/reuse": _plan(3, "infobatch", "constant", "reuse", 16, ratio=0.7),
     }
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from attent.choose.gumbel import Keys
 from attent.choose.noise import Noise
+from attent.choose.policies import Band, Hard, Soft
 from attent.choose.rules import count
 from attent.choose.scaling import scale
+from attent.choose.sources import share_of
 from attent.learner import Ids, Learner, Numbers
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
@@ -74,20 +76,21 @@ def taught(learner: Learner, plans: Mapping[str, Plan]) -> Iterator[TaughtEpoch]
 def keys(plan: Plan, scores: Numbers, draw: int) -> Numbers | None:
     """Return the numbers that a selection orders examples by, None where no single order of all decides.
 
-    That is ``random``, which looks at no score, and what chooses among a part or by turns.
+    That is a policy that looks at no score, chooses by turns, or chooses among a part.
     """
-    if plan.selection in ("random", "infobatch") or plan.adaptive or plan.coverage or plan.source == "pool":
+    select = plan.select
+    if share_of(plan.source) < 1 or not isinstance(select, Hard | Soft | Band):
         return None
-    if plan.selection == "soft" and plan.temperature > 0:
+    if isinstance(select, Soft) and select.temperature > 0:
         every = np.arange(len(scores), dtype=np.int64)
-        return Keys(scale(scores, plan.scaling), Noise(plan.seed, draw), plan.temperature).exact(every)
+        return Keys(scale(scores, select.scaling), Noise(plan.seed, draw), select.temperature).exact(every)
     return scores
 
 
 def gap(plan: Plan, ordering: Numbers, k: int) -> float:
     """Return the smallest distance, at the cuts of a selection, between the last taken and the first left."""
     n = len(ordering)
-    passed = min(n - count(plan.cap, n), n - k) if plan.selection == "band" else 0
+    passed = min(n - count(plan.select.cap, n), n - k) if isinstance(plan.select, Band) else 0
     descending = np.sort(ordering)[::-1]
     cuts = [at for at in (passed, passed + k) if 0 < at < n]
     return min((float(descending[at - 1] - descending[at]) for at in cuts), default=np.inf)

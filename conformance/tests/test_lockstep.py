@@ -14,7 +14,7 @@ from attent_conformance.checks import lockstep
 from attent_conformance.runs import TaughtEpoch, gap, keys
 from attent_conformance.tasks import TASKS, task
 
-PLAN = Plan(epochs=1, batch_size=2, ratio=0.5, selection="hard", source="fresh")
+PLAN = Plan(epochs=1, batch_size=2, ratio=0.5, select="hard", source="fresh")
 SCORES = np.array([1.0, 4.0, 3.0, 2.0])
 
 
@@ -82,7 +82,7 @@ def test_the_golden_runs_hold_every_selection_schedule_and_source():
 
 
 def test_the_gap_of_a_band_is_the_smaller_of_its_two_cuts():
-    plan = dataclasses.replace(PLAN, selection="band", cap=0.75)
+    plan = dataclasses.replace(PLAN, select="band(cap=0.75)")
     assert gap(plan, np.array([8.0, 1.0, 5.0, 4.5]), 2) == 3.0
     assert gap(plan, np.array([8.0, 1.0, 7.5, 4.5]), 2) == 0.5
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import optax
 
 from attent.errors import LearnerError
+from attent.learner import checked_arrays
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
-from attent.reference.checks import checked_arrays
 from attent.reference.examples import Examples, checked_examples
 from attent_jax.learner import JaxLearner
 from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask

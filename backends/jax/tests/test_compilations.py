@@ -42,7 +42,7 @@ def test_a_larger_batch_compiles_once_more(task):
 def test_no_recompilation_after_two_rounds(task, compiled, kept):
     learner = task.learner(optimizer=optax.adamw(0.01), score_batch_size=10, keep_on_host=kept == "host")
     plan = attent.Plan(
-        epochs=8, batch_size=5, ratio=attent.linear(0.3, 0.9), source="fresh", selection="soft", correction=5.0
+        epochs=8, batch_size=5, ratio=attent.linear(0.3, 0.9), select="soft(correction=5.0)", source="fresh"
     )
     counts = []
 

@@ -86,6 +86,6 @@ def test_overflow_in_float16_is_named_with_its_ids(task):
     learner = task.learner(loss, params=task.params(np.float16))
     scores = learner.score(np.arange(24))
     first = int(np.flatnonzero(~np.isfinite(scores))[0])
-    plan = attent.Plan(epochs=2, batch_size=8, ratio=0.5, selection="hard", source="fresh")
+    plan = attent.Plan(epochs=2, batch_size=8, ratio=0.5, select="hard", source="fresh")
     with pytest.raises(attent.ScoreError, match=rf"numbers that are not finite in epoch 0: id {first} \(inf\)"):
         attent.teach(learner, plan)

@@ -98,7 +98,7 @@ def test_weighted_tasks_equal_the_reference(padded):
     [("vit_digits", 64, {"width": 16}), ("byte_gpt", 16, {"width": 16, "windows": 192, "window_bytes": 16})],
 )
 def test_whole_runs_choose_the_reference_ids(name, size, options, selection):
-    plan = attent.Plan(epochs=10, batch_size=size, warm_up=1, ratio=0.3, selection=selection, seed=5)
+    plan = attent.Plan(epochs=10, batch_size=size, warm_up=1, ratio=0.3, select=selection, seed=5)
     expected = attent.teach(getattr(recipes, name)(plan, **options), plan)
     learner = getattr(own_recipes, name)(plan, **options, precision="float64")
     trace = attent.teach(learner, plan)

@@ -19,7 +19,7 @@ SMALL_TOO = [*GRID[:-1], "4,8,16"]  # the one workload that batches of 4 suit be
 CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3,8e-3", "--batch-sizes", "8,16"]
 # Where policies reach more than full training does, its curve must go on to be read.
 LONGER = ["--lengths", "0.4,0.55,0.75,1,1.4"]
-BAND = ["--arm", "band:default,selection=band"]
+BAND = ["--arm", "band:default,select=band"]
 # Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
 # long to repeat for every judgement.
 WORKLOADS = {

@@ -195,7 +195,7 @@ def test_recipes_do_what_the_numpy_ones_do(name):
 @RECIPES
 @pytest.mark.parametrize("selection", ["hard", "soft"])
 def test_whole_runs_teach_what_numpy_teaches(name, selection):
-    plan = attent.Plan(epochs=10, batch_size=32, warm_up=1, ratio=0.3, selection=selection, seed=5)
+    plan = attent.Plan(epochs=10, batch_size=32, warm_up=1, ratio=0.3, select=selection, seed=5)
     options = {"depth": 1, "width": 16} | ({"windows": 96} if name == "byte_gpt" else {})
     theirs = attent.teach(getattr(numpy_recipes, name)(plan, **options), plan)
     ours = attent.teach(getattr(recipes, name)(plan, **options, precision="float64", device="cpu"), plan)

@@ -13,7 +13,7 @@ from attent_torch import recipes
     "plan",
     [
         attent.Plan(epochs=4, batch_size=96, ratio=0.2, warm_up=1, seed=1),
-        attent.Plan(epochs=3, batch_size=96, ratio=0.2, source="fresh", selection="soft", correction=5.0, seed=2),
+        attent.Plan(epochs=3, batch_size=96, ratio=0.2, select="soft(correction=5.0)", source="fresh", seed=2),
     ],
     ids=["reuse, hard", "fresh, soft, weighted"],
 )

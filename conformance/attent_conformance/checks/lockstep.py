@@ -6,7 +6,9 @@ import functools
 
 import numpy as np
 
-from attent.choose.choosing import choose
+from attent.choose.noise import Noise
+from attent.choose.policies import Hard, Soft
+from attent.choose.policy import choose
 from attent.learner import Numbers
 from attent.plan.plan import Plan
 from attent.reference import Parameters
@@ -163,20 +165,18 @@ def _in_band(subject: Subject, name: str) -> Margins:
     inside, differing, widest, worst = 0, 0, 0.0, 0.0
     rounds = _synchronised(name)
     for round_, (parameters, ours) in enumerate(rounds[:2] if subject.quick else rounds):
-        selection = ("hard", "soft")[round_ % 2]
-        plan = Plan(
-            epochs=1, batch_size=8, ratio=0.4, selection=selection, source="fresh", temperature=0.4, seed=round_
-        )
+        select = (Hard(), Soft(temperature=0.4))[round_ % 2]
+        plan = Plan(epochs=1, batch_size=8, ratio=0.4, select=select, source="fresh", seed=round_)
         theirs = subject.learner(case, dtype="float32", parameters=parameters).score(ids)
         k = plan.timeline(len(case))[0].k
-        found, expected = (choose(plan, scores, k, 0).ids for scores in (theirs, ours))
+        found, expected = (choose(select, scores, k, Noise(round_, 0)).ids for scores in (theirs, ours))
         ordering, other = keys(plan, ours, 0), keys(plan, theirs, 0)
         assert ordering is not None  # no plan is random
         assert other is not None
         # A score moves a key by as much, or, scaled by the standard deviation, by that over it.
-        band = BAND * float(np.abs(ours).max()) * (1.0 if selection == "hard" else 1.0 / float(ours.std()))
+        band = BAND * float(np.abs(ours).max()) * (1.0 if isinstance(select, Hard) else 1.0 / float(ours.std()))
         error = float(np.abs(other - ordering).max())
-        where = f"task {name!r}, round {round_} ({selection}), float32 re-synchronised"
+        where = f"task {name!r}, round {round_} ({select!r}), float32 re-synchronised"
         if error > band:
             worst_ids = np.argsort(-np.abs(other - ordering), kind="stable")[:3]
             told = "; ".join(f"id {i}: {float(theirs[i])!r} against {float(ours[i])!r}" for i in worst_ids.tolist())

@@ -1,0 +1,161 @@
+"""What a policy is, and how one is asked: the border between a course and whoever chooses. Rule S5 of docs/spec.md.
+
+A policy is any frozen class with a method ``choose(scores, k, noise, ids)``. What it must know beyond these it names as
+keyword-only arguments, out of `OFFERS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from attent.choose.noise import Noise
+from attent.choose.rules import NonFinite, finite_ids
+from attent.errors import PlanError
+from attent.learner import Ids, Numbers
+
+OFFERS = {
+    "losses": "float64, one per score: the loss seen last, as it is",
+    "before": "float64, one per score: the loss seen before that, NaN where there is none",
+    "ages": "whole numbers, one per score: the plan's epochs since a score was seen",
+    "turns": "whole numbers, one per score: epochs on all examples since an example was last trained",
+    "order": "Noise: of the order in which the coming epoch is trained, lowest first",
+    "taught": "int64 ids last trained, ascending; None: all",
+    "groups": "int64, one per score: the group of each example, as the learner names them",
+    "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
+    "last": "bool: whether the coming epoch is the run's last",
+}
+"""What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
+_OF_TRAINING = ("losses", "before", "turns")  # only training tells these
+
+
+class Choice(NamedTuple):
+    """What is taught next: ids, int64, distinct and ascending; weights, float64, one per id, or None.
+
+    ``how``: the way of choosing in a word or two, and ``why``: its reason as JSON-ready data, both recorded in the
+    trace. ``memory``: what the next choice may need, JSON-ready. ``ranked``: the numbers that were ranked, where
+    these are not the scores.
+    """
+
+    ids: Ids
+    weights: Numbers | None = None
+    how: str | None = None
+    why: Mapping[str, Any] | None = None
+    memory: Mapping[str, Any] | None = None
+    ranked: Numbers | None = None
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A way to choose. Frozen, compared by its fields, and checked when it is made; a dataclass is the usual form.
+
+    ``choose(scores, k, noise, ids, *, ...)`` returns k ids or a `Choice`. scores: float64, finite, one per id, higher
+    is more deviant. ids: int64, ascending; None: 0 to ``len(scores) - 1``. Further keyword-only arguments ask for
+    what `OFFERS` lists. Two optional class attributes: ``ranks = False`` says that it looks at no score, so none is
+    made; ``in_passes = True`` that a plan of it counts passes, and costs what it is given.
+    """
+
+    @property
+    def choose(self) -> Callable[..., Choice | Ids]:
+        """The method."""
+        ...
+
+
+def asks(policy: Policy) -> frozenset[str]:
+    """Return what a policy asks for beyond scores, k, noise and ids. Raises PlanError for what nobody offers.
+
+    Example:
+        >>> import attent
+        >>> from attent.choose.policy import asks
+        >>> sorted(asks(attent.Hard())), sorted(asks(attent.InTurn()))
+        ([], ['turns'])
+    """
+    names = {one.name for one in inspect.signature(policy.choose).parameters.values() if one.kind is one.KEYWORD_ONLY}
+    for name in sorted(names - OFFERS.keys()):
+        raise PlanError(f"policy {policy!r} asks for {name!r}, which is not offered; offered: {', '.join(OFFERS)}")
+    return frozenset(names)
+
+
+def asks_of_training(policy: Policy) -> list[str]:
+    """Return what a policy asks for that only training tells."""
+    return [name for name in _OF_TRAINING if name in asks(policy)]
+
+
+def ranks(policy: Policy) -> bool:
+    """Return whether a policy looks at scores."""
+    return bool(getattr(policy, "ranks", True))
+
+
+def in_passes(policy: Policy) -> bool:
+    """Return whether a plan of the policy counts passes, which cost what the plan is given."""
+    return bool(getattr(policy, "in_passes", False))
+
+
+def choose(
+    policy: Policy,
+    scores: Numbers,
+    k: int,
+    noise: Noise,
+    *,
+    among: Ids | None = None,
+    non_finite: NonFinite = "error",
+    offers: Mapping[str, Any] | None = None,
+) -> Choice:
+    """Return what a policy teaches next, given the scores of all n examples: k of them.
+
+    among: the ids that may be chosen, ascending; None: all. non_finite: what a score that is not finite means (rule
+    S5). offers: what the policy asks for, arrays over all n. Raises ScoreError for scores that cannot be ranked,
+    PlanError for a policy that returns other ids than it may.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> from attent.choose.policy import choose
+        >>> choose(attent.Hard(), np.array([1.0, np.nan, 3.0]), 2, attent.Noise(0, 0), non_finite="drop").ids.tolist()
+        [0, 2]
+    """
+    ids = among
+    if ranks(policy):  # else no score is looked at, so none can be bad
+        finite = finite_ids(scores, non_finite, among)
+        ids = among if finite is None else finite
+    known = scores if ids is None else scores[ids]
+    wanted = min(k, len(known))
+    given = {name: _taken(held, len(scores), ids) for name, held in (offers or {}).items()}
+    choice = checked_choice(policy, policy.choose(known, wanted, noise, ids, **given), wanted, ids, len(scores))
+    if wanted == k or non_finite != "last":
+        return choice
+    possible = np.arange(len(scores)) if among is None else among
+    bad = possible[~np.isfinite(scores[possible])][: k - wanted]
+    every = np.concatenate([choice.ids, bad])
+    order = np.argsort(every, kind="stable")
+    weights = None if choice.weights is None else np.concatenate([choice.weights, np.ones(len(bad))])[order]
+    return choice._replace(ids=every[order], weights=weights)
+
+
+def checked_choice(policy: Policy, given: object, k: int, ids: Ids | None, n: int) -> Choice:
+    """Return what a policy chose if it is k of the ids given (None: 0 to n-1), ascending. Raises PlanError."""
+    choice = given if isinstance(given, Choice) else Choice(given)  # type: ignore[arg-type]
+    found, name = choice.ids, repr(policy)
+    if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.shape != (k,):
+        got = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
+        raise PlanError(f"policy {name} must return int64 ids of shape ({k},), got {got}")
+    if (found[1:] <= found[:-1]).any() or found[0] < 0 or found[-1] >= n:
+        raise PlanError(f"policy {name} must return distinct ids in ascending order within [0, {n})")
+    if ids is not None and not np.array_equal(ids[np.minimum(np.searchsorted(ids, found), len(ids) - 1)], found):
+        raise PlanError(f"policy {name} returned ids that it was not given")
+    weights = choice.weights
+    if weights is not None and not (
+        isinstance(weights, np.ndarray)
+        and weights.dtype == np.float64
+        and weights.shape == (k,)
+        and np.isfinite(weights).all()
+        and (weights >= 0).all()
+    ):
+        raise PlanError(f"policy {name} must return finite float64 weights of at least 0, of shape ({k},), or None")
+    return choice
+
+
+def _taken(held: Any, n: int, ids: Ids | None) -> Any:
+    return held[ids] if ids is not None and isinstance(held, np.ndarray) and held.shape == (n,) else held
