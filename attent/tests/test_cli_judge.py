@@ -115,7 +115,7 @@ def test_own_arms_join_those_by_default():
             (),
             "which recipe? For example `attent judge known-digits`; `attent backends` lists others, and your own is package",
         ),
-        ((RECIPE, "--arms", "none-such"), "arm 'none-such': preset must be one of default, auto, rs2, "),
+        ((RECIPE, "--arms", "none-such"), "arm 'none-such': preset must be one of default, auto, balanced, "),
         ((RECIPE, "--arms", "default,rs2,default"), "--arms names default twice: name it once"),
         ((RECIPE, "--arms", "rs2", "--arm", "x:default,ratoi=1"), "arm 'x': ratoi is no field of a plan; known: "),
         (

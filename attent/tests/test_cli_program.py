@@ -97,7 +97,7 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     install("broken", "import nothing_of_this_name", "broken-one")
     install(
         "extra",
-        "import attent\n@attent.hookimpl\ndef attent_selections(): return {'lowest': print}\n"
+        "import attent\n@attent.hookimpl\ndef attent_policies(): return {'lowest': print}\n"
         "@attent.hookimpl\ndef attent_recipes(): return {'mine': 'm:f'}",
         "extra-one",
     )
@@ -107,7 +107,7 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     rows = {line.split()[0]: line for line in table.splitlines()}
     assert rows["plugin"].split() == ["plugin", "distribution", "backend", "recipes"]
     assert rows["numpy"].split() == ["numpy", "attent", "0.1.0", "yes", "byte-gpt,", "known-digits,", "vit-digits"]
-    assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "selections:", "lowest"]
+    assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "policies:", "lowest"]
     assert rows["broken"].endswith("cannot be loaded, see below")
     assert problem == (
         "plugin 'broken' (cli_plugin_broken of broken-one 1.0) cannot be imported: ModuleNotFoundError: "

@@ -173,7 +173,7 @@ def test_everything_can_come_from_a_file(elsewhere):
     ("arguments", "message"),
     [
         ((), "which recipe? For example `attent teach known-digits`; `attent backends` lists others, and your own is package"),
-        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
+        (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         (("vit-digits", "--backend", "abacus"), "no backend 'abacus'. Installed: "),
         ((RECIPE, "--epochs", "many"), "--epochs must be a whole number, got 'many'"),
         ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),

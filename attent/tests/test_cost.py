@@ -14,8 +14,8 @@ PLANS = {
     "official": Plan.official(epochs=40, batch_size=16, cycles=5),
     "simple": Plan.official_simple(epochs=7, batch_size=10),
     "dearer than full": Plan(epochs=5, batch_size=8, ratio=0.95, source="fresh"),
-    "cheaper than an epoch": Plan(epochs=2, batch_size=4, ratio=0.1, selection="random"),
-    "whole epochs": Plan(epochs=3, batch_size=10, ratio=0.5, warm_up=1, selection="random"),
+    "cheaper than an epoch": Plan(epochs=2, batch_size=4, ratio=0.1, select="random"),
+    "whole epochs": Plan(epochs=3, batch_size=10, ratio=0.5, warm_up=1, select="random"),
     "full": Plan.full(epochs=4, batch_size=8),
 }
 
@@ -38,7 +38,7 @@ def test_the_short_arm_costs_what_the_taught_arm_costs(name, n, share):
 
 @pytest.mark.parametrize(("ratio", "kept"), [(0.5, [100]), (0.51, [100]), (0.52, [100, 4]), (0.4, [80]), (0.01, [2])])
 def test_the_short_arm_takes_no_step_on_less_than_half_a_batch(ratio, kept):
-    plan = Plan(epochs=2, batch_size=8, ratio=ratio, selection="random")
+    plan = Plan(epochs=2, batch_size=8, ratio=ratio, select="random")
     assert [row.k for row in short_plan(plan, 100, 1 / 3).timeline(100)] == kept
 
 

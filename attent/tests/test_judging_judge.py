@@ -354,7 +354,7 @@ def test_no_times(text):
 
 
 def test_losers_stay_in_the_table():
-    found = judged(arms=["again:full", *HARD, "soft:default,temperature=inf"], seeds=5, against=["full", "shorts"])
+    found = judged(arms=["again:full", *HARD, "soft:default,select=soft(temperature=inf)"], seeds=5, against=["full", "shorts"])
     text = told(found)
     assert max(map(len, text.splitlines())) <= 80
     table = text.partition("\n\n")[0].splitlines()
