@@ -60,7 +60,11 @@ def _reason(why: Mapping[str, Any] | None) -> str:
     """Return a policy's reason in words: those of `Auto`, and any other's as it is."""
     if why is None:
         return ""
-    return auto.told(dict(why)) if why.get("sign") in auto.SIGNS else ", ".join(f"{key} {each}" for key, each in why.items())
+    return (
+        auto.told(dict(why))
+        if why.get("sign") in auto.SIGNS
+        else ", ".join(f"{key} {each}" for key, each in why.items())
+    )
 
 
 def arms_in(folder: Path) -> dict[str, Path]:

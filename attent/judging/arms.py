@@ -57,33 +57,54 @@ class Arm(msgspec.Struct, frozen=True):
         return self.name if self.of is None else f"{self.name.partition('-')[0]}-{self.of}"
 
 
-class Common(NamedTuple):
-    """What all arms share. ``suggested``: by the recipe. ``groups``: whether its learner knows a class per example."""
+class Question(NamedTuple):
+    """What is asked of a referee, everything checked that can be without a learner. See `attent.judge`.
 
+    ``suggested``: plan fields, by the recipe. ``defaults``: of its options. ``grid``: values to try by option; None: it
+    is tuned. ``teach``: the policies are taught for their own sake: they go first, what every arm learnt is kept, and
+    they are taught also where nothing can be concluded.
+    """
+
+    recipe: str
+    policies: dict[str, Policy | Plan]
     epochs: int
+    batch_size: int
     lengths: list[float]
-    against: tuple[str, ...]
-    forward_share: float
-    suggested: Mapping[str, Any]
-    groups: bool = False
+    against: tuple[str, ...] = DEFAULT_AGAINST
+    forward_share: float | None = None
+    suggested: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+    defaults: Mapping[str, Any] = {}
+    grid: dict[str, list[Any]] | None = None
+    grid_is_default: bool = False
+    seeds: int = 1
+    first_seed: int = 0
+    budget_seconds: float | None = None
+    backend: str | None = None
+    versions: Mapping[str, str] = {}
+    checkpoint_seconds: float = 30.0
+    segment_steps: int = 64
+    teach: bool = False
 
 
 def plans_of(
-    policies: Mapping[str, Policy | Plan], common: Common, *, n: int, batch_size: int, seed: int
+    question: Question, *, n: int, batch_size: int, seed: int, groups: bool = False
 ) -> dict[str, tuple[Plan, Arm]]:
     """Return plan and description of every arm by name: longest full training, policies, short, controls, lengths.
 
-    Raises PlanError for an arm that cannot be built.
+    ``groups``: whether the learner knows a group of each example. Raises PlanError for an arm that cannot be built.
 
     Example:
-        >>> from attent.judging.arms import Common, plans_of, read_policies
-        >>> common = Common(6, [0.5, 1], ("full", "short"), 1 / 3, {})
-        >>> made = plans_of(read_policies(["default"]), common, n=100, batch_size=10, seed=0)
+        >>> from attent.judging.arms import Question, plans_of, read_policies
+        >>> question = Question("mine", read_policies(["default"]), 6, 10, [0.5, 1])
+        >>> made = plans_of(question, n=100, batch_size=10, seed=0)
         >>> {name: plan.cost(100).examples_trained for name, (plan, arm) in made.items()}
         {'full': 600, 'default': 360, 'short': 360, 'full-0.5': 300}
     """
-    settings: dict[str, Any] = {"epochs": common.epochs, "batch_size": batch_size, "seed": seed}
-    base = preset_plan(FULL, settings, common.suggested).plan
+    policies, against, suggested = question.policies, question.against, question.suggested
+    forward_share = 1 / 3 if question.forward_share is None else question.forward_share
+    settings: dict[str, Any] = {"epochs": question.epochs, "batch_size": batch_size, "seed": seed}
+    base = preset_plan(FULL, settings, suggested).plan
     made: dict[str, tuple[Plan, Arm]] = {}
 
     def add(name: str, kind: str, plan: Plan, **further: Any) -> None:
@@ -91,25 +112,25 @@ def plans_of(
         made[name] = (plan, Arm(name, kind, told, **further))
 
     def add_full(length: float) -> None:
-        add(full_name(length), FULL, on_all(base, n, length * common.epochs * n), length=length)
+        add(full_name(length), FULL, on_all(base, n, length * question.epochs * n), length=length)
 
-    lengths = sorted(common.lengths, reverse=True) if FULL in common.against else []
+    lengths = sorted(question.lengths, reverse=True) if FULL in against else []
     for length in lengths[:1]:
         add_full(length)
     for name, policy in policies.items():
-        plan, note = policy_plan(name, policy, suggested=common.suggested, **settings)
+        plan, note = policy_plan(name, policy, suggested=suggested, **settings)
         add(name, POLICY, plan, note=note)
     *before, last = policies
-    several_short = SHORTS in common.against
-    for name in (last, *(before if several_short else ())) if several_short or SHORT in common.against else ():
-        plan = short_plan(made[name][0], n, common.forward_share)
+    several_short = SHORTS in against
+    for name in (last, *(before if several_short else ())) if several_short or SHORT in against else ():
+        plan = short_plan(made[name][0], n, forward_share)
         if all(plan != earlier for earlier, arm in made.values() if arm.kind == SHORT):
             own = SHORT if name == last else f"{SHORT}-{name}"
             scored = made[name][0].cost(n).examples_scored
-            share = f", a scored one counted as {common.forward_share:.2g} of a trained one" if scored else ""
+            share = f", a scored one counted as {forward_share:.2g} of a trained one" if scored else ""
             add(own, SHORT, plan, note=f"all examples at the cost of {name}{share}", of=name)
     for control in (RANDOM, BALANCED):
-        control_plan = _control(control, made[last][0], common.groups) if control in common.against else None
+        control_plan = _control(control, made[last][0], groups) if control in against else None
         if control_plan is not None:
             how = "at random" if control == RANDOM else "evenly by class"
             add(control, CONTROL, control_plan, note=f"at the cost of {last}, its examples drawn {how}", of=last)
@@ -136,9 +157,9 @@ def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
     only where their plans are equal: what they decide while they run is not in a timeline.
 
     Example:
-        >>> from attent.judging.arms import Common, alike, plans_of, read_policies
-        >>> common = Common(2, [0.5, 1], ("full",), 1 / 3, {})
-        >>> alike(plans_of(read_policies(["mine:full"]), common, n=20, batch_size=5, seed=0), 20)
+        >>> from attent.judging.arms import Question, alike, plans_of, read_policies
+        >>> question = Question("mine", read_policies(["mine:full"]), 2, 5, [0.5, 1], ("full",))
+        >>> alike(plans_of(question, n=20, batch_size=5, seed=0), 20)
         {'mine': 'full'}
     """
     twins: dict[str, str] = {}

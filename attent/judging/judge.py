@@ -15,11 +15,12 @@ from attent.judging.arms import (
     DEFAULT_AGAINST,
     DEFAULT_ARMS,
     DEFAULT_LENGTHS,
+    Question,
     checked_lengths,
     read_policies,
 )
 from attent.judging.judgement import Judgement
-from attent.judging.referee import Question, Ready, Referee, Tell, Watch
+from attent.judging.referee import Ready, Referee, Tell, Watch
 from attent.judging.tuning import BATCH_SIZE, grid_of
 from attent.plugins import Recipe, checked_learner
 
@@ -125,10 +126,10 @@ def judge(
         number("forward_share", forward_share, 0, FINITE)
     if run is not None and not isinstance(run, str | Path):
         raise PlanError(f"must be a folder's name, got {shown(run)}", field="run")
-    if seeds is None:
-        seeds = getattr(recipe, "seeds", None)
-    if seeds is None:
-        seeds = 1 if teach else SEEDS if budget_seconds is None else SEEDS_WITH_BUDGET
+    if seeds is None and budget_seconds is not None:
+        seeds = SEEDS_WITH_BUDGET
+    elif seeds is None:
+        seeds = getattr(recipe, "seeds", None) or (1 if teach else SEEDS)
     _check_options(named, recipe, [*options, *(key for key in grid or {} if key != BATCH_SIZE)])
     question = Question(
         recipe=named,

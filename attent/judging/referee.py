@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent.errors import PlanError
-from attent.judging.arms import FULL, POLICY, SHORT, Arm, Common, Policy, alike, plans_of
+from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.jobs import (
     FORMAT,
     Build,
@@ -52,35 +52,6 @@ class Work(NamedTuple):
 
 Watch = Callable[[Work], Listener]
 """From a job that begins, or goes on, to what is called after every lesson of it."""
-
-
-class Question(NamedTuple):
-    """What is asked of a referee, everything checked that can be without a learner.
-
-    ``teach``: the policies are taught for their own sake: they go first, what every arm learnt is kept, and they are
-    taught also where nothing can be concluded.
-    """
-
-    recipe: str
-    backend: str | None
-    options: dict[str, Any]
-    suggested: dict[str, Any]
-    defaults: dict[str, Any]
-    policies: dict[str, Policy | Plan]
-    epochs: int
-    batch_size: int
-    lengths: list[float]
-    against: tuple[str, ...]
-    grid: dict[str, list[Any]] | None
-    grid_is_default: bool
-    seeds: int
-    first_seed: int
-    budget_seconds: float | None
-    forward_share: float | None
-    versions: dict[str, str]
-    checkpoint_seconds: float
-    segment_steps: int
-    teach: bool
 
 
 class Referee:
@@ -280,16 +251,7 @@ class Referee:
         return job
 
     def _plans(self, n: int, batch_size: int, seed: int) -> dict[str, tuple[Plan, Arm]]:
-        question = self.question
-        common = Common(
-            epochs=question.epochs,
-            lengths=question.lengths,
-            against=question.against,
-            forward_share=1 / 3 if question.forward_share is None else question.forward_share,
-            suggested=question.suggested,
-            groups=self.check.groups,
-        )
-        return plans_of(question.policies, common, n=n, batch_size=batch_size, seed=seed)
+        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, groups=self.check.groups)
 
     def _arms(self) -> dict[str, tuple[Plan, Arm]]:
         """Return the arms that are run: those that train like an earlier one are not."""
@@ -316,13 +278,6 @@ class Referee:
     def _judgement(self, tuned: bool) -> Judgement:
         question = self.question
         so_far = Finished(
-            recipe=question.recipe,
-            backend=question.backend,
-            versions=question.versions,
-            epochs=question.epochs,
-            seeds=question.seeds,
-            budget_seconds=question.budget_seconds,
-            forward_share=question.forward_share,
             check=self.check,
             made=self._plans(self.check.n, self.batch_size, question.first_seed),
             tuned=tuned,
@@ -334,7 +289,7 @@ class Referee:
             budget_over=self.budget.over,
             notes=self.notes,
         )
-        return conclude(so_far)
+        return conclude(question, so_far)
 
     def _write(self, judgement: Judgement) -> None:
         if self.folder is None:
@@ -430,7 +385,7 @@ def _text(path: Path, text: str) -> None:
 def _found(job: JobResult) -> str:
     if job.failure is not None:
         return f"failed in epoch {job.failed_epoch}: {job.failure}"
-    told = [f"{name} {value:.4g}" for name, value in job.quality.items() if value is not None]
+    told = [f"{name} {value:.4g}" for name, value in list(job.quality.items())[:2] if value is not None]
     if job.wall_seconds is not None:
         told.append(f"{job.wall_seconds:.1f} s")
     return ", ".join(told) or "done"

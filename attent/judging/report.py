@@ -47,7 +47,8 @@ def _table(found: Judgement) -> Table:
     header = ["arm", "cost", "seconds", *metrics, "saved", "95 %", "by time"]
     rows = []
     order = {CONTROL: 1, POLICY: 2}
-    for row in sorted(found.rows, key=lambda row: (order.get(row.kind, 0), _cost(row))):
+    shown = [row for row in found.rows if row.kind in order or row.arm not in found.alike]
+    for row in sorted(shown, key=lambda row: (order.get(row.kind, 0), _cost(row))):
         seconds = row.costs["process_seconds"]
         saving = row.savings.get(metrics[0], {}) if metrics else {}
         saved = saving.get("full_epochs")
@@ -110,7 +111,7 @@ def _legend(found: Judgement) -> list[str]:
     if shares:
         lines.append(f"Of their time scoring and selecting took: {', '.join(shares)}.")
     lines += [f"{name}: the same training as {twin}, run once." for name, twin in found.alike.items()]
-    lines += [f"{arm.name}: {arm.note}." for arm in found.arms if arm.note]
+    lines += [f"{arm.name}: {arm.note}." for arm in found.arms if arm.note and arm.name not in found.alike]
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, alike
+from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, Question, alike
 from attent.judging.curve import Estimate
 from attent.judging.jobs import JobResult, Precheck
 from attent.judging.judgement import Curve, Judgement, Row, complete_seeds, measured_forward_share, rows_of
@@ -23,18 +23,8 @@ _ROUNDING = 1e-9
 
 
 class Finished(NamedTuple):
-    """What a referee has come to so far. ``tuned``: the tuning has finished, or none was wanted.
+    """What a referee has come to so far. ``tuned``: the tuning has finished, or none was wanted."""
 
-    ``forward_share``: as given; None: as measured, else a third.
-    """
-
-    recipe: str
-    backend: str | None
-    versions: Mapping[str, str]
-    epochs: int
-    seeds: int
-    budget_seconds: float | None
-    forward_share: float | None
     check: Precheck
     made: Mapping[str, tuple[Plan, Arm]]
     tuned: bool
@@ -47,34 +37,34 @@ class Finished(NamedTuple):
     notes: Sequence[str]
 
 
-def conclude(so_far: Finished) -> Judgement:
+def conclude(question: Question, so_far: Finished) -> Judgement:
     """Return the judgement of what has finished."""
     n, metrics, jobs = so_far.check.n, so_far.check.metrics, so_far.jobs
     twins = alike(so_far.made, n)
     arms = [arm for name, (_, arm) in so_far.made.items() if name not in so_far.left_out]
     seeds = complete_seeds(jobs, [arm.name for arm in arms], twins)
     measured = measured_forward_share(jobs)
-    share = so_far.forward_share if so_far.forward_share is not None else measured or 1 / 3
+    share = question.forward_share if question.forward_share is not None else measured or 1 / 3
     rows, curves = rows_of(arms, twins, jobs, seeds, metrics, n, share) if seeds else ([], {})
-    said, pays = verdict(so_far.recipe, rows, curves, metrics, len(seeds), _doubts(so_far))
+    said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds), _doubts(so_far))
     if not so_far.tuned:
         said = "Nothing can be concluded: the tuning has not finished."
     if not seeds and so_far.budget_over:
-        said += f" The budget of {so_far.budget_seconds:g} s is too small: give more, or less to run."
+        said += f" The budget of {question.budget_seconds:g} s is too small: give more, or less to run."
     order = list(so_far.made)
     return Judgement(
         attent=importlib.metadata.version("attent"),
-        recipe=so_far.recipe,
-        backend=so_far.backend,
+        recipe=question.recipe,
+        backend=question.backend,
         options=msgspec.to_builtins(dict(so_far.options), enc_hook=str),
         n=n,
-        epochs=so_far.epochs,
+        epochs=question.epochs,
         batch_size=so_far.batch_size,
         metrics=metrics,
         seeds=seeds,
-        seeds_wanted=so_far.seeds,
+        seeds_wanted=question.seeds,
         forward_share=share,
-        forward_share_measured=so_far.forward_share is None and measured is not None,
+        forward_share_measured=question.forward_share is None and measured is not None,
         arms=arms,
         alike=twins,
         left_out=list(so_far.left_out),
@@ -84,9 +74,9 @@ def conclude(so_far: Finished) -> Judgement:
         verdict=said,
         pays=pays,
         notes=[*so_far.notes, *_remarks(jobs)],
-        finished=so_far.tuned and len(seeds) == so_far.seeds and not so_far.left_out,
+        finished=so_far.tuned and len(seeds) == question.seeds and not so_far.left_out,
         jobs=sorted(jobs, key=lambda job: (job.seed, order.index(job.arm))),
-        versions={"python": platform.python_version(), "numpy": np.__version__, **so_far.versions},
+        versions={"python": platform.python_version(), "numpy": np.__version__, **question.versions},
         machine=f"{platform.machine()}, {platform.system()}",
     )
 

@@ -9,8 +9,8 @@ import pytest
 import attent
 from attent.judging.arms import (
     DEFAULT_ARMS,
-    Common,
     Policy,
+    Question,
     alike,
     checked_lengths,
     named_arm,
@@ -26,8 +26,8 @@ def plan_of(text, epochs=12, suggested=None):
 
 
 def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3, groups=False):
-    common = Common(epochs, lengths, against, share, {}, groups)
-    return plans_of(read_policies(policies), common, n=n, batch_size=10, seed=3)
+    question = Question("mine", read_policies(policies), epochs, 10, lengths, against, share)
+    return plans_of(question, n=n, batch_size=10, seed=3, groups=groups)
 
 
 @pytest.mark.parametrize(

@@ -354,12 +354,14 @@ def test_no_times(text):
 
 
 def test_losers_stay_in_the_table():
-    found = judged(arms=["again:full", *HARD, "soft:default,select=soft(temperature=inf)"], seeds=5, against=["full", "shorts"])
+    found = judged(
+        arms=["again:full", *HARD, "soft:default,select=soft(temperature=inf)"], seeds=5, against=["full", "shorts"]
+    )
     text = told(found)
     assert max(map(len, text.splitlines())) <= 80
     table = text.partition("\n\n")[0].splitlines()
     first_words = [line.split()[0] for line in table[1:]]
-    assert first_words == ["full-0.333", "full-0.5", "short", "full", "short-again", "again", "hard", "soft"]
+    assert first_words == ["full-0.333", "full-0.5", "short", "full", "again", "hard", "soft"]
     assert found.alike == {"again": "full", "short-again": "full"}
     assert found.curves["skill"].arms == ["full-0.333", "full-0.5", "short", "full"]
     assert "again: the same training as full, run once." in text
