@@ -116,6 +116,14 @@ def panel(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """What only a GPU shows, in under eight minutes on one card: ``nox -s gpu -- --json FILE``."""
+    session.install(*CONSTRAINTS, "transformers", "peft", "pytest", "hypothesis", "-e", ".", "-e", "backends/torch")
+    session.install(*CONSTRAINTS, "-e", "backends/jax", "-e", "conformance")
+    session.run("python", "backends/torch/benchmarks/run_gpu.py", *session.posargs)
+
+
+@nox.session
 @nox.parametrize("framework", ["torch", "jax", "tensorflow"])
 def bench(session: nox.Session, framework: str) -> None:
     """Ratios from one process a framework, sides alternating. Nothing is asserted."""

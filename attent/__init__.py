@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
     from attent.run.course import Course, Done, Score, Train
+    from attent.run.feed import Feed
     from attent.run.teaching import Progress, teach
     from attent.run.trace import Trace, first_difference
 
@@ -51,6 +52,7 @@ _HOME = {
     "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
     "attent.plugins": ("Backend", "hookimpl", "recipe"),
     "attent.run.course": ("Course", "Done", "Score", "Train"),
+    "attent.run.feed": ("Feed",),
     "attent.run.teaching": ("Progress", "teach"),
     "attent.run.trace": ("Trace", "first_difference"),
 }  # fmt: skip
@@ -58,9 +60,9 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AttentError", "Auto", "Backend", "Balanced", "Band", "Choice", "CostWarning", "Course", "CourseError", "Done",
-    "Evaluates", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError", "Noise",
-    "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError", "Replay",
-    "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "Train", "band", "constant",
+    "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError",
+    "Noise", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError",
+    "Replay", "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "Train", "band", "constant",
     "correction_weights", "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge",
     "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip

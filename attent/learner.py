@@ -78,6 +78,15 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class ChecksSchedule(Protocol):
+    """A learner with a learning-rate schedule that it can hold against the length of a run."""
+
+    def check_schedule(self, steps: int, epochs: int) -> None:
+        """Raise LearnerError unless the schedule was built for so many optimiser steps, in so many epochs or passes."""
+        ...
+
+
+@runtime_checkable
 class Evaluates(Protocol):
     """A learner that can also judge itself on held-out data."""
 

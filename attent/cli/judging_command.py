@@ -27,13 +27,12 @@ from attent.judging.referee import PICTURE
 from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
-from attent.run.json_files import read_json, write_json
+from attent.run.files import FORMAT, read_json, write_json
 from attent.tables import percent
 
 Tell = Callable[[str], None]
 Command = Literal["teach", "judge"]
 INTERRUPTED, FAILED = 130, 1
-FORMAT = 2
 FILE = "settings.json"
 TAUGHT = "taught"
 _LENGTHS: dict[str, list[float]] = {"epoch": [1], "pass": [1, 1.5, 2]}  # of teach, by what the plan counts

@@ -58,13 +58,9 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
 
 def _reason(why: Mapping[str, Any] | None) -> str:
     """Return a policy's reason in words: those of `Auto`, and any other's as it is."""
-    if why is None:
-        return ""
-    return (
-        auto.told(dict(why))
-        if why.get("sign") in auto.SIGNS
-        else ", ".join(f"{key} {each}" for key, each in why.items())
-    )
+    if why is not None and why.get("sign") in auto.SIGNS:
+        return auto.told(dict(why))
+    return ", ".join(f"{key} {each}" for key, each in (why or {}).items())
 
 
 def arms_in(folder: Path) -> dict[str, Path]:

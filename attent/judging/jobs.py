@@ -21,16 +21,14 @@ from attent.judging.metrics import quality_of
 from attent.learner import Groups, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
-from attent.run.files import read_array
+from attent.run.files import FORMAT, read_array, read_json, write_json
 from attent.run.folder import CHECKPOINT
-from attent.run.json_files import read_json, write_json
 from attent.run.records import EpochRecord, Seconds
 from attent.run.state import unpack_position
 from attent.run.teaching import Listener, Progress, teach
 from attent.run.trace import read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
-FORMAT = 1
 _FILE, _SPENT = "job.json", "spent.json"
 _LOOKED_AT = 32  # examples
 _ROUNDING = 1e-5

@@ -15,10 +15,9 @@ from attent.judging.jobs import JobResult
 from attent.judging.metrics import lower_is_better
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
-from attent.run.json_files import read_json
+from attent.run.files import FORMAT, read_json
 from attent.run.records import Seconds, scoring_over_training
 
-FORMAT = 1
 FILE = "judge.json"
 COSTS = ("full_epochs", "process_seconds", "wall_seconds")
 PHASES = ("scoring", "selecting")  # what teaching takes beside training

@@ -12,7 +12,6 @@ import msgspec
 from attent.errors import PlanError
 from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.jobs import (
-    FORMAT,
     Build,
     JobResult,
     Precheck,
@@ -28,9 +27,8 @@ from attent.judging.report import report_text
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
 from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
-from attent.run.files import write_whole
+from attent.run.files import FORMAT, read_json, write_json, write_whole
 from attent.run.folder import held
-from attent.run.json_files import read_json, write_json
 from attent.run.teaching import Listener
 
 PICTURE, REPORT = "judge.svg", "report.md"

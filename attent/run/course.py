@@ -23,10 +23,9 @@ from attent.errors import CourseError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.course_scores import keeps_before
 from attent.run.given_scores import checked_given
 from attent.run.records import EpochRecord, Selected, selected
-from attent.run.state import pack, unpack
+from attent.run.state import keeps_before, pack, unpack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,16 +254,7 @@ class Course:
 
     def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
         checked_numbers(numbers, len(ids), f"learner.{call}()")
-        if self.plan.non_finite == "error" and not np.isfinite(numbers).all():
-            bad = np.flatnonzero(~np.isfinite(numbers))
-            shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
-            all_needed = policy.asks_of_training(self.plan.select)
-            where = "a plan of another policy" if all_needed else "the plan"
-            raise ScoreError(
-                f"learner.{call}() returned {len(bad)} of {len(ids)} numbers that are not finite in epoch "
-                f"{self.epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-                f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
-            )
+        check_finite(numbers, ids, self.plan, self.epoch, f"learner.{call}() returned")
 
     def _end_epoch(self) -> EpochRecord:
         row = self.row
@@ -318,3 +308,20 @@ class Course:
         self._loss_sum, self.trained = at.loss_sum, at.trained
         self._order = self._lesson = self._last_choice = None
         self.ranked = scores
+
+
+def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str) -> None:
+    """Raise ScoreError naming the ids whose numbers are not finite, unless the plan says what these mean (rule S5).
+
+    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned".
+    """
+    if plan.non_finite != "error" or np.isfinite(numbers).all():
+        return
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+    where = "a plan of another policy" if policy.asks_of_training(plan.select) else "the plan"
+    raise ScoreError(
+        f"{source} {len(bad)} of {len(ids)} numbers that are not finite in epoch "
+        f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
+        f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
+    )

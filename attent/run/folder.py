@@ -8,7 +8,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -16,18 +16,21 @@ from attent.errors import TraceError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
 from attent.run.files import (
+    FORMAT,
     append_line,
     checked_state,
     keep_lines,
     locked,
     read_arrays,
+    sealed,
+    selection_path,
     write_arrays,
+    write_json,
     write_selection,
-    write_whole,
 )
 from attent.run.records import EpochRecord, Seconds
-from attent.run.state import plan_difference
-from attent.run.trace import FORMAT, Header, read_header, read_records
+from attent.run.state import plan_difference, unpack_position
+from attent.run.trace import Header, read_header, read_records
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -41,14 +44,20 @@ class Checkpoint(NamedTuple):
     seconds: Seconds
 
 
-class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Told(msgspec.Struct, frozen=True):
     """What a checkpoint file tells beside its arrays."""
 
-    epochs: Annotated[int, msgspec.Meta(ge=0)]
+    epochs: int
     seconds: Seconds
 
 
-def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, recipe: str | None = None) -> Header:
+def header_of(
+    plan: Plan,
+    n: int,
+    versions: Mapping[str, str] | None = None,
+    recipe: str | None = None,
+    fingerprint: str | None = None,
+) -> Header:
     """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
     own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
     return Header(
@@ -58,15 +67,17 @@ def header_of(plan: Plan, n: int, versions: Mapping[str, str] | None = None, rec
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
         unit=plan.unit,
-        versions={**own, **(versions or {})},
+        versions={**own, **{name: str(version) for name, version in (versions or {}).items()}},  # some are subclasses
         recipe=recipe,
+        fingerprint=fingerprint,
     )
 
 
 class RunFolder:
     """The folder of one run: ``run.json``, ``trace.jsonl``, ``selections/``, ``checkpoint.safetensors``.
 
-    Every file is whole at every moment, so a run killed at any time can be read and continued.
+    Every file is whole at every moment, so a run killed at any time can be read and continued, and has a checksum, so
+    a bit that flips on the disk is told of instead of teaching something else.
     """
 
     def __init__(self, folder: Path, header: Header) -> None:
@@ -80,16 +91,12 @@ class RunFolder:
         for left in ("trace.jsonl", "selections", CHECKPOINT):
             if (folder / left).exists():
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
-        data = msgspec.json.format(msgspec.json.encode(header), indent=2)
-        write_whole(folder / "run.json", lambda path: _write(path, data))
+        write_json(folder / "run.json", header)
         return cls(folder, header)
 
     @classmethod
-    def open(cls, folder: Path, header: Header, plan: Plan) -> tuple[RunFolder, Checkpoint | None]:
-        """Go on with a run: return it and its checkpoint, None where it stopped before the first one.
-
-        Raises TraceError, having changed nothing, if the run is of another plan, n, recipe or version.
-        """
+    def open(cls, folder: Path, header: Header, plan: Plan) -> RunFolder:
+        """Go on with a run. Raises TraceError if it is of another plan, n, recipe, data fingerprint or version."""
         old = read_header(folder)
         if old.attent != header.attent:
             raise TraceError(
@@ -100,29 +107,55 @@ class RunFolder:
             raise TraceError(f"{folder} is of a run over {old.n} examples, this one has {header.n}")
         if old.recipe != header.recipe:
             raise TraceError(f"{folder} is of recipe {old.recipe!r}, not {header.recipe!r}")
+        if old.fingerprint != header.fingerprint:
+            raise TraceError(f"{folder} is of data with fingerprint {old.fingerprint!r}, not {header.fingerprint!r}")
         difference = plan_difference(old.plan, old.rounds, plan)
         if difference:
             raise TraceError(f"{folder} is of another plan: {difference}")
-        checkpoint = _read_checkpoint(folder / CHECKPOINT)
-        if checkpoint is None and read_records(folder / "trace.jsonl"):
-            raise TraceError(f"{folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read")
-        return cls(folder, old), checkpoint
+        return cls(folder, old)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Return what ``save`` kept last, None where the run stopped before. Raises TraceError if it is gone."""
+        checkpoint = _read_checkpoint(self.folder / CHECKPOINT)
+        if checkpoint is None and read_records(self.folder / "trace.jsonl"):
+            raise TraceError(
+                f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
+            )
+        return checkpoint
+
+    def recorded(self) -> int:
+        """Return the epochs recorded, of a run whose trainer keeps its state itself. Raises TraceError for another."""
+        if (self.folder / CHECKPOINT).exists():
+            raise TraceError(f"{self.folder} is a run of attent.teach, which goes on with it; name another folder")
+        return len(read_records(self.folder / "trace.jsonl"))
 
     def records(self, checkpoint: Checkpoint, epoch: int) -> list[EpochRecord]:
         """Return the epochs recorded before a checkpoint whose course stands in ``epoch``; what follows stays there.
 
-        Raises TraceError if the checkpoint tells another number of epochs, or if epochs of the trace are gone.
+        Raises TraceError if the checkpoint tells another number of epochs, or if epochs of the trace or files of
+        selections made before it are gone.
         """
         if checkpoint.epochs != epoch:
             raise TraceError(
                 f"{self.folder / CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
-        records = read_records(self.folder / "trace.jsonl", epoch)
-        if len(records) < epoch:
+        for draw in range(unpack_position(checkpoint.course["position"]).draw):  # of the epoch under way too
+            path = selection_path(self.folder, draw)
+            if not path.exists():
+                raise TraceError(
+                    f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
+                    "begin a new run in another folder"
+                )
+        return self.first_records(epoch)
+
+    def first_records(self, epochs: int) -> list[EpochRecord]:
+        """Return the first so many epochs of the trace. Raises TraceError if it has fewer."""
+        records = read_records(self.folder / "trace.jsonl", epochs)
+        if len(records) < epochs:
             raise TraceError(
-                f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epoch}: "
-                "lines were removed"
+                f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epochs}: "
+                "lines were removed, or it is another run's"
             )
         return records
 
@@ -132,7 +165,7 @@ class RunFolder:
 
     def append(self, record: EpochRecord) -> None:
         """Record an epoch at its end."""
-        append_line(self.folder / "trace.jsonl", msgspec.json.encode(record))
+        append_line(self.folder / "trace.jsonl", sealed(record))
 
     def add_selection(self, draw: int, ids: Ids, scores: Numbers | None) -> None:
         """Keep a selection. One of the same draw, from before a resume, is replaced by its equal."""
@@ -151,32 +184,29 @@ def _read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     arrays, metadata = read_arrays(path)
-    parts: dict[str, State] = {"course": {}, "learner": {}}
-    for name, array in arrays.items():
-        owner, _, rest = name.partition("/")
-        if owner not in parts:
-            raise TraceError(
-                f"{path} is not a checkpoint: its array {name!r} is neither the course's nor the learner's"
-            )
-        parts[owner][rest] = array
     if "attent" not in metadata:
         raise TraceError(f"{path} is not a checkpoint: its metadata has no entry 'attent'")
-    try:
-        told = msgspec.json.decode(metadata["attent"], type=_Told)
-    except msgspec.DecodeError as error:
-        raise TraceError(f"{path} is damaged: its metadata cannot be read: {error}") from None
-    return Checkpoint(parts["course"], parts["learner"], told.epochs, told.seconds)
+    told = msgspec.json.decode(metadata["attent"], type=_Told)
+    course, learner = (
+        {name.removeprefix(owner): array for name, array in arrays.items() if name.startswith(owner)}
+        for owner in ("course/", "learner/")
+    )
+    return Checkpoint(course, learner, told.epochs, told.seconds)
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other processes from teaching in a folder. Raises TraceError if one is; its end frees the folder."""
-    lock = locked(folder / "lock")
-    if lock is None:
-        raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
-    with lock:
+    with taken(folder):
         yield
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+def taken(folder: Path) -> IO[bytes]:
+    """Return the lock of a folder: no other process can teach in it until the lock is closed, or this process ends.
+
+    Raises TraceError if another one is teaching there.
+    """
+    lock = locked(folder / "lock")
+    if lock is None:
+        raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
+    return lock

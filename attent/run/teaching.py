@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import Groups, Learner, Numbers, checked_length
+from attent.learner import ChecksSchedule, Groups, Learner, Numbers, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
-from attent.run.folder import Checkpoint, RunFolder, header_of, held
-from attent.run.records import EpochRecord, Seconds
+from attent.run.folder import header_of
+from attent.run.recorder import Recorder, recorder_of
+from attent.run.records import EpochRecord
 from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop, scorer_of
-from attent.run.trace import Taught, Trace, replayed
-
-_KEEP_SCORES_UP_TO = 100_000
+from attent.run.trace import Trace, replayed
 
 
 class Progress(NamedTuple):
@@ -106,91 +103,61 @@ def teach(
     check_loop(
         resume=resume, listeners=listeners, stop=stop, checkpoint_seconds=checkpoint_seconds, keep_scores=keep_scores
     )
-    if run is None:
-        if resume:
-            raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
-        holding: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    else:
-        run = Path(run)
-        holding = held(run)
+    if run is None and resume:
+        raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
     n = checked_length(learner)
     asked = scorer_of(plan, learner, scorer)
     groups = learner.groups() if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
-    with holding:
-        scores = None if replay is None else replayed(replay, plan, n)
-        course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups)
-        header = header_of(plan, n, versions, recipe)
-        records: list[EpochRecord] = []
-        selections: dict[int, Taught] = {}
-        seconds = Seconds()
-        folder: RunFolder | None = None
-        if run is not None:
-            if resume and (run / "run.json").exists():
-                folder, checkpoint = RunFolder.open(run, header, plan)
-                if checkpoint is not None:
-                    course.load_state(checkpoint.course)
-                    records, seconds = folder.records(checkpoint, course.epoch), checkpoint.seconds
-                    learner.load_state(checkpoint.learner)
-                    folder.cut(checkpoint.epochs)  # last: whoever refuses the checkpoint has cost nothing
-            else:
-                folder, checkpoint = RunFolder.create(run, header), None
-            if checkpoint is None:
-                # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
-                folder.save(Checkpoint(course.state(), learner.state(), 0, seconds))
-        if not records:
+    scores = None if replay is None else replayed(replay, plan, n)
+    course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups)
+    header = header_of(plan, n, versions, recipe)
+    if isinstance(learner, ChecksSchedule) and not resume:
+        learner.check_schedule(plan.total_steps(n), plan.epochs)
+    recorder = recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores)
+    with contextlib.closing(recorder):
+        recorder.begin(course, learner)
+        if not recorder.records:
             warn_if_losing(plan, n)
-        keep = n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
-        saved_at = time.monotonic()
         total = sum(_work(row.k, row.scored) for row in course.timeline)
-        behind = sum(_work(record.examples_trained, record.examples_scored) for record in records)
-        try:
-            while True:
-                started = time.perf_counter()
-                lesson = course.next()
-                seconds = _spent(seconds, "selecting", started)
-                if isinstance(lesson, Done):
-                    break
-                if course.selection is not None and course.step == 0 and not isinstance(lesson, Score):
-                    assert course.ids is not None  # a selection leaves its ids
-                    taught = Taught(course.ids, course.ranked.copy() if keep else None)
-                    if folder is None:
-                        selections[course.selection.draw] = taught
-                    else:
-                        folder.add_selection(course.selection.draw, *taught)
+        behind = sum(_work(record.examples_trained, record.examples_scored) for record in recorder.records)
+        saved_at = time.monotonic()
+        with _explained(learner, recorder):
+            while not isinstance(lesson := recorder.timed("selecting", course.next), Done):
+                recorder.chosen(course)
                 checked_length(learner, n)
-                started = time.perf_counter()
+                epoch = course.epoch
                 if isinstance(lesson, Score):
-                    numbers = asked.score(lesson.ids)
-                    seconds = _spent(seconds, "scoring", started)
+                    numbers = recorder.timed("scoring", asked.score, lesson.ids)
                 else:
-                    numbers = learner.train(lesson.batches, lesson.weights)
-                    seconds = _spent(seconds, "training", started)
-                row = course.row
+                    numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
                 record = course.record(numbers)
                 if record is not None:
-                    record = msgspec.structs.replace(record, seconds=seconds)
-                    seconds = Seconds()
-                    records.append(record)
+                    record = recorder.ended(record)
                     behind += _work(record.examples_trained, record.examples_scored)
-                    if folder is not None:
-                        folder.append(record)
-                progress = _progress(course, row.epoch, record, behind, total)
+                progress = _progress(course, epoch, record, behind, total)
                 for listener in listeners:
                     listener(progress)
                 stopping = stop()
                 ended = course.epoch == len(course.timeline)
-                if folder is not None and (stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds):
-                    folder.save(Checkpoint(course.state(), learner.state(), len(records), seconds))
+                if stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds:
+                    recorder.save(course, learner)
                     saved_at = time.monotonic()
                 if stopping:
                     break
-        except AttentError as error:
-            if isinstance(error, LearnerError | ScoreError):
-                error.add_note(f"The learner is a {type(learner).__module__}.{type(learner).__qualname__}.")
-            if folder is not None:
-                error.add_note(f"Epochs recorded in {folder.folder}: {len(records)}.")
-            raise
-        return Trace.read(folder.folder) if folder is not None else Trace(header, records, selections)
+        return recorder.trace()
+
+
+@contextlib.contextmanager
+def _explained(learner: Learner, recorder: Recorder) -> Iterator[None]:
+    """Tell with an error whose fault it is, and where what was recorded can be read."""
+    try:
+        yield
+    except AttentError as error:
+        if isinstance(error, LearnerError | ScoreError):
+            error.add_note(f"The learner is a {type(learner).__module__}.{type(learner).__qualname__}.")
+        if (note := recorder.note()) is not None:
+            error.add_note(note)
+        raise
 
 
 def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:
@@ -213,8 +180,3 @@ def _progress(course: Course, index: int, record: EpochRecord | None, behind: fl
 
 def _work(trained: int, scored: int) -> float:
     return trained + scored / 3
-
-
-def _spent(seconds: Seconds, phase: str, started: float) -> Seconds:
-    added: float = getattr(seconds, phase) + time.perf_counter() - started
-    return msgspec.structs.replace(seconds, **{phase: added})

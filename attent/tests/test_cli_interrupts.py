@@ -17,6 +17,7 @@ from attent import Trace, first_difference
 from attent.cli.interrupts import stop_signals
 from attent.run.files import read_arrays
 from attent.tests.cli_toy import RECIPE, command
+from attent.tests.toy import edit
 
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
 PATIENCE = 60.0
@@ -56,9 +57,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
     assert not stopped.finished
     assert err.splitlines()[-1] == "Stopped. Go on with: attent teach --resume 'my run'"
     assert "epochs so far" in command("report", "my run").out
-    settings = json.loads((tmp_path / "my run/settings.json").read_text())
-    settings["options"]["pause"] = 0.0  # the rest need not take its time
-    (tmp_path / "my run/settings.json").write_text(json.dumps(settings))
+    edit(tmp_path / "my run/settings.json", '"pause": 0.03', '"pause": 0.0')  # the rest need not take its time
 
     assert command("teach", "--resume", "my run").code == 0
     assert command("teach", RECIPE, *options, "--run", "whole").code == 0

@@ -13,6 +13,7 @@ import pytest
 
 from attent.tests.cli_toy import command, refused
 from attent.tests.judging_toy import without_seconds
+from attent.tests.toy import edit
 
 RECIPE = "attent.tests.judging_toy:steady"
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
@@ -242,7 +243,8 @@ def test_a_stopped_judgement_goes_on_as_if_it_had_not_been(tmp_path, number):
     assert err.splitlines()[-1] == "Stopped. Go on with: attent judge --resume 'my run'"
     assert [job["arm"] for job in result("my run")["jobs"]] == ["full"]
     for path in (tmp_path / "my run").glob("**/*.json"):  # the rest need not take its time
-        path.write_text(path.read_text().replace('"pause": 0.02', '"pause": 0.0'))
+        if '"pause": 0.02' in path.read_text():
+            edit(path, '"pause": 0.02', '"pause": 0.0')
     assert command("judge", "--resume", "my run").code == 0
     assert command("judge", *slow, "--set", "pause=0.0", "--run", "whole").code == 0
     assert without_seconds(result("my run")) == without_seconds(result("whole"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 
@@ -15,6 +14,7 @@ from attent.cli.phases import shown_phases
 from attent.cli.report_command import epochs_legend
 from attent.tables import digits
 from attent.tests.cli_toy import RECIPE, command, refused, tiny
+from attent.tests.toy import edit
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +150,8 @@ def test_versions_that_differ_are_told_with_a_difference(runs, tmp_path):
     for name in ("one", "again", "other"):
         shutil.copytree(runs / name, tmp_path / name)
     for name in ("again", "other"):
-        header = json.loads((tmp_path / name / "run.json").read_text())
-        header["versions"] |= {"python": "3.0.0", "jax": "0.1"}
-        (tmp_path / name / "run.json").write_text(json.dumps(header))
+        was = f'"python": "{platform.python_version()}"'
+        edit(tmp_path / name / "run.json", was, '"python": "3.0.0", "jax": "0.1"')
     assert command("diff", tmp_path / "one", tmp_path / "again") == (0, "the same 4 epochs\n", "")
     out = command("diff", tmp_path / "one", tmp_path / "other").out
     assert " in the first, " in out.splitlines()[1]
@@ -170,4 +169,4 @@ def test_what_is_no_run_is_named(runs, tmp_path):
         f"{runs} has several runs: name one of again, longer, one, other, seeded"
     )
     (tmp_path / "run.json").write_text("{}")
-    assert "run.json is not a run's header" in refused("report", tmp_path)
+    assert "run.json has no checksum" in refused("report", tmp_path)

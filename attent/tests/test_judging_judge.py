@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 
@@ -15,6 +16,7 @@ from attent.judging.judge import seconds_of
 from attent.judging.picture import picture
 from attent.judging.report import report_text, told
 from attent.tests import judging_toy as toy
+from attent.tests.toy import edit
 
 HARD = ["hard:default,select=hard"]
 SAVED = 1 - 3.6 / (6 / 1.4)  # 2 epochs of worth 1.4 each and 4 of .4 * 2, at the cost of 3.6
@@ -445,7 +447,7 @@ def test_a_folder_of_another_recipe_or_other_data_is_refused(tmp_path, monkeypat
 def test_a_folder_of_another_attent_is_refused(tmp_path):
     judged(run=tmp_path)
     header = tmp_path / "seed-0" / "full" / "run.json"
-    header.write_text(re.sub(r'"attent": "[^"]*"', '"attent": "0.0.1"', header.read_text()))
+    edit(header, f'"attent": "{importlib.metadata.version("attent")}"', '"attent": "0.0.1"')
     with pytest.raises(attent.TraceError, match=r"was judged with attent '0\.0\.1', now it is '"):
         judged(run=tmp_path)
 

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from attent_torch.losses import cross_entropy, token_mean
     from attent_torch.reference import ReferenceNetwork, reference_loss
     from attent_torch.reference_teaching import reference_learner
+    from attent_torch.trainers.loops import Teacher
 
 _MODULE_OF = {
     "ReferenceNetwork": "attent_torch.reference",
+    "Teacher": "attent_torch.trainers.loops",
     "TorchLearner": "attent_torch.learner",
     "cross_entropy": "attent_torch.losses",
     "reference_learner": "attent_torch.reference_teaching",
@@ -20,7 +22,9 @@ _MODULE_OF = {
     "token_mean": "attent_torch.losses",
 }
 
-__all__ = ["ReferenceNetwork", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss", "token_mean"]
+__all__ = [
+    "ReferenceNetwork", "Teacher", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss", "token_mean",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
-from attent_torch.settings import check_loss, check_optimizer, check_settings
+from attent_torch.schedule import check_total
+from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
@@ -102,6 +103,7 @@ class TorchLearner:
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
+        check_alone(model)
         check_loss(loss)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -174,6 +176,11 @@ class TorchLearner:
             self._steps.update()
             self._count += 1
         return record.fetch()
+
+    def check_schedule(self, steps: int, epochs: int) -> None:
+        """Raise LearnerError unless the scheduler, if there is one, fits a run of so many further steps."""
+        if self.scheduler is not None:
+            check_total(self.scheduler, steps, epochs)
 
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.

@@ -9,10 +9,14 @@ import torch
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
     CosineAnnealingLR,
+    ExponentialLR,
+    LambdaLR,
     LRScheduler,
+    MultiStepLR,
     OneCycleLR,
     PolynomialLR,
     SequentialLR,
+    StepLR,
 )
 
 from attent.errors import LearnerError
@@ -24,6 +28,62 @@ _ADVICE = (
 _DEAD = 1e-6  # of the highest learning rate
 # A cosine to 0 spends 0.06 % of its steps so low, a fourth power 3 %.
 _DEAD_STEPS, _DEAD_SHARE = 10, 0.05
+
+
+def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
+    """Raise LearnerError unless a schedule was built for a run of so many optimiser steps.
+
+    Refused are one that declares another length (by more than a hundredth), one whose milestones, or whose factor,
+    count epochs, and one that has fallen below a millionth long before the end. ``epochs`` is how many the run has. A
+    LambdaLR of a function is taken as it is.
+
+    Example:
+        >>> import attent, torch
+        >>> from attent_torch.schedule import check_total
+        >>> optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.1)
+        >>> check_total(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 52), 52, 4)
+        >>> try:
+        ...     check_total(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100), 52, 4)
+        ... except attent.AttentError as error:
+        ...     print(str(error)[:66])
+        the scheduler is too long: its CosineAnnealingLR has T_max=100, 10
+    """
+    scheduler = getattr(scheduler, "scheduler", scheduler)  # accelerate wraps it
+    end = end_of(scheduler)
+    allowed = max(1, 0.01 * steps)
+    if end is not None and not (0 if end.final else -allowed) <= end.left - steps <= allowed:
+        told = "too long" if end.left > steps else "too short"
+        raise LearnerError(
+            f"the scheduler is {told}: its {end.part}, {max(0, end.left)} steps are left, and the run takes {steps}. "
+            f"{_ADVICE}"
+        )
+    for part in getattr(scheduler, "_schedulers", [scheduler]):
+        told = _counts_epochs(part, steps, epochs)
+        if told is not None:
+            raise LearnerError(
+                f"the scheduler seems to count epochs: {told}, and the run takes {steps} steps. {_ADVICE}"
+            )
+
+
+def _counts_epochs(scheduler: LRScheduler, steps: int, epochs: int) -> str | None:
+    """Return in words why a schedule of milestones or powers was not built for steps, None where it was."""
+    if isinstance(scheduler, MultiStepLR) and scheduler.milestones:
+        places = sorted(scheduler.milestones.elements())
+        if places[-1] <= epochs < steps or places[-1] >= steps:
+            return f"its MultiStepLR has milestones {places}"
+    if isinstance(scheduler, StepLR):
+        decays = steps // scheduler.step_size
+        if (scheduler.step_size <= epochs and decays > epochs and scheduler.gamma**decays < 1e-3) or (
+            scheduler.gamma**decays < _DEAD
+        ):
+            return (
+                f"its StepLR has step_size={scheduler.step_size} and so multiplies by {scheduler.gamma} {decays} times"
+            )
+        if not decays:
+            return f"its StepLR has step_size={scheduler.step_size} and so never decays"
+    if isinstance(scheduler, ExponentialLR) and scheduler.gamma**steps < _DEAD:
+        return f"its ExponentialLR multiplies by {scheduler.gamma} at every step"
+    return None
 
 
 class Schedule:
@@ -109,4 +169,8 @@ def end_of(scheduler: LRScheduler) -> End | None:
             length = getattr(scheduler, name)
             final = kind is OneCycleLR
             return End(f"{kind.__name__} has {name}={length}", length - scheduler.last_epoch, final)
+    if isinstance(scheduler, LambdaLR):  # Hugging Face's are partial functions that tell their length
+        lengths = {getattr(each, "keywords", {}).get("num_training_steps") for each in scheduler.lr_lambdas}
+        if len(lengths) == 1 and isinstance(length := lengths.pop(), int):
+            return End(f"LambdaLR has num_training_steps={length}", length - scheduler.last_epoch, final=False)
     return None

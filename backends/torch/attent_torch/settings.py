@@ -33,6 +33,18 @@ def check_settings(
         raise LearnerError(f"clip_norm must be above 0, got {clip_norm}")
 
 
+def check_alone(model: nn.Module) -> None:
+    """Raise LearnerError for a model that averages gradients with other processes, each of which would train all."""
+    kind = type(model).__name__
+    together = kind == "DistributedDataParallel" or kind.startswith(("FSDP", "FullyShardedDataParallel"))
+    if together and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        raise LearnerError(
+            f"the model is a {kind} over {torch.distributed.get_world_size()} processes, and a learner trains every "
+            "example in its own: use attent_torch.Teacher in a loop of your own, which gives each rank its share, or "
+            "give the plain module to a learner in one process"
+        )
+
+
 def check_loss(loss: Any) -> None:
     """Raise LearnerError for one of torch's own criteria: what it says of a model as its argument helps nobody."""
     if getattr(loss, "__module__", None) in ("torch.nn.modules.loss", "torch.nn.functional"):

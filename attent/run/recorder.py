@@ -1,0 +1,202 @@
+"""Writing a run down as it goes: in memory, or in a run folder. ``teach`` and ``Feed`` share it."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import msgspec
+
+from attent.errors import TraceError
+from attent.learner import Learner
+from attent.plan.plan import Plan
+from attent.run.course import Course
+from attent.run.folder import Checkpoint, RunFolder, taken
+from attent.run.records import EpochRecord, Seconds
+from attent.run.trace import Header, Taught, Trace
+
+_KEEP_SCORES_UP_TO = 100_000
+# The folders that feeds of this process write to: a notebook's cell run again takes its folder from the old feed.
+_WRITING: weakref.WeakValueDictionary[Path, FolderRecorder] = weakref.WeakValueDictionary()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Recorder:
+    """Keeps a run in memory: its records, its selections, and the seconds of the epoch under way.
+
+    ``keep_scores``: with the scores of every selection; None: up to 100,000 examples. Who records a run need not know
+    whether it has a folder, which is then a `FolderRecorder`.
+    """
+
+    def __init__(self, header: Header, keep_scores: bool | None = None) -> None:
+        self.header = header
+        self.records: list[EpochRecord] = []
+        self.seconds = Seconds()
+        self.untaken = 0  # epochs in the folder that nobody has taken up yet
+        self._keep = header.n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
+        self._selections: dict[int, Taught] = {}
+        self._missing = 0  # epochs that another process had in its memory
+
+    def timed(self, phase: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``call`` returns, and add its seconds to a phase of the epoch under way."""
+        started = time.perf_counter()
+        result = call(*args, **kwargs)
+        self.spent(phase, time.perf_counter() - started)
+        return result
+
+    def spent(self, phase: str, seconds: float) -> None:
+        """Add seconds to a phase of the epoch under way: ``scoring``, ``selecting`` or ``training``."""
+        self.seconds = msgspec.structs.replace(self.seconds, **{phase: getattr(self.seconds, phase) + seconds})
+
+    def chosen(self, course: Course) -> None:
+        """Keep the selection that the course made for its epoch, if it made one and nothing of it is trained yet."""
+        if course.selection is not None and course.step == 0:
+            assert course.ids is not None  # a selection leaves its ids
+            scores = course.ranked.copy() if self._keep else None
+            self._keep_selection(course.selection.draw, Taught(course.ids, scores))
+
+    def ended(self, record: EpochRecord) -> EpochRecord:
+        """Record an epoch at its end and return its record with the seconds spent."""
+        record = msgspec.structs.replace(record, seconds=self.seconds)
+        self._append(record)
+        self.records.append(record)
+        self.seconds = Seconds()
+        return record
+
+    def begin(self, course: Course, learner: Learner) -> None:
+        """Take course and learner to where the run goes on: at its start."""
+
+    def save(self, course: Course, learner: Learner) -> None:
+        """Keep a checkpoint, where there is a place for one."""
+
+    def take_up(self, epoch: int) -> None:
+        """Stand at the epoch of a state that a trainer kept: what was recorded from there on is forgotten."""
+        self._missing = epoch if epoch > len(self.records) else self._missing
+        self.records, self.seconds = self.records[:epoch], Seconds()
+
+    def trace(self) -> Trace:
+        """Return the trace so far. Raises TraceError where epochs of it were never in this memory."""
+        if self._missing:
+            raise TraceError(
+                f"the first {self._missing} epochs are not in this process' memory: keep a run that is resumed in a "
+                "folder, by run=folder, and read it in the process that writes it"
+            )
+        return Trace(self.header, list(self.records), dict(self._selections))
+
+    def note(self) -> str | None:
+        """Return where the epochs recorded can be read."""
+        return None
+
+    def close(self) -> None:
+        """Let others teach in the folder."""
+
+    def _keep_selection(self, draw: int, taught: Taught) -> None:
+        self._selections[draw] = taught
+
+    def _append(self, record: EpochRecord) -> None:
+        pass
+
+
+class FolderRecorder(Recorder):
+    """Keeps a run in a folder, in which no other process can teach until ``close()``.
+
+    ``resume`` takes up the run in the folder, and begins one where there is none. ``own_checkpoints``: the trainer
+    keeps its state itself, so that the folder has no checkpoint. Raises TraceError if the folder holds a run that is
+    not to be resumed, or another one, or is being taught in.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        keep_scores: bool | None,
+        run: Path,
+        plan: Plan,
+        *,
+        resume: bool,
+        own_checkpoints: bool,
+    ) -> None:
+        super().__init__(header, keep_scores)
+        self._checkpoint: Checkpoint | None = None
+        if own_checkpoints and (last := _WRITING.pop(run.resolve(), None)) is not None:
+            last.close()
+        self._lock = taken(run)
+        weakref.finalize(self, self._lock.close)
+        if own_checkpoints:
+            _WRITING[run.resolve()] = self
+        try:
+            if not (resume and (run / "run.json").exists()):
+                self._folder = RunFolder.create(run, header)
+                return
+            self._folder = RunFolder.open(run, header, plan)
+            if own_checkpoints:
+                self.untaken = self._folder.recorded()
+            else:
+                self._checkpoint = self._folder.checkpoint()
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, course: Course, learner: Learner) -> None:
+        """Take course and learner to the last checkpoint; where there is none, keep the first."""
+        if self._checkpoint is None:
+            # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
+            self.save(course, learner)
+            return
+        course.load_state(self._checkpoint.course)
+        records = self._folder.records(self._checkpoint, course.epoch)
+        learner.load_state(self._checkpoint.learner)
+        self._folder.cut(course.epoch)  # last: whoever refuses the checkpoint has cost nothing
+        self.records, self.seconds = records, self._checkpoint.seconds
+        self._checkpoint = None
+
+    def save(self, course: Course, learner: Learner) -> None:
+        """Keep a checkpoint in place of the last one."""
+        self._folder.save(Checkpoint(course.state(), learner.state(), len(self.records), self.seconds))
+
+    def take_up(self, epoch: int) -> None:
+        """Stand at the epoch of a state that a trainer kept. Raises TraceError if fewer epochs are recorded."""
+        records = self._held().first_records(epoch)
+        self._folder.cut(epoch)
+        self.records, self.seconds, self.untaken = records, Seconds(), 0
+
+    def trace(self) -> Trace:
+        """Return the trace so far, as the folder holds it."""
+        return Trace.read(self._folder.folder)
+
+    def note(self) -> str | None:
+        """Return where the epochs recorded can be read."""
+        return f"Epochs recorded in {self._folder.folder}: {len(self.records)}."
+
+    def close(self) -> None:
+        """Let others teach in the folder."""
+        self._lock.close()
+
+    def _keep_selection(self, draw: int, taught: Taught) -> None:
+        self._held().add_selection(draw, *taught)
+
+    def _append(self, record: EpochRecord) -> None:
+        self._held().append(record)
+
+    def _held(self) -> RunFolder:
+        if self._lock.closed:
+            raise TraceError(f"{self._folder.folder} was taken by a later feed of this process: go on with that one")
+        return self._folder
+
+
+def recorder_of(
+    header: Header,
+    plan: Plan,
+    run: str | Path | None,
+    *,
+    resume: bool,
+    keep_scores: bool | None,
+    own_checkpoints: bool = False,
+) -> Recorder:
+    """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder."""
+    if run is None:
+        return Recorder(header, keep_scores)
+    return FolderRecorder(header, keep_scores, Path(run), plan, resume=resume, own_checkpoints=own_checkpoints)

@@ -1,0 +1,1 @@
+"""attent where PyTorch users already train: in loops of their own and in trainers."""

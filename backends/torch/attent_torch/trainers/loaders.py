@@ -1,0 +1,97 @@
+"""The user's DataLoader with other batches: everything it was built with stays, but for which examples come when."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, RandomSampler
+from torch.utils.data import SequentialSampler as InOrder
+
+from attent.errors import CourseError
+
+_KEPT = (
+    "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
+    "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order",
+)  # fmt: skip
+
+
+def with_batches(loader: Any, batches: Any, generator: torch.Generator | None = None) -> Any:
+    """Return a loader like ``loader`` that fetches these batches of ids, each a list of whole numbers.
+
+    Kept are workers, collate_fn, pinned memory, worker_init_fn, generator and the rest. One that accelerate prepared
+    keeps its device, and tells accelerate where a pass ends; its sharding and padding are left out. ``generator`` is
+    for a loader that has none.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from attent_torch.trainers.loaders import with_batches
+        >>> list(with_batches(DataLoader(torch.arange(9), collate_fn=list), [[8, 0], [3]]))
+        [[tensor(8), tensor(0)], [tensor(3)]]
+    """
+    settings = {name: getattr(loader, name) for name in _KEPT if hasattr(loader, name)}
+    if settings.get("generator") is None:
+        settings["generator"] = generator
+    if not settings["pin_memory_device"]:
+        del settings["pin_memory_device"]  # newer versions warn of it, even empty
+    fetching: DataLoader[Any] = DataLoader(loader.dataset, batch_sampler=batches, **settings)
+    if not _prepared(loader):
+        return fetching
+    accelerate = importlib.import_module("accelerate.data_loader")
+    return accelerate.prepare_data_loader(
+        fetching, loader.device, num_processes=1, process_index=0, put_on_device=loader.device is not None,
+        non_blocking=loader._non_blocking,
+    )  # fmt: skip
+
+
+def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
+    """Raise CourseError, naming the way out, unless the plan's batches can take the place of the loader's own."""
+    if not isinstance(loader, DataLoader):
+        raise CourseError(f"teacher(...) takes the script's DataLoader, got {type(loader).__qualname__}")
+    if isinstance(loader.dataset, IterableDataset):
+        raise CourseError(
+            "the loader's dataset is iterable: its examples have no ids to be chosen by. Use a map-style dataset, "
+            "with __getitem__ and __len__"
+        )
+    if len(loader.dataset) != n:
+        raise CourseError(f"the loader has {len(loader.dataset)} examples, the teacher was built for {n}")
+    sampler = loader.batch_sampler
+    while hasattr(sampler, "batch_sampler"):  # accelerate's shards
+        sampler = sampler.batch_sampler
+    if getattr(sampler, "fits_any_plan", False):  # one of ours
+        return
+    if not isinstance(sampler, BatchSampler) or type(sampler).__iter__ is not BatchSampler.__iter__:
+        kind = "no batches: batch_size=None" if sampler is None else f"batches by a {type(sampler).__qualname__}"
+        raise CourseError(f"the loader has {kind}, where the plan makes the batches: leave its batch_sampler out")
+    order = sampler.sampler
+    drawn = isinstance(order, RandomSampler) and (order.replacement or order.num_samples != n)
+    if drawn or not isinstance(order, RandomSampler | InOrder | DistributedSampler):
+        told = "draws with replacement, or only some" if drawn else f"is a {type(order).__qualname__}"
+        raise CourseError(f"the loader's sampler {told}, where the plan chooses the examples: leave it out")
+    if sampler.drop_last:
+        raise CourseError(
+            "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
+            "An epoch's last batch may then be smaller"
+        )
+    if batch_size not in (sampler.batch_size, sampler.batch_size * world):
+        each = f", or {batch_size // world} for each of {world} processes" if world > 1 else ""
+        raise CourseError(f"the loader's batches have {sampler.batch_size} examples, the plan's {batch_size}{each}")
+
+
+def _prepared(loader: Any) -> bool:
+    return type(loader).__module__.startswith("accelerate.")
+
+
+def list_batches(ids: Iterable[int], size: int) -> list[list[int]]:
+    """Return whole numbers in lists of ``size``, the last one shorter.
+
+    Example:
+        >>> from attent_torch.trainers.loaders import list_batches
+        >>> list_batches(range(5), 2)
+        [[0, 1], [2, 3], [4]]
+    """
+    every = list(ids)
+    return [every[start : start + size] for start in range(0, len(every), size)]

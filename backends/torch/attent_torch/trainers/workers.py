@@ -1,0 +1,64 @@
+"""Processes that train together: each takes its share of equal global batches, and all know every number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from attent.learner import Ids, Numbers
+
+
+class Workers(NamedTuple):
+    """This process and how many train with it: rank 0 of 1 where no process group is initialised.
+
+    Example:
+        >>> from attent_torch.trainers.workers import Workers
+        >>> Workers.here()
+        Workers(rank=0, world=1)
+    """
+
+    rank: int
+    world: int
+
+    @classmethod
+    def here(cls) -> Workers:
+        """Return this process' place in the default process group."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return cls(0, 1)
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    def share(self, ids: Ids, rank: int | None = None) -> Ids:
+        """Return a rank's share of a global batch (this one's where None): parts as equal as can be, in order.
+
+        Example:
+            >>> import numpy as np
+            >>> from attent_torch.trainers.workers import Workers
+            >>> [Workers(rank, 2).share(np.array([7, 3, 5])).tolist() for rank in (0, 1)]
+            [[7], [3, 5]]
+        """
+        rank = self.rank if rank is None else rank
+        return ids[rank * len(ids) // self.world : (rank + 1) * len(ids) // self.world]
+
+    def gathered(self, own: torch.Tensor, batches: Sequence[Ids]) -> tuple[Numbers, Ids]:
+        """Return all numbers of these batches and their ids, the same on every rank, by one transfer and one gather.
+
+        own: the numbers of this rank's shares, concatenated. Every rank must call it.
+        """
+        if self.world == 1:
+            ids = np.concatenate([np.empty(0, np.int64), *batches])
+            return own.cpu().to(torch.float64).numpy(), ids
+        shares = [np.concatenate([self.share(batch, rank) for batch in batches]) for rank in range(self.world)]
+        lengths = [len(ids) for ids in shares]
+        if dist.get_backend() != "nccl":
+            own = own.cpu()
+        # Shares differ by an example or two a batch; a gather wants equal lengths.
+        padded = own.new_zeros(max(lengths))
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in shares]
+        dist.all_gather(parts, padded)
+        numbers = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+        return numbers.cpu().to(torch.float64).numpy(), np.concatenate(shares)
