@@ -5,7 +5,7 @@ import math
 import pytest
 
 import attent
-from attent import Plan, PlanError
+from attent import Fresh, Plan, PlanError, Reuse, Soft
 from attent.plan.presets import PRESETS, preset_plan
 
 BOTH = {"epochs": 12, "batch_size": 8}
@@ -26,12 +26,10 @@ def test_a_preset_by_name_is_the_one_of_python(name):
     ("preset", "fields", "plan"),
     [
         ("default", {"ratio": "linear(0.6, 0.3)"}, Plan.default(**BOTH, ratio=attent.linear(0.6, 0.3))),
-        (
-            "default",
-            {"select": "soft(temperature=inf)"},
-            Plan.default(**BOTH, select=attent.Soft(temperature=math.inf)),
-        ),
-        ("default", {"source": {"name": "pool", "share": 0.6}}, Plan.default(**BOTH, source=attent.Pool(share=0.6))),
+        ("default", {"select": "soft(temperature=inf)"}, Plan.default(**BOTH, select=Soft(temperature=math.inf))),
+        ("default", {"select": {"name": "soft", "temperature": "inf"}}, Plan.default(**BOTH, select=Soft(math.inf))),
+        ("default", {"source": {"name": "reuse", "bonus": 0.1}}, Plan.default(**BOTH, source=Reuse(bonus=0.1))),
+        ("default", {"source": "fresh"}, Plan.default(**BOTH, source=Fresh())),
         ("default", {"cycle": "none"}, Plan.default(**BOTH)),
         ("official_simple", {"warm_up": 2}, Plan.official_simple(**BOTH, warm_up=2)),
         ("official", {"cycles": 3}, Plan.official(**BOTH, cycles=3)),
@@ -48,7 +46,7 @@ def test_default_takes_all_that_a_recipe_suggests_and_others_what_all_share():
     assert preset_plan("paper", {}, suggested).plan == Plan.paper(epochs=9, batch_size=8, seed=3, non_finite="last")
 
 
-@pytest.mark.parametrize("preset", ["auto", "rs2"])
+@pytest.mark.parametrize("preset", ["auto", "balanced", "rs2"])
 def test_a_suggestion_that_a_preset_cannot_have_is_told(preset):
     made = preset_plan(preset, BOTH, {"non_finite": "drop"})
     assert made.plan == PRESETS[preset](**BOTH)
