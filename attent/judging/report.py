@@ -65,7 +65,7 @@ def _table(found: Judgement) -> Table:
             ]
         )
     # All are in the report and in judge.json.
-    spare = ["by time", *reversed(metrics[2:]), "seconds", *metrics[1:2]]
+    spare = ["by time", *reversed(metrics[2:]), "seconds", *metrics[1:2], "95 %"]
     return Table(header, rows, spare=spare)
 
 

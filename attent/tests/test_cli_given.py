@@ -125,7 +125,7 @@ def test_a_preset_decides_what_it_is_about():
         ({"select": "soft(temperature=-1)"}, "--select cannot be taken: temperature must be at least 0, got -1"),
         ({"warm_up": "3", "cool_down": "2"}, "--warm-up + --cool-down must be at most epochs (4), got 3 + 2"),
         ({"seed": "-1"}, "--seed must be a whole number in [0, 18446744073709551615], got -1"),
-        ({"source": "thin-air"}, "--source cannot be taken: no source 'thin-air'; known: reuse, fresh, pool, proxy, replay; your own as package.module:Class(...)"),
+        ({"source": "thin-air"}, "--source cannot be taken: no source 'thin-air'; known: reuse, fresh, pool, proxy, replay"),
         ({"preset": "best"},
          "--preset must be one of default, auto, balanced, rs2, infobatch, paper, official, official-simple, full, got 'best'"),
         ({"preset": "default", "cycles": "3"}, "--cycles belongs to the preset official, not to default"),

@@ -60,6 +60,50 @@ def test_a_scoring_pass_counts_its_share():
     assert found.saving("fresh").value == pytest.approx(1 - 4.6 / (6 / 1.4))
 
 
+def test_evenly_by_class_is_an_arm_where_classes_are_known():
+    found = judged(toy.grouped, arms=["auto:auto,epochs=4"], against=["full", "balanced"], seeds=5)
+    assert [arm.name for arm in found.arms] == ["full", "auto", "balanced", "full-0.5", "full-0.333"]
+    balanced = next(job for job in found.jobs if job.arm == "balanced")
+    assert balanced.plan == attent.Plan.balanced(epochs=4, batch_size=10).to_dict()
+    # A full epoch of worth 1.4, and 3 epochs' cost in passes with half of the examples worth 2.
+    worth = 2 ** (balanced.quality["skill"])
+    assert worth == pytest.approx(1.4 + 3 * 1.5, rel=0.01)
+    ahead = found.row("auto").ahead_of["balanced"]["skill"]
+    assert ahead.value == pytest.approx(found.row("auto").quality["skill"] - found.row("balanced").quality["skill"])
+    assert "balanced, which looks at no score" in found.verdict
+    again = judged(toy.steady, arms=["auto:auto,epochs=4"], against=["full", "balanced"])
+    assert [arm.name for arm in again.arms] == ["full", "auto", "full-0.5", "full-0.333"]
+
+
+def test_what_is_taught_for_its_own_sake_needs_neither_quality_nor_a_curve(tmp_path):
+    plan = attent.Plan.default(epochs=4, batch_size=10)
+    asked = {"arms": {"taught": plan}, "epochs": 4, "lengths": [1], "teach": True, "seeds": None}
+    lines = []
+    found = judged(toy.silent, **asked, run=tmp_path, tell=lines.append)
+    assert [line.partition(" (")[0] for line in lines] == ["seed 0, taught", "seed 0, full"]
+    assert found.verdict.startswith("The learner does not judge itself")
+    assert (tmp_path / "seed-0" / "taught" / "checkpoint.safetensors").exists()
+    alone = judged(toy.steady, **{**asked, "against": []})
+    assert alone.verdict.startswith("Whether teaching beats training on all examples is not known")
+    assert [job.plan for job in alone.jobs] == [plan.to_dict()]
+
+
+def test_a_watch_is_told_of_every_job_and_of_the_work_after_it():
+    works, progress = [], []
+
+    def watch(work):
+        works.append(work)
+        return progress.append
+
+    judged(seeds=2, lengths=[0.5, 1], watch=watch)
+    assert [(work.arm, work.plan.seed, work.seeds) for work in works[:4]] == [
+        ("full", 0, 2), ("hard", 0, 2), ("full-0.5", 0, 2), ("hard", 1, 2),
+    ]  # fmt: skip
+    assert [work.amount for work in works[:3]] == [6.0, 3.6, 3.0]
+    assert [work.rest for work in works] == pytest.approx([19.2, 15.6, 12.6, 9.0, 6.0, 0.0])
+    assert progress[-1].done == 1.0
+
+
 def test_arms_are_paired(monkeypatch):
     learners = []
     init = toy.Steady.__init__
