@@ -15,7 +15,7 @@ from attent.cli.recipe_lookup import asked_plan, read_options
 from attent.learner import checked_length
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.tables import NOTHING, aligned, percent, wrapped
+from attent.tables import NOTHING, Table, percent, wrapped
 
 Tell = Callable[[str], None]
 
@@ -100,7 +100,7 @@ def timeline_table(rows: Sequence[Epoch], plan: Mapping[str, Any] | None = None)
             _range(*_ends(row.steps for row in alike)),
         ])  # fmt: skip
     header = [unit(plan or {}, 2), "phase", "ratio", "k", "score", "select", "steps"]
-    return aligned(header, lines, left=2)
+    return Table(header, lines, left=2, spare=["score", "select", "steps"]).text()
 
 
 def _ends(values: Iterable[int]) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
     explained = False
     for name, path in arms.items():
         trace = Trace.read(path)
-        tell(f"{name}: {_described(trace)}")
+        tell(_described(name, trace))
         if trace.records:
             tell(epochs_table(trace))
         before = ""
@@ -110,15 +110,17 @@ def _taught(folder: Path) -> Path:
     return arms[taught[0]]
 
 
-def _described(trace: Trace) -> str:
+def _described(name: str, trace: Trace) -> str:
     header = trace.header
     epochs = header.plan["epochs"]
     state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} {unit(header.plan, epochs)} so far"
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
-    return (
-        f"{header.recipe or 'no recipe'}, {header.n:,} examples, {state}\n"
-        f"{wrapped(f'plan: {plan_line(header.plan)}')}\n{wrapped(f'attent {header.attent}, {versions}')}"
-    )
+    lines = [
+        f"{name}: {header.recipe or 'no recipe'}, {header.n:,} examples, {state}",
+        f"plan: {plan_line(header.plan)}",
+        f"attent {header.attent}, {versions}",
+    ]
+    return "\n".join(map(wrapped, lines))
 
 
 def epochs_table(trace: Trace) -> str:
@@ -139,7 +141,7 @@ def epochs_table(trace: Trace) -> str:
             str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
             *(NOTHING if value is None else digits(value) for value in scores), digits(spent),
         ])  # fmt: skip
-    return Table(header, rows, left=2, spare=["seconds", "age", "score min", "max"]).text()
+    return Table(header, rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"]).text()
 
 
 def epochs_legend(plan: Mapping[str, Any]) -> str:
