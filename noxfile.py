@@ -62,8 +62,8 @@ def versions(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """The PyTorch backend."""
-    backend(session, "torch")
+    """The PyTorch backend, with accelerate for its loops."""
+    backend(session, "torch", "accelerate")
 
 
 @nox.session

@@ -69,7 +69,9 @@ def test_the_golden_runs_are_numpys_and_not_ambiguous(name):
 
 
 def test_the_golden_runs_hold_every_selection_schedule_and_source():
-    assert {plan.selection for plan in CHAINS["classes"].plans.values()} == {"hard", "soft", "random", "band"}
+    policies = {repr(plan.select) for plan in CHAINS["classes"].plans.values()}
+    assert policies == {"Hard()", "Soft(temperature=0.4)", "Random()", "Band()"}
+    assert {type(plan.source) for plan in CHAINS["classes"].plans.values()} == {attent.Fresh, attent.Reuse}
     names = {tuple(name.split("/")) for name in CHAINS["classes"].plans}
     schedules = ("constant", "linear", "cosine", "step", "incremental")
     assert {
