@@ -136,10 +136,6 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
 def _settled(command: Command, given: Given, stored: Settings | None) -> Settings:
     """Return what is given, over what is stored if a run goes on. Raises OptionError where a value must stay."""
     run = {key: value for key, value in given.run.items() if key != "folder"}
-    for key, least in (("forward_share", 0), ("checkpoint_seconds", 0), ("segment_steps", 1)):
-        value = run.get(key, least)
-        if isinstance(value, str) or value < least:  # infinity is kept as a word
-            raise OptionError(f"{given.shown('run', key)} must be a finite number of at least {least}, got {value}")
     if stored is None:
         if "recipe" not in run:
             raise OptionError(f"which recipe? For example `attent {command} known-digits`; {_HINT}")

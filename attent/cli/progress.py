@@ -97,9 +97,12 @@ def bars(stream: TextIO) -> Iterator[tuple[Tell, Watch]]:
         console=console,
     )
     tasks: dict[str, rich.progress.TaskID] = {}
+    before: list[Callable[[], None]] = []
 
     def begin(work: Work) -> Listener:
         time_left.begin(work.amount, work.rest)
+        while before:  # only the job under way tells the time left
+            before.pop()()
         if work.arm not in tasks:
             tasks[work.arm] = shown.add_task(work.arm, total=1.0, arm=work.arm, told="")
         shown.update(tasks[work.arm], completed=0.0)
@@ -107,6 +110,7 @@ def bars(stream: TextIO) -> Iterator[tuple[Tell, Watch]]:
         def listen(progress: Progress) -> None:
             told = described(work, progress, time_left.update(progress.done))
             shown.update(tasks[work.arm], completed=progress.done, told=told)
+            before[:] = [lambda: shown.update(tasks[work.arm], told=described(work, progress, None))]
 
         return listen
 

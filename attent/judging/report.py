@@ -18,7 +18,8 @@ def told(found: Judgement) -> str:
     if found.tuning is not None:
         parts += [_tuning_table(found.tuning).text(), "", wrapped(_tuning_text(found)), ""]
     if found.rows:
-        parts += [_table(found).text(), "", *map(wrapped, _legend(found)), ""]
+        table = _table(found).text()
+        parts += [table, "", *map(wrapped, _legend(found, table)), ""]
     parts += [wrapped(f"Note: {note}") for note in found.notes]
     return "\n".join([*parts, wrapped(found.verdict)])
 
@@ -27,7 +28,8 @@ def report_text(found: Judgement) -> str:
     """Return the report as Markdown."""
     lines = [f"# {found.recipe}: does teaching pay?", "", f"**{found.verdict}**", ""]
     if found.rows:
-        lines += [_table(found).markdown(), "", *_legend(found), ""]
+        table = _table(found).markdown()
+        lines += [table, "", *_legend(found, table), ""]
         for metric in (name for name in found.metrics[1:] if name in found.curves):
             savings = {row.arm: row.savings[metric]["full_epochs"] for row in found.rows if row.savings}
             told = "; ".join(f"{arm} {_in_words(saved)}" for arm, saved in savings.items())
@@ -86,7 +88,7 @@ def _in_words(estimate: Estimate | None) -> str:
     return percent(estimate) + (f" ({ends})" if ends else "")
 
 
-def _legend(found: Judgement) -> list[str]:
+def _legend(found: Judgement, table: str) -> list[str]:
     how = "measured" if found.forward_share_measured else "as given or assumed"
     count = len(found.seeds)
     lines = [
@@ -99,9 +101,9 @@ def _legend(found: Judgement) -> list[str]:
             f"Saved: of the cost at which full training reaches the same {found.metrics[0]}, read off its curve; >= "
             "and <= where the curve ends; by time: of process time."
         )
-    if any(row.worse for row in found.rows):
+    if "*" in table:
         lines.append("*: full training is surely better at that cost.")
-    if any(row.failures for row in found.rows):
+    if "!" in table:
         lines.append("!: a run failed and counts with the worst quality of all.")
     shares = [
         f"{row.arm} {100 * row.share_of_seconds['scoring']:.1f} and {100 * row.share_of_seconds['selecting']:.2f} %"
