@@ -149,7 +149,7 @@ def test_scores_outside_the_band_fail_though_the_same_ids_are_chosen(monkeypatch
     result = in_band(monkeypatch, theirs, ours)
     assert result.status == "fail"
     assert "L2: got scores 4.10e-05 from the reference's, expected at most the band, 4.00e-05" in result.reason
-    assert "task 'classes', round 0 (hard), float32 re-synchronised; scores: id 5: " in result.reason
+    assert "task 'classes', round 0 (Hard()), float32 re-synchronised; scores: id 5: " in result.reason
 
 
 def test_another_choice_beyond_two_bands_of_the_cut_fails(monkeypatch):
@@ -188,4 +188,4 @@ def test_keys_of_a_soft_choice_stay_in_the_band_over_the_standard_deviation(monk
 
     passing = examined()
     assert passing.margins["band"] == pytest.approx(4e-5 / ours.std())
-    assert "round 0 (hard)" in examined().reason
+    assert "round 0 (Hard())" in examined().reason
