@@ -154,6 +154,18 @@ def test_loss_and_gradient_are_trainers_own(kind, accumulate, tiny, taught, tmp_
         assert ours.state.log_history[0][name] == pytest.approx(own.state.log_history[0][name], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "told"), [("bert", 2, 1), ("bert", 1, 0), ("llama", 2, 0), ("plain", 2, 0)]
+)
+def test_a_gradient_that_is_mended_is_told_of(kind, accumulate, told, taught, monkeypatch):
+    heard = []
+    monkeypatch.setattr(transformers_checks.logger, "warning", heard.append)
+    taught(kind, size=10 // accumulate, accumulate=accumulate, max_steps=1).train()
+    assert [line.split(":")[0] for line in heard] == [
+        "BertForSequenceClassification does not use num_items_in_batch"
+    ] * told
+
+
 def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(tiny, taught):
     short = [row[: 4 + i % 8] for i, row in enumerate(tiny.tokens.tolist())]
     padded = [row + [-100] * (12 - len(row)) for row in short]

@@ -141,6 +141,11 @@ def mend_scale(trainer: Any, forward: Callable[..., tuple[Any, Mapping[str, Any]
     again = forward(num_items_in_batch=torch.tensor(1000 * labels.numel(), device=labels.device))[0]["loss"]
     if own != 0 and torch.isclose(again, own, rtol=0.1, atol=0.0):
         trainer.model_accepts_loss_kwargs = False
+        if trainer.args.gradient_accumulation_steps > 1:
+            logger.warning(
+                f"{type(trainer.model).__name__} does not use num_items_in_batch: its mean loss is divided by "
+                "gradient_accumulation_steps, which Trainer leaves out (huggingface/transformers issue 47688)"
+            )
 
 
 def fingerprint(data: Any) -> str | None:
