@@ -64,8 +64,8 @@ def versions(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """The PyTorch backend."""
-    backend(session, "torch")
+    """The PyTorch backend, with accelerate for its loops."""
+    backend(session, "torch", "accelerate")
 
 
 @nox.session
@@ -123,6 +123,14 @@ def panel(session: nox.Session) -> None:
     """The panel: does teaching pay? ``nox -s panel -- --data FOLDER [--only WORKLOAD] [--seeds N]``."""
     session.install(*CONSTRAINTS, "-e", ".", "-e", "backends/torch")
     session.run("python", "backends/torch/benchmarks/run_panel.py", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """What only a GPU shows, in under eight minutes on one card: ``nox -s gpu -- --json FILE``."""
+    session.install(*CONSTRAINTS, "transformers", "peft", "pytest", "hypothesis", "-e", ".", "-e", "backends/torch")
+    session.install(*CONSTRAINTS, "-e", "backends/jax", "-e", "conformance")
+    session.run("python", "backends/torch/benchmarks/run_gpu.py", *session.posargs)
 
 
 @nox.session

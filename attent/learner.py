@@ -141,3 +141,82 @@ def checked_length(learner: Learner, expected: int | None = None) -> int:
             "name the same examples. Keep the data fixed, or start a new run."
         )
     return n
+
+
+def check_ids(name: str, ids: object, n: int) -> None:
+    """Raise LearnerError naming ``name`` unless the ids are a one-dimensional int64 array within [0, n)."""
+    if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
+        raise LearnerError(f"{name} must be a one-dimensional int64 array of example ids, got {_described(ids)}")
+    wrong = (ids < 0) | (ids >= n)
+    if wrong.any():
+        raise LearnerError(f"{name}: ids must be in [0, {n}), got {ids[wrong][0]}")
+
+
+def check_batches(batches: Sequence[Ids], weights: Sequence[Numbers] | None, n: int) -> None:
+    """Raise LearnerError naming the first batch that is empty or holds a wrong id, or whose weights are none.
+
+    A learner calls it first in ``train``, before anything is changed. weights: one float64 array per batch, finite, of
+    the batch's shape; None: none.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.learner import check_batches
+        >>> check_batches([np.array([0, 2]), np.array([1])], None, 3)
+    """
+    for place, ids in enumerate(batches):
+        check_ids(f"batches[{place}]", ids, n)
+        if not len(ids):
+            raise LearnerError(f"batches[{place}] is empty; an optimiser step needs at least 1 example")
+    if weights is None:
+        return
+    if len(weights) != len(batches):
+        raise LearnerError(f"weights must hold one array per batch, {len(batches)}, got {len(weights)}")
+    for place, (values, ids) in enumerate(zip(weights, batches, strict=True)):
+        if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != ids.shape:
+            raise LearnerError(
+                f"weights[{place}] must be float64 of its batch's shape ({len(ids)},), got {_described(values)}"
+            )
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise LearnerError(
+                f"weights[{place}] must be finite, got {values[~finite][0]} for example {ids[~finite][0]}"
+            )
+
+
+def checked_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], label: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Return ``arrays`` in the order of ``shapes``; raise LearnerError unless names and shapes agree."""
+    for name in shapes:
+        if name not in arrays:
+            raise LearnerError(f"{label}: '{name}' is missing")
+    for name in arrays:
+        if name not in shapes:
+            raise LearnerError(f"{label}: '{name}' is unknown here; is it of another architecture or optimiser?")
+    result = {name: np.asarray(arrays[name]) for name in shapes}
+    for name, array in result.items():
+        if array.shape != shapes[name]:
+            raise LearnerError(f"{label}: '{name}' must have shape {shapes[name]}, got {array.shape}")
+    return result
+
+
+def checked_state(
+    state: Mapping[str, npt.NDArray[Any]], current: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return copies of a state's arrays; raise LearnerError unless names, shapes and dtypes are those of ``current``.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.learner import checked_state
+        >>> checked_state({"w": np.ones(2)}, {"w": np.zeros(2)})["w"].tolist()
+        [1.0, 1.0]
+    """
+    arrays = checked_arrays(state, {name: array.shape for name, array in current.items()}, "state")
+    for name, array in arrays.items():
+        if array.dtype != current[name].dtype:
+            raise LearnerError(f"state: '{name}' must be {current[name].dtype}, got {array.dtype}")
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__

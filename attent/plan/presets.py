@@ -66,9 +66,9 @@ def preset_plan(preset: str, fields: Mapping[str, Any], suggested: Mapping[str, 
     """Return a preset's plan with these fields changed, over what a recipe suggests.
 
     Fields have their types already, or are as text and TOML give them: a schedule as ``cosine(0.2, 0.8)``, a policy as
-    ``soft(temperature=0.3)`` or as a table, ``none`` as a word. ``default`` takes all suggestions;
-    the others decide for themselves and take epochs, batch size, seed, and ``non_finite`` where they can have it. Raises
-    PlanError whose ``field`` is the one at fault.
+    ``soft(temperature=0.3)`` or as a table, ``none`` as a word.
+    ``default`` takes all suggestions; the others decide for themselves and take epochs, batch size, seed, and
+    ``non_finite`` where they can have it. Raises PlanError whose ``field`` is the one at fault.
 
     Example:
         >>> from attent.plan.presets import preset_plan

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, checked_arrays, checked_state
 from attent.reference.architecture import Architecture, Parameters, parameter_shapes
-from attent.reference.checks import check_ids, check_weights, checked_arrays, checked_state
 from attent.reference.examples import Examples, checked_examples
 from attent.reference.network import gradients, losses, outcomes
 from attent.reference.optimisers import AdamW, Moments, Optimiser, initial_moments
@@ -29,7 +28,8 @@ class NumpyLearner:
     ``task_weights``, for "classify": targets are (n, tasks), and the loss is the tasks' weighted sum.
     ``learning_rate`` is a number, or a function of the number of steps already taken. ``dtype`` is that of
     parameters, moments and arithmetic; losses and scores are always returned as float64. ``scoring_batch``
-    is how many examples a scoring pass takes at a time: it affects memory and speed only.
+    is how many examples a scoring pass takes at a time: it affects memory and speed only. ``quality`` makes the
+    metrics of `evaluate` from the losses and hits of the held-out examples: float64, one number each, in their order.
 
     Raises LearnerError where data, parameters or settings do not fit, naming what and how.
 
@@ -58,6 +58,7 @@ class NumpyLearner:
         optimiser: Optimiser | None = None,
         learning_rate: float | Callable[[int], float] = 1e-3,
         scoring_batch: int = 16,
+        quality: Callable[[Numbers, Numbers], dict[str, float]] | None = None,
         dtype: Literal["float64", "float32"] = "float64",
     ) -> None:
         if dtype not in ("float64", "float32"):
@@ -70,6 +71,7 @@ class NumpyLearner:
         self.optimiser: Optimiser = AdamW() if optimiser is None else optimiser
         self.learning_rate = learning_rate
         self._scoring_batch = scoring_batch
+        self._quality = quality
         self._task_weights = task_weights
         self._train = checked_examples(architecture, inputs, targets, lengths, dtype, "training", task_weights)
         self._held_out: Examples | None = None
@@ -103,6 +105,15 @@ class NumpyLearner:
         """The number of optimiser steps taken."""
         return self._steps
 
+    def groups(self) -> Ids:
+        """Return the class of each training example: int64, shape (n,).
+
+        Raises LearnerError where an example has no class of its own: for "next-token", and with several tasks.
+        """
+        if self.architecture.kind != "classify" or self._task_weights is not None:
+            raise LearnerError("groups() needs an architecture of kind 'classify' and one target per example")
+        return self._train.targets.copy()
+
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss: float64, shape (len(ids),). Changes nothing.
 
@@ -117,12 +128,7 @@ class NumpyLearner:
         The losses are unweighted, float64, concatenated over the batches. Raises LearnerError, before any
         step is taken, if any batch is empty or any id or weight does not fit.
         """
-        for position, ids in enumerate(batches):
-            check_ids(f"batch {position}", ids, len(self))
-            if len(ids) == 0:
-                raise LearnerError(f"batch {position} is empty: a step needs at least one example")
-        if weights is not None:
-            check_weights(weights, batches)
+        check_batches(batches, weights, len(self))
         result: list[Array] = [np.empty(0)]  # makes the result float64, and allows for no batches
         for position, ids in enumerate(batches):
             values, by_parameter = gradients(
@@ -149,6 +155,7 @@ class NumpyLearner:
 
         Means over examples for "classify", over all held-out tokens for "next-token", where the accuracy is
         that of the likeliest next token. The loss is in nats; over bytes, loss / ln 2 is bits per byte.
+        Where the learner was given ``quality``, what that returns for the examples' losses and hits.
         Raises LearnerError if there is no held-out data.
         """
         if self._held_out is None:
@@ -158,6 +165,8 @@ class NumpyLearner:
             for part in self._parts(self._held_out)
         ]
         values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
+        if self._quality is not None:
+            return self._quality(values, hits)
         classify = self.architecture.kind == "classify"
         # Examples of one length weigh the same, whatever it is.
         tokens = None if classify else self._held_out.lengths

@@ -17,5 +17,6 @@ def attent_recipes() -> dict[str, str]:
     """Return the recipes."""
     return {
         "vit-digits": "attent.reference.recipes:vit_digits",
+        "known-digits": "attent.reference.recipes:known_digits",
         "byte-gpt": "attent.reference.recipes:byte_gpt",
     }

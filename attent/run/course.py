@@ -23,10 +23,9 @@ from attent.errors import CourseError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.course_scores import keeps_before
 from attent.run.given_scores import checked_given
 from attent.run.records import EpochRecord, Selected, selected
-from attent.run.state import pack, unpack
+from attent.run.state import keeps_before, pack, unpack
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,23 +1,31 @@
-"""The files of a run, each written whole or not at all."""
+"""The files of a run: each written whole or not at all, with a checksum over its content that reading verifies."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import safetensors
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from attent.errors import LearnerError, TraceError
 from attent.learner import Ids, Numbers, State
+from attent.run.records import digest_of_arrays
 from attent.run.state import pack_ids, unpack_ids
+
+FORMAT = 2  # of everything that attent writes
+T = TypeVar("T")
+_SUM = "sha256"
+_WAY_OUT = "Restore it from a copy, or begin anew in another folder"
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -55,7 +63,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 def keep_lines(path: Path, count: int) -> None:
     """Cut a file of lines down to its first ``count``. Raises TraceError if it has fewer."""
-    data = path.read_bytes() if path.exists() else b""
+    data = read_bytes(path) or b""
     lines = data.split(b"\n")[:-1]
     if len(lines) < count:
         raise TraceError(f"{path} has {len(lines)} epochs, the checkpoint has {count}: lines were removed")
@@ -65,31 +73,86 @@ def keep_lines(path: Path, count: int) -> None:
             os.truncate(path, kept)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]) -> None:
-    """Write named arrays as one safetensors file, whole or not at all."""
-    # safetensors scrambles arrays that are not contiguous, and wants the machine's own byte order.
-    ordered = {name: np.array(array, order="C", copy=None) for name, array in arrays.items()}
-    write_whole(path, lambda temporary: save_file(ordered, str(temporary), metadata))
+def read_bytes(path: Path) -> bytes | None:
+    """Return a file's bytes, None if there is no such file. Raises TraceError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise TraceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def sealed(value: Any) -> bytes:
+    """Return a value whose JSON is an object as one line of JSON, with a checksum over the rest as last member.
+
+    Example:
+        >>> from attent.run.files import sealed, unsealed
+        >>> line = sealed({"epoch": 3})
+        >>> unsealed(line, dict, "trace.jsonl line 4")
+        {'epoch': 3}
+        >>> unsealed(line.replace(b"3", b"4", 1), dict, "trace.jsonl line 4")
+        Traceback (most recent call last):
+        ...
+        attent.errors.TraceError: trace.jsonl line 4 is damaged: its checksum does not match its content...
+    """
+    content: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(value))
+    content.pop(_SUM, None)
+    return msgspec.json.encode({**content, _SUM: _sum(content)})
+
+
+def unsealed(data: bytes, kind: type[T], where: str) -> T:
+    """Return what ``sealed`` was given. Raises TraceError naming ``where`` if data are damaged or not of this kind."""
+    return _unsealed(data, kind, where, None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value with its checksum as JSON that is pleasant to read. Raises TraceError if it cannot be written."""
+    data = msgspec.json.format(sealed(value), indent=2) + b"\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_whole(path, write)
+
+
+def read_json(path: Path, kind: type[T], format: int = FORMAT) -> T | None:
+    """Return what ``write_json`` wrote, None if there is no such file.
+
+    Raises TraceError naming the file if it is damaged or was edited, or is of another format than this one.
+    """
+    data = read_bytes(path)
+    return None if data is None else _unsealed(data, kind, str(path), format)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """Write named arrays and their checksum as one safetensors file, whole or not at all."""
+    # safetensors scrambles arrays that are not contiguous; nothing is copied that is contiguous and little-endian.
+    ordered = {
+        name: np.array(array, array.dtype.newbyteorder("<"), order="C", copy=None) for name, array in arrays.items()
+    }
+    told = {**metadata, _SUM: digest_of_arrays(ordered, metadata)}
+    write_whole(path, lambda temporary: save_file(ordered, str(temporary), told))
 
 
 def read_arrays(path: Path) -> tuple[State, dict[str, str]]:
-    """Return a safetensors file's arrays and metadata. Raises TraceError if it is missing or damaged."""
+    """Return a safetensors file's arrays and metadata. Raises TraceError if it is missing, damaged or was edited."""
     try:
         with safetensors.safe_open(str(path), "numpy") as file:  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
-            metadata = dict(file.metadata() or {})
-        return load_file(str(path)), metadata
-    except (OSError, safetensors.SafetensorError) as error:
-        raise TraceError(f"cannot read {path}: {error}") from None
+            metadata: dict[str, str] = dict(file.metadata() or {})
+            arrays: State = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise TraceError(f"cannot read {path}: {error}. {_WAY_OUT}") from None
+    _check_sum(metadata.pop(_SUM, None), digest_of_arrays(arrays, metadata), str(path))
+    return arrays, metadata
 
 
 def read_array(path: Path, name: str) -> npt.NDArray[Any]:
-    """Return one array of a safetensors file, reading no other. Raises TraceError if it is missing or damaged."""
-    try:
-        with safetensors.safe_open(str(path), "numpy") as file:  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
-            array: npt.NDArray[Any] = file.get_tensor(name)
-            return array
-    except (OSError, safetensors.SafetensorError) as error:
-        raise TraceError(f"cannot read {path}: {error}") from None
+    """Return one array of a safetensors file. Raises TraceError as ``read_arrays`` does, or if there is none."""
+    arrays, _ = read_arrays(path)
+    if name not in arrays:
+        raise TraceError(f"{path} has no array {name!r}. {_WAY_OUT}")
+    return arrays[name]
 
 
 def checked_state(state: object, owner: str) -> State:
@@ -123,18 +186,13 @@ def write_selection(folder: Path, draw: int, ids: Ids, n: int, scores: Numbers |
 
 
 def read_selection(folder: Path, draw: int, n: int) -> tuple[Ids, Numbers | None]:
-    """Return the ids and, if kept, the scores of one selection."""
+    """Return the ids and, if kept, the scores of one selection. Raises TraceError if it is not of this draw and n."""
     path = selection_path(folder, draw)
-    arrays, _ = read_arrays(path)
-    bits, scores = arrays.get("ids"), arrays.get("scores")
-    if bits is None or bits.dtype != np.uint8 or bits.shape != (-(-n // 8),):
-        got = "none" if bits is None else f"{bits.dtype} {bits.shape}"
-        raise TraceError(f"{path} is damaged: its ids must be uint8 of shape ({-(-n // 8)},), got {got}")
-    if scores is not None and (scores.dtype != np.float64 or scores.shape != (n,)):
-        raise TraceError(
-            f"{path} is damaged: its scores must be float64 of shape ({n},), got {scores.dtype} {scores.shape}"
-        )
-    return unpack_ids(bits, n), scores
+    arrays, told = read_arrays(path)
+    if told != {"n": str(n), "draw": str(draw)}:
+        holds = f"draw {told['draw']} of {told['n']} examples" if {"draw", "n"} <= set(told) else "no selection"
+        raise TraceError(f"{path} holds {holds}, expected draw {draw} of {n} examples. {_WAY_OUT}")
+    return unpack_ids(arrays["ids"], n), arrays.get("scores")
 
 
 def locked(path: Path) -> IO[bytes] | None:
@@ -155,11 +213,46 @@ def locked(path: Path) -> IO[bytes] | None:
     return file
 
 
+def _unsealed(data: bytes, kind: type[T], where: str, format: int | None) -> T:
+    try:
+        content = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:  # ValueError: also bytes that are not UTF-8
+        raise TraceError(f"{where} is damaged: {error}. {_WAY_OUT}") from None
+    if not isinstance(content, dict):
+        raise TraceError(f"{where} is damaged: it must be a JSON object, got {type(content).__name__}. {_WAY_OUT}")
+    found = content.get("format", format)
+    if found != format and format is not None:  # first: another format may have other checksums
+        raise TraceError(
+            f"{where} has format {found!r}, this attent reads format {format}: "
+            "go on with the attent that wrote it, or begin anew in another folder"
+        )
+    _check_sum(content.pop(_SUM, None), _sum(content), where)
+    try:
+        return msgspec.convert(content, kind, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise TraceError(f"{where} cannot be read: {error}. {_WAY_OUT}") from None
+
+
+def _sum(content: dict[str, Any]) -> str:
+    """Return the checksum of a JSON object: of one spelling of it, whatever the order, the spaces and the digits."""
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()
+
+
+def _check_sum(told: object, found: str, where: str) -> None:
+    if told is None:
+        raise TraceError(f"{where} has no checksum ({_SUM!r}): it is damaged, or of another attent. {_WAY_OUT}")
+    if told != found:
+        raise TraceError(
+            f"{where} is damaged: its checksum does not match its content, which has changed since attent wrote it. "
+            f"{_WAY_OUT}"
+        )
+
+
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:  # ValueError: a NUL in its name
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         # safetensors words the system's error itself.
         full = full or any(words in str(error) for words in ("No space left", "quota exceeded", "File too large"))

@@ -8,7 +8,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -16,18 +16,21 @@ from attent.errors import TraceError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
 from attent.run.files import (
+    FORMAT,
     append_line,
     checked_state,
     keep_lines,
     locked,
     read_arrays,
+    sealed,
+    selection_path,
     write_arrays,
+    write_json,
     write_selection,
-    write_whole,
 )
 from attent.run.records import EpochRecord, Seconds
-from attent.run.state import plan_difference
-from attent.run.trace import FORMAT, Header, read_header, read_records
+from attent.run.state import plan_difference, unpack_position
+from attent.run.trace import Header, read_header, read_records
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -41,10 +44,10 @@ class Checkpoint(NamedTuple):
     seconds: Seconds
 
 
-class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Told(msgspec.Struct, frozen=True):
     """What a checkpoint file tells beside its arrays."""
 
-    epochs: Annotated[int, msgspec.Meta(ge=0)]
+    epochs: int
     seconds: Seconds
 
 
@@ -73,7 +76,8 @@ def header_of(
 class RunFolder:
     """The folder of one run: ``run.json``, ``trace.jsonl``, ``selections/``, ``checkpoint.safetensors``.
 
-    Every file is whole at every moment, so a run killed at any time can be read and continued.
+    Every file is whole at every moment, so a run killed at any time can be read and continued, and has a checksum, so
+    a bit that flips on the disk is told of instead of teaching something else.
     """
 
     def __init__(self, folder: Path, header: Header) -> None:
@@ -87,8 +91,7 @@ class RunFolder:
         for left in ("trace.jsonl", "selections", CHECKPOINT):
             if (folder / left).exists():
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
-        data = msgspec.json.format(msgspec.json.encode(header), indent=2)
-        write_whole(folder / "run.json", lambda path: _write(path, data))
+        write_json(folder / "run.json", header)
         return cls(folder, header)
 
     @classmethod
@@ -129,24 +132,40 @@ class RunFolder:
     def records(self, checkpoint: Checkpoint, epoch: int) -> list[EpochRecord]:
         """Return the epochs recorded before a checkpoint whose course stands in ``epoch``; what follows stays there.
 
-        Raises TraceError if the checkpoint tells another number of epochs, or if epochs of the trace are gone.
+        Raises TraceError if the checkpoint tells another number of epochs, or if epochs of the trace or files of
+        selections made before it are gone.
         """
         if checkpoint.epochs != epoch:
             raise TraceError(
                 f"{self.folder / CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
-        return self.first_records(epoch)
+        found = self.first_records(epoch)
+        draws = unpack_position(checkpoint.course["position"]).draw
+        if draws:
+            self._require_selection(draws - 1)  # of the epoch under way too
+        return found
 
     def first_records(self, epochs: int) -> list[EpochRecord]:
-        """Return the first so many epochs of the trace. Raises TraceError if it has fewer."""
+        """Return the first so many epochs of the trace. Raises TraceError if they, or what they taught, are gone."""
         records = read_records(self.folder / "trace.jsonl", epochs)
         if len(records) < epochs:
             raise TraceError(
                 f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epochs}: "
                 "lines were removed, or it is another run's"
             )
+        for record in records:
+            if record.selection is not None:
+                self._require_selection(record.selection.draw)
         return records
+
+    def _require_selection(self, draw: int) -> None:
+        path = selection_path(self.folder, draw)
+        if not path.exists():
+            raise TraceError(
+                f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
+                "begin a new run in another folder"
+            )
 
     def cut(self, epochs: int) -> None:
         """Forget what was recorded after this many epochs: it is taught again."""
@@ -154,7 +173,7 @@ class RunFolder:
 
     def append(self, record: EpochRecord) -> None:
         """Record an epoch at its end."""
-        append_line(self.folder / "trace.jsonl", msgspec.json.encode(record))
+        append_line(self.folder / "trace.jsonl", sealed(record))
 
     def add_selection(self, draw: int, ids: Ids, scores: Numbers | None) -> None:
         """Keep a selection. One of the same draw, from before a resume, is replaced by its equal."""
@@ -173,21 +192,14 @@ def _read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     arrays, metadata = read_arrays(path)
-    parts: dict[str, State] = {"course": {}, "learner": {}}
-    for name, array in arrays.items():
-        owner, _, rest = name.partition("/")
-        if owner not in parts:
-            raise TraceError(
-                f"{path} is not a checkpoint: its array {name!r} is neither the course's nor the learner's"
-            )
-        parts[owner][rest] = array
     if "attent" not in metadata:
         raise TraceError(f"{path} is not a checkpoint: its metadata has no entry 'attent'")
-    try:
-        told = msgspec.json.decode(metadata["attent"], type=_Told)
-    except msgspec.DecodeError as error:
-        raise TraceError(f"{path} is damaged: its metadata cannot be read: {error}") from None
-    return Checkpoint(parts["course"], parts["learner"], told.epochs, told.seconds)
+    told = msgspec.json.decode(metadata["attent"], type=_Told)
+    course, learner = (
+        {name.removeprefix(owner): array for name, array in arrays.items() if name.startswith(owner)}
+        for owner in ("course/", "learner/")
+    )
+    return Checkpoint(course, learner, told.epochs, told.seconds)
 
 
 @contextlib.contextmanager
@@ -206,7 +218,3 @@ def taken(folder: Path) -> IO[bytes]:
     if lock is None:
         raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
     return lock
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

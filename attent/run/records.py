@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -87,6 +88,26 @@ def digest_of_numbers(numbers: Numbers) -> str:
         'af5570f5a181'
     """
     return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").tobytes()).hexdigest()
+
+
+def digest_of_arrays(arrays: Mapping[str, npt.NDArray[Any]], told: Mapping[str, str] | None = None) -> str:
+    """Return the SHA-256 of named arrays and of what is told beside them: names, dtypes, shapes, bytes, in any order.
+
+    Contiguous little-endian arrays are not copied.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.run.records import digest_of_arrays
+        >>> digest_of_arrays({"a": np.zeros(2)})[:12]
+        'b9e295ca4571'
+    """
+    ordered = [(name, arrays[name]) for name in sorted(arrays)]
+    head = [[name, array.dtype.name, array.shape] for name, array in ordered], sorted((told or {}).items())
+    digest = hashlib.sha256(json.dumps(head).encode())
+    for _, array in ordered:
+        plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        digest.update(plain.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.signedinteger]) -> Selected:

@@ -1,4 +1,4 @@
-"""A course's state as named arrays: what is needed to go on, and no more."""
+"""A course's state as named arrays: what is needed to go on, and a digest of it, and no more."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose import policy
+from attent.choose.sources import Reuse
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
-from attent.run.course_position import Position, check_position, read_position
-from attent.run.course_scores import check_scores, keeps_before
-from attent.run.records import Selected
+from attent.run.records import Selected, digest_of_arrays
 
-Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
 _DTYPES = {
     "position": "uint8",
     "scores": "float64",
@@ -25,8 +24,36 @@ _DTYPES = {
     "ids": "uint8",
     "weights": "float64",
     "before": "float64",
+    "digest": "uint8",
 }
-_NEEDED = {"position", "scores", "seen"}
+_NEEDED = {"position", "scores", "seen", "digest"}
+
+
+class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A course's place in its timeline: the numbers of its state, of which the arrays are the rest."""
+
+    n: int
+    plan: dict[str, Any]
+    rounds: list[list[Any]]
+    epoch: int
+    step: int
+    draw: int
+    scored: bool
+    chosen: bool
+    loss_sum: float
+    trained: int
+    memory: dict[str, Any] | None
+    given: str | None  # digest of the reference, or of the scores to replay
+    selection: Selected | None
+
+
+Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
+
+
+def keeps_before(plan: Plan) -> bool:
+    """Return whether a course keeps an earlier loss of each example: the one before the latest, or the first seen."""
+    progress = isinstance(plan.source, Reuse) and plan.source.measure == "progress"
+    return progress or "before" in policy.asks(plan.select)
 
 
 def pack_ids(ids: Ids, n: int) -> npt.NDArray[np.uint8]:
@@ -67,7 +94,7 @@ def pack(
     selection: Selected | None,
     before: Numbers | None,
 ) -> State:
-    """Return everything as named arrays, copied."""
+    """Return everything as named arrays, copied, with a digest of them all."""
     position = {**position, "selection": msgspec.to_builtins(selection)}
     state: State = {"position": pack_json(position), "scores": scores.copy(), "seen": seen.copy()}
     if ids is not None:
@@ -76,21 +103,31 @@ def pack(
         state["weights"] = weights.copy()
     if before is not None:
         state["before"] = before.copy()
+    state["digest"] = digest_of_state(state)
     return state
+
+
+def digest_of_state(state: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uint8]:
+    """Return the SHA-256 of all that a state holds beside it: uint8, shape (32,)."""
+    rest = {name: array for name, array in state.items() if name != "digest"}
+    return np.frombuffer(bytes.fromhex(digest_of_arrays(rest)), np.uint8).copy()
 
 
 def unpack_position(array: npt.NDArray[Any]) -> Position:
     """Return the position that a state holds. Raises CourseError if it cannot be read."""
     try:
-        fields = unpack_json(array)
-    except ValueError as error:
-        raise CourseError(f"not a course's state: its position is not JSON: {error}") from None
-    return read_position(fields)
+        return msgspec.convert(unpack_json(array), Position)
+    except (ValueError, RecursionError) as error:
+        raise CourseError(f"not a course's state: its position cannot be read: {error}") from None
 
 
 def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacked:
-    """Return what ``pack`` packed. Raises CourseError if it is of another plan or n, damaged, or no course's state."""
-    missing, unknown = _NEEDED - set(state), set(state) - _NEEDED - {"ids", "weights", "before"}
+    """Return what ``pack`` packed, copied.
+
+    Raises CourseError if it is no course's state, has changed since it was made, or is of another plan or n. What
+    the digest fits was a course's own: nothing else of it is questioned.
+    """
+    missing, unknown = _NEEDED - set(state), set(state) - set(_DTYPES)
     if missing or unknown:
         told, names = ("is missing", missing) if missing else ("is unknown", unknown)
         raise CourseError(f"not a course's state: {', '.join(sorted(names))} {told}")
@@ -98,25 +135,20 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
         if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
             got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
+    if not np.array_equal(state["digest"], digest_of_state(state)):
+        raise CourseError(
+            "the state is damaged: its digest does not match its content, which has changed since the course made it. "
+            "Take an earlier one, or begin anew"
+        )
     position = unpack_position(state["position"])
     if position.n != n:
         raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
     difference = plan_difference(position.plan, position.rounds, plan)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
-    for name, length in (("scores", n), ("seen", n), ("before", n), ("ids", -(-n // 8))):
-        if name in state and state[name].shape != (length,):
-            raise CourseError(f"the state's {name} have shape {state[name].shape}, expected ({length},)")
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
-    weights = state["weights"].copy() if "weights" in state else None
-    timeline = plan.timeline(n)
-    check_position(position, ids, weights, timeline, plan)
-    if ("before" in state) != keeps_before(plan):
-        raise CourseError("the state's losses from before (array 'before') do not belong to this plan")
-    before = state["before"].copy() if "before" in state else None
-    scores, seen = state["scores"].copy(), state["seen"].copy()
-    check_scores(position, scores, seen, before, timeline, plan)
-    return position, scores, seen, ids, weights, before
+    weights, before = (state[name].copy() if name in state else None for name in ("weights", "before"))
+    return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

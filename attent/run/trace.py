@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,20 +14,8 @@ from attent.choose.policy import ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan, Unit
-from attent.run.files import read_selection
+from attent.run.files import read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
-
-FORMAT = 1
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class _PlanOfHeader(msgspec.Struct):
-    """The fields of a recorded plan that a trace is read by; the others may be another version's."""
-
-    epochs: Positive
-    batch_size: Positive
-    seed: int
-    select: str
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -38,7 +26,7 @@ class Header(msgspec.Struct, frozen=True):
 
     format: int
     attent: str
-    n: Positive
+    n: int
     plan: dict[str, Any]
     rounds: list[list[Any]]
     unit: Unit = "epoch"
@@ -162,23 +150,10 @@ class _Selections(Mapping[int, Taught]):
 
 
 def read_header(folder: Path) -> Header:
-    """Return the header of a run folder. Raises TraceError if there is none, or of another format."""
-    path = folder / "run.json"
-    try:
-        header = msgspec.json.decode(path.read_bytes(), type=Header)
-    except OSError as error:
-        raise TraceError(f"no run in {folder}: cannot read {path.name}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise TraceError(f"{path} is not a run's header: {error}") from None
-    if header.format != FORMAT:
-        raise TraceError(
-            f"{folder} has format {header.format}, this attent reads format {FORMAT}; "
-            f"read it with attent {header.attent}"
-        )
-    try:
-        msgspec.convert(header.plan, _PlanOfHeader)
-    except msgspec.ValidationError as error:
-        raise TraceError(f"{path} is not a run's header: its plan cannot be read: {error}") from None
+    """Return the header of a run folder. Raises TraceError if there is none, or it is damaged or of another format."""
+    header = read_json(folder / "run.json", Header)
+    if header is None:
+        raise TraceError(f"no run in {folder}: it has no run.json")
     return header
 
 
@@ -187,19 +162,24 @@ def read_records(path: Path, first: int | None = None) -> list[EpochRecord]:
 
     A last line without its end, left by a sudden stop, is passed over. Raises TraceError naming a line that is damaged.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
+    *lines, rest = (read_bytes(path) or b"").split(b"\n")
     records = []
-    for number, line in enumerate(lines[:-1][:first], 1):
-        try:
-            records.append(msgspec.json.decode(line, type=EpochRecord))
-        except msgspec.DecodeError as error:
-            raise TraceError(f"{path} line {number} is damaged: {error}") from None
+    for number, line in enumerate(lines[:first], 1):
+        records.append(unsealed(line, EpochRecord, f"{path} line {number}"))
         if records[-1].epoch != number - 1:
             raise TraceError(f"{path} line {number} is epoch {records[-1].epoch}, expected {number - 1}")
+    if first is None and rest and _whole(rest[:-1]):
+        raise TraceError(f"{path} line {len(lines) + 1} is damaged: it must end in a newline, got {rest[-1:]!r}")
     return records
+
+
+def _whole(line: bytes) -> bool:
+    """Whether a line is an epoch's, whole: what follows it then is no line that was being written."""
+    try:
+        unsealed(line, EpochRecord, "")
+    except TraceError:
+        return False
+    return True
 
 
 class Difference(NamedTuple):

@@ -13,7 +13,7 @@ from attent import PluginError, RecipeError
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option, from_flags
-from attent.cli.recipe_options import default_of, kept_options, option_types, read_options
+from attent.cli.recipe_lookup import default_of, kept_options, option_types, read_options
 from attent.plan.plan import Plan
 from attent.tests.cli_toy import RECIPE
 
@@ -55,12 +55,12 @@ def test_the_current_directory_is_importable(here):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nope", "no recipe 'nope'; recipes of numpy: byte-gpt, vit-digits; your own as package.module:function"),
-        (":f", "a recipe reads package.module:function, got ':f'; recipes of numpy: byte-gpt, vit-digits"),
+        ("nope", "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
+        (":f", "a recipe reads package.module:function, got ':f'; recipes of numpy: byte-gpt, known-digits, vit-digits"),
         ("recipe_none:f", "recipe 'recipe_none:f': no module 'recipe_none' in the current directory or installed; "
-                          "recipes of numpy: byte-gpt, vit-digits"),
+                          "recipes of numpy: byte-gpt, known-digits, vit-digits"),
         ("recipe_none.deep:f", "recipe 'recipe_none.deep:f': no module 'recipe_none' in the current directory or "
-                               "installed; recipes of numpy: byte-gpt, vit-digits"),
+                               "installed; recipes of numpy: byte-gpt, known-digits, vit-digits"),
         ("recipe_here.py:mine", "a recipe names a module, not a file: write recipe_here:mine"),
         ("recipe_here:other", "recipe 'recipe_here:other': recipe_here has no 'other'; its recipes: mine, odd"),
         ("recipe_here:number", "recipe 'recipe_here:number' must be a function, got int"),

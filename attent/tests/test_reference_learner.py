@@ -251,29 +251,32 @@ def test_bad_ids_are_refused_when_scoring(bad, message):
         learner().score(bad)
 
 
-@pytest.mark.parametrize(("bad", "message"), [*BAD_IDS, (ids(), "batch 1 is empty")])
+@pytest.mark.parametrize(("bad", "message"), [*BAD_IDS, (ids(), r"batches\[1\] is empty")])
 def test_bad_batches_are_refused_before_any_step(bad, message):
     it = learner()
     before = it.state()
     with pytest.raises(LearnerError, match=message) as error:
         it.train([ids(0, 1), bad])
-    assert "batch 1" in str(error.value)
+    assert "batches[1]" in str(error.value)
     assert same(it.state(), before)
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ([np.ones(3), np.ones(2)], "one weight array per batch, got 2 for 3 batches"),
+        ([np.ones(3), np.ones(2)], "weights must hold one array per batch, 3, got 2"),
         (
             [np.ones(3), np.ones(3), np.ones(4)],
-            r"the weights of batch 1 must be float64 \(2,\), got float64 \(3,\)",
+            r"weights\[1\] must be float64 of its batch's shape \(2,\), got float64 of shape \(3,\)",
         ),
-        ([np.ones(3), np.ones(2, np.float32), np.ones(4)], r"batch 1 must be float64 \(2,\), got float32"),
+        (
+            [np.ones(3), np.ones(2, np.float32), np.ones(4)],
+            r"weights\[1\] must be float64 of its batch's shape \(2,\), got float32",
+        ),
         ([np.ones(3), [1.0, 1.0], np.ones(4)], "got list"),
         (
             [np.ones(3), np.array([1, np.nan]), np.ones(4)],
-            "weights of batch 1 must be finite, got nan for id 9",
+            r"weights\[1\] must be finite, got nan for example 9",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 import attent
 from attent import Plan, Trace, first_difference, teach
-from attent.run.files import keep_lines, read_arrays, write_arrays
+from attent.run.files import keep_lines, read_arrays, sealed, write_arrays, write_json
 from attent.tests import killing
 from attent.tests.toy import Toy
 
@@ -105,7 +106,10 @@ def test_a_torn_last_line_is_passed_over(tmp_path):
     assert len(Trace.read(tmp_path).records) == 5
     data = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([data[0], b"{}", *data[2:]]))
-    with pytest.raises(attent.TraceError, match=r"trace.jsonl line 2 is damaged: .*epoch"):
+    with pytest.raises(attent.TraceError, match=r"trace.jsonl line 2 has no checksum"):
+        Trace.read(tmp_path)
+    path.write_bytes(b"\n".join([data[0], sealed({"epoch": 1}), *data[2:]]))
+    with pytest.raises(attent.TraceError, match=r"trace.jsonl line 2 cannot be read: .*missing required field `phase`"):
         Trace.read(tmp_path)
     path.write_bytes(b"\n".join([data[1], *data[2:]]))
     with pytest.raises(attent.TraceError, match="line 1 is epoch 1, expected 0"):
@@ -129,20 +133,21 @@ def test_other_runs_are_not_continued(tmp_path):
 
     refused("holds a run already: go on with it by resume=True, or name another folder", resume=False)
     other = Plan(epochs=6, batch_size=3, ratio=0.6, select="hard", warm_up=1, cool_down=1)
-    refused("is of another plan: selection was 'soft', is 'hard'; the ratios", plan=other)
+    refused(r"is of another plan: select was 'soft\(\)', is 'hard\(\)'; the ratios", plan=other)
     refused("over 20 examples, this one has 19", learner=Toy(19))
     refused("of recipe 'toy', not 'other'", recipe="other")
     header = json.loads(before["run.json"])
-    (tmp_path / "run.json").write_text(json.dumps({**header, "attent": "9.9"}))
+    write_json(tmp_path / "run.json", {**header, "attent": "9.9"})
     before["run.json"] = (tmp_path / "run.json").read_bytes()
     refused("was written by attent 9.9")
-    (tmp_path / "run.json").write_text(json.dumps({**header, "format": 7}))
+    old = {name: value for name, value in header.items() if name != "sha256"}  # as format 1 was
+    (tmp_path / "run.json").write_text(json.dumps({**old, "format": 1}))
     before["run.json"] = (tmp_path / "run.json").read_bytes()
-    refused("has format 7, this attent reads format 1")
+    refused("run.json has format 1, this attent reads format 2: go on with the attent that wrote it, or begin anew in")
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(attent.TraceError, match="no run in .*: cannot read run.json"):
+    with pytest.raises(attent.TraceError, match="no run in .*: it has no run.json"):
         Trace.read(tmp_path)
     trace = teach(Toy(), PLAN, run=tmp_path / "run")
     (tmp_path / "run" / "selections" / "000001.safetensors").write_bytes(b"rubbish")
@@ -152,7 +157,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(attent.TraceError, match=r"cannot read .*checkpoint.safetensors"):
         teach(Toy(), PLAN, run=tmp_path / "run", resume=True)
     (tmp_path / "run" / "run.json").write_text("{")
-    with pytest.raises(attent.TraceError, match="is not a run's header"):
+    with pytest.raises(attent.TraceError, match=r"run.json is damaged: Input data was truncated"):
         Trace.read(tmp_path / "run")
     with pytest.raises(attent.TraceError, match="lines were removed"):
         keep_lines(tmp_path / "nothing.jsonl", 2)
@@ -372,6 +377,12 @@ def test_ids_that_are_not_those_recorded_are_refused(tmp_path):
     trace = teach(Toy(), PLAN, run=tmp_path)
     first, second = (tmp_path / "selections" / f"00000{draw}.safetensors" for draw in (0, 1))
     first.write_bytes(second.read_bytes())
+    with pytest.raises(
+        attent.TraceError, match=r"000000.safetensors holds draw 1 of 20 examples, expected draw 0 of 20"
+    ):
+        trace.ids(1)
+    teach(Toy(), dataclasses.replace(PLAN, seed=1), run=tmp_path / "other")
+    first.write_bytes((tmp_path / "other/selections/000000.safetensors").read_bytes())
     with pytest.raises(attent.TraceError, match="the ids kept for draw 0 are not those recorded in epoch 1"):
         trace.ids(1)
 
@@ -380,4 +391,5 @@ def test_weights_make_a_difference():
     plain = Plan(epochs=3, batch_size=4, warm_up=1, select="soft(scaling='none')")
     weighted = Plan(epochs=3, batch_size=4, warm_up=1, select="soft(scaling='none', correction=5.0)")
     found = first_difference(teach(Toy(), plain), teach(Toy(), weighted))
-    assert found.what == "correction is None in the first and 5.0 in the second"
+    assert (found.epoch, found.only_first.tolist(), found.only_second.tolist()) == (1, [], [])
+    assert found.what == "the largest weight is None in the first and 1.294876264495575 in the second"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import attent
 from attent import plugins
 from attent.errors import PluginError
 from attent.learner import Learner
@@ -32,6 +33,7 @@ class Subject:
         dtypes: precisions to examine, out of float64 and float32.
         quick: only the first plans of the long runs; for trying out, never for a certificate.
         backend: the plugin's description, where there is one.
+        feed: what is examined under rules F: ``feed(plan, n)`` returns an `attent.Feed`, or what stands for one.
 
     ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
 
@@ -49,6 +51,7 @@ class Subject:
     dtypes: Sequence[str] = DTYPES
     quick: bool = False
     backend: Backend | None = None
+    feed: Callable[..., Any] = attent.Feed
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     _kept: dict[Hashable, Any] = field(default_factory=dict)

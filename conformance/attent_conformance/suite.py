@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from attent_conformance.checks import (
     agreement,
+    feeds,
     lockstep,
     plugin,
     refusals,
@@ -22,13 +23,20 @@ from attent_conformance.needs import Check, Margins
 from attent_conformance.subject import Subject
 
 Status = Literal["pass", "fail", "skip"]
-_MODULES = (plugin, selection, scoring, agreement, training, state, refusals, lockstep, resume)
+_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, lockstep, resume)
 
 # By rule: the rules, or single checks, without which its checks would prove nothing but the same fault again.
 RESTS_ON: dict[str, tuple[str, ...]] = {
     "S8": ("S7",),
     "S3": ("S2",),
     "S4": ("S6", "S8"),
+    "F2": ("F1",),
+    "F3": ("F1",),
+    "F4": ("F1", "F3"),
+    "F5": ("F1",),
+    "F6": ("F1", "F3"),
+    "F7": ("F1",),
+    "F8": ("F1",),
     "P1": ("numbers_are_float64_one_per_example",),
     "P2": ("P1",),
     "P5": ("P1", "P2"),
@@ -59,7 +67,7 @@ def _in_order() -> tuple[Check, ...]:
         for name, function in vars(module).items()
         if name.startswith("check_") and function.__module__ == module.__name__
     ]
-    first = ["B", "S2", "S6", "S7", "S8", "S3", "S4", "numbers_are_float64_one_per_example"]
+    first = ["B", "S2", "S6", "S7", "S8", "S3", "S4", "F1", "numbers_are_float64_one_per_example"]
     ranks = {rule: rank for rank, rule in reversed(list(enumerate([*first, *RESTS_ON])))}
     return tuple(sorted(every, key=lambda check: min(ranks[rule] for rule in ranks if _matches(check, rule))))
 

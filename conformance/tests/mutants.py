@@ -4,20 +4,15 @@ import random
 
 import numpy as np
 
-from attent.errors import LearnerError
-from attent.reference import AdamW, NumpyLearner, checks, losses
+from attent.learner import check_batches
+from attent.reference import AdamW, NumpyLearner, losses
 
 MUTANTS = {}
 
 
 def check(learner, batches, weights):
     """Refuse what NumPy's learner refuses, for mutants that then train in parts."""
-    for position, ids in enumerate(batches):
-        checks.check_ids(f"batch {position}", ids, len(learner))
-        if len(ids) == 0:
-            raise LearnerError(f"batch {position} is empty")
-    if weights is not None:
-        checks.check_weights(weights, batches)
+    check_batches(batches, weights, len(learner))
 
 
 def breaks(*rules):

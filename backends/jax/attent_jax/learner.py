@@ -12,9 +12,8 @@ import numpy.typing as npt
 import optax
 from jax.sharding import NamedSharding
 
-from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.placement import check_params, check_sharding, home, lost, placed
@@ -50,8 +49,7 @@ class JaxLearner:
         pad: Pad batches to the largest one seen by repeating an example, which costs no compilation for a last,
             smaller batch; padding has no weight, and its losses are dropped. None pads unless there is a model state
             and the loss takes no ``mask``, as statistics over a batch would count the padding. Give False where
-            examples of a batch see each other in another way, and with a plan's ``keep_steps``, whose smaller
-            batches would cost as much as large ones; then each size of batch is compiled once.
+            examples of a batch see each other in another way; then each size of batch is compiled once.
         keep_on_host: Index ``data`` on the host, where it is larger than the device; a memory map stays one.
         batch_sharding: How batches lie on a mesh, such as ``NamedSharding(mesh, P("data"))``. Parameters and data
             that are not on the mesh are replicated over it.
@@ -142,7 +140,7 @@ class JaxLearner:
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing."""
         self._check_whole()
-        check_ids(ids, len(self), "ids")
+        check_ids("ids", ids, len(self))
         size = self._divisible(min(self._score_batch_size, len(self)))
         parts = [ids[start : start + size] for start in range(0, len(ids), size)]
         record = _LossRecord()
@@ -159,9 +157,7 @@ class JaxLearner:
         are checked before the first step.
         """
         self._check_whole()
-        check_batches(batches, len(self))
-        if weights is not None:
-            check_weights(weights, batches)
+        check_batches(batches, weights, len(self))
         largest = max([self._width, *map(len, batches)])
         width = self._divisible(largest)
         record = _LossRecord()

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import optax
 
 from attent.errors import LearnerError
+from attent.learner import checked_arrays
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
-from attent.reference.checks import checked_arrays
 from attent.reference.examples import Examples, checked_examples
 from attent_jax.learner import JaxLearner
 from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask
@@ -36,13 +36,15 @@ def reference_learner(
     schedule_steps: int = 2**16,
     scoring_batch: int = 128,
     dtype: Literal["float64", "float32"] = "float64",
+    device: str | None = None,
 ) -> JaxLearner:
     """Return a learner that does what ``attent.reference.NumpyLearner`` of the same arguments does.
 
-    Data and parameters are copied to JAX's default device. float64 switches on JAX's 64-bit mode for the process.
+    Data and parameters are copied to the first device of the platform ``device`` ("cpu", "cuda", "tpu"), by default
+    to JAX's own choice. float64 switches on JAX's 64-bit mode for the process.
     A ``learning_rate`` that is a function is evaluated here for the first ``schedule_steps`` steps; later steps
     take the last value. Raises LearnerError where arguments do not fit, or for an optimiser other than AdamW and
-    SGD.
+    SGD, or where JAX has no such platform.
 
     Example:
         >>> import numpy as np
@@ -74,7 +76,7 @@ def reference_learner(
         )
         evaluate = _evaluation(architecture, tested, scoring_batch, task_weights)
     return JaxLearner(
-        {name: array.astype(dtype) for name, array in checked.items()},
+        _there({name: array.astype(dtype) for name, array in checked.items()}, device),
         _present(train),
         reference_loss(architecture),
         reference_optimizer(AdamW() if optimiser is None else optimiser, learning_rate, schedule_steps),
@@ -115,6 +117,18 @@ def reference_optimizer(
 
 def _present(examples: Examples) -> tuple[Array, ...]:
     return tuple(array for array in examples if array is not None)
+
+
+def _there(parameters: Parameters, device: str | None) -> Any:
+    """Return the parameters on a platform's first device, where all else follows them; as they are where None."""
+    if device is None:
+        return parameters
+    try:
+        return jax.device_put(parameters, jax.devices(device)[0])
+    except RuntimeError as error:
+        raise LearnerError(
+            f"device must name a platform that this JAX has, got {device!r}; its devices are {jax.devices()}"
+        ) from error
 
 
 def _evaluation(

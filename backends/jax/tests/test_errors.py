@@ -11,8 +11,8 @@ from attent_jax import JaxLearner, token_mean
 
 GOOD = np.array([0, 1])
 BAD_IDS = [
-    (np.array([3, 24]), r"names example 24; ids must be 0 <= id < 24"),
-    (np.array([3, -1]), r"names example -1; ids must be 0 <= id < 24"),
+    (np.array([3, 24]), r"ids must be in \[0, 24\), got 24"),
+    (np.array([3, -1]), r"ids must be in \[0, 24\), got -1"),
     (np.array([1.0]), r"must be a one-dimensional int64 array of example ids, got float64 of shape \(1,\)"),
     (np.array([1], np.int32), r"got int32 of shape \(1,\)"),
     (np.array([[1]]), r"got int64 of shape \(1, 1\)"),
@@ -23,7 +23,7 @@ BAD_IDS = [
 
 @pytest.mark.parametrize(("ids", "message"), BAD_IDS)
 def test_ids_to_score(task, ids, message):
-    with pytest.raises(LearnerError, match=f"^ids .*{message}"):
+    with pytest.raises(LearnerError, match=f"^ids.*{message}"):
         task.learner().score(ids)
 
 
@@ -31,7 +31,7 @@ def test_ids_to_score(task, ids, message):
 def test_ids_to_train_are_checked_before_the_first_step(task, assert_same, ids, message):
     learner = task.learner()
     before = learner.state()
-    with pytest.raises(LearnerError, match=rf"^batches\[1\] .*{message}"):
+    with pytest.raises(LearnerError, match=rf"^batches\[1\].*{message}"):
         learner.train([GOOD, ids])
     assert_same(learner.state(), before)
 
@@ -41,8 +41,8 @@ def test_ids_to_train_are_checked_before_the_first_step(task, assert_same, ids, 
     [
         ([np.ones(2)], "weights must hold one array per batch, 2, got 1"),
         ([np.ones(2), np.ones(3)], r"weights\[1\] must be .* of its batch's shape \(2,\), got float64 of shape \(3,\)"),
-        ([np.ones(2), np.ones(2, np.float32)], r"weights\[1\] must be a float64 array .*, got float32"),
-        ([np.ones(2), [1.0, 1.0]], r"weights\[1\] must be a float64 array .*, got list"),
+        ([np.ones(2), np.ones(2, np.float32)], r"weights\[1\] must be float64 .*, got float32"),
+        ([np.ones(2), [1.0, 1.0]], r"weights\[1\] must be float64 .*, got list"),
         ([np.ones(2), np.array([1.0, np.nan])], r"weights\[1\] must be finite, got nan for example 1"),
     ],
 )

@@ -167,3 +167,18 @@ def test_recipes_refuse_impossible_options(options, message):
 def test_an_optimiser_of_ones_own():
     with pytest.raises(LearnerError, match="optimiser must be AdamW or SGD of attent.reference, got 'adam'"):
         reference_optimizer("adam", 0.1)
+
+
+def test_the_reference_learner_goes_where_it_is_told():
+    a = ARCHITECTURES["classify-patches"]
+    learner = reference_learner(a, initial_parameters(a, seed=0), *data(a, False), device="cpu")
+    own = [leaf.devices() for leaf in jax.tree.leaves(learner.params)]
+    assert own == [{jax.devices("cpu")[0]}] * len(own)
+    elsewhere = reference_learner(a, initial_parameters(a, seed=0), *data(a, False))
+    assert learner.score(np.arange(N)).tolist() == elsewhere.score(np.arange(N)).tolist()
+
+
+def test_a_platform_that_is_not_there_is_refused_with_those_that_are():
+    a = ARCHITECTURES["classify-patches"]
+    with pytest.raises(LearnerError, match=r"device must name a platform that this JAX has, got 'abacus'.*CpuDevice"):
+        reference_learner(a, initial_parameters(a, seed=0), *data(a, False), device="abacus")

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_tensorflow.data import source
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
@@ -130,7 +129,7 @@ class TensorFlowLearner:
 
         What the loss writes to variables, of generators too, is put back afterwards.
         """
-        check_ids(ids, self._n, "ids")
+        check_ids("ids", ids, self._n)
         if not len(ids):
             return np.empty(0)
         starts = np.append(np.arange(0, len(ids), self._score_batch_size), len(ids))
@@ -143,9 +142,7 @@ class TensorFlowLearner:
         are checked before the first step.
         """
         self._check_known()
-        check_batches(batches, self._n)
-        if weights is not None:
-            check_weights(weights, batches)
+        check_batches(batches, weights, self._n)
         if not len(batches):
             return np.empty(0)
         ids = np.concatenate(batches)

@@ -147,10 +147,10 @@ def test_no_batches_take_no_step(task):
     ("batches", "weights", "message"),
     [
         ([np.arange(3), np.array([], np.int64)], None, r"batches\[1\] is empty; an optimiser step needs at least 1"),
-        ([np.arange(3), np.array([24])], None, r"batches\[1\] names example 24; ids must be 0 <= id < 24"),
+        ([np.arange(3), np.array([24])], None, r"batches\[1\]: ids must be in \[0, 24\), got 24"),
         ([np.arange(3), np.arange(3.0)], None, r"batches\[1\] must be a one-dimensional int64 array"),
         ([np.arange(3)], [], "weights must hold one array per batch, 1, got 0"),
-        ([np.arange(3)], [np.ones(2)], r"weights\[0\] must be a float64 array of its batch's shape \(3,\)"),
+        ([np.arange(3)], [np.ones(2)], r"weights\[0\] must be float64 of its batch's shape \(3,\)"),
         ([np.arange(3)], [np.ones(3, np.float32)], "got float32 of shape"),
         ([np.arange(3)], [np.array([1, np.nan, 1])], r"weights\[0\] must be finite, got nan for example 1"),
     ],

@@ -11,9 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from attent.batches import check_batches, check_ids, check_weights
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_torch.checkpoint import gathered, taken_up
 from attent_torch.data import sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
@@ -136,7 +135,7 @@ class TorchLearner:
         Parameters, buffers, each module's train/eval flag and the global generators of Python, NumPy and
         torch stay as they were.
         """
-        check_ids(ids, self._n, "ids")
+        check_ids("ids", ids, self._n)
         key, size = mixed(self._seed, _SCORING), self._score_batch_size
         requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
         record = LossRecord(len(ids))
@@ -155,11 +154,8 @@ class TorchLearner:
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call, and
         whether the schedule is long enough for it, are checked before the first step.
         """
-        check_batches(batches, self._n)
-        scale = None
-        if weights is not None:
-            check_weights(weights, batches)
-            scale = numbers_on(self.device, weights)
+        check_batches(batches, weights, self._n)
+        scale = None if weights is None else numbers_on(self.device, weights)
         self._steps.check(len(batches))
         if not self.model.training:
             self.model.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ class Teacher:
         **settings: Any,
     ) -> None:
         self.workers = Workers.here()
-        versions = {"torch": torch.__version__, **(settings.pop("versions", None) or {})}
+        versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = _length(data), self.workers.rank == 0
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
         if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
@@ -91,7 +92,9 @@ class Teacher:
                 "Plan.default do"
             )
         if scheduler is not None:
-            check_total(scheduler, self.feed.total_steps, plan.epochs)
+            # accelerate takes a step for each process unless it splits the batches itself.
+            times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
+            check_total(scheduler, times * self.feed.total_steps, plan.epochs)
         self._model, self._loss = model, loss
         self._ends = _epoch_ends(plan, n)
         self.batch_sampler = Batches(self, handing_out=True)
@@ -108,6 +111,17 @@ class Teacher:
     def total_steps(self) -> int:
         """Batches of the whole run, on each rank: the length of a learning-rate schedule."""
         return self.feed.total_steps
+
+    @property
+    def steps(self) -> list[int]:
+        """Batches of each epoch of the run, on each rank."""
+        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self._ends]
+        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch was given whose losses are not recorded."""
+        return self._given > self._place
 
     def trace(self) -> attent.Trace:
         """Return what was taught so far."""
@@ -331,7 +345,7 @@ def _length(data: Any) -> int:
     """Return the number of examples. Raises PlanError for what has none."""
     if isinstance(data, DataLoader):
         data = data.dataset
-    if isinstance(data, Mapping | torch.Tensor) or not isinstance(data, int | Sized):
+    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
         raise PlanError(
             f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
         )

@@ -4,9 +4,8 @@ import autograd.numpy as np
 from autograd import make_vjp
 from autograd.extend import notrace_primitive
 
-from attent.errors import LearnerError
+from attent.learner import check_batches, check_ids, checked_arrays, checked_state
 from attent.reference import AdamW, initial_moments, parameter_shapes
-from attent.reference.checks import check_ids, check_weights, checked_arrays, checked_state
 from attent.reference.examples import checked_examples
 
 _peak = notrace_primitive(lambda x: np.max(x, -1, keepdims=True))  # a shift that leaves the gradient alone
@@ -31,12 +30,8 @@ class AutogradLearner:
         return np.concatenate([np.zeros(0)] + [self.loss(self.parameters, part) for part in parts])  # float64
 
     def train(self, batches, weights=None):
-        for number, ids in enumerate(batches):  # everything is checked before anything changes
-            check_ids(f"batch {number}", ids, self.n)
-            if len(ids) == 0:
-                raise LearnerError(f"batch {number} is empty: a step needs at least one example")
+        check_batches(batches, weights, self.n)  # everything is checked before anything changes
         weights = [np.ones(len(ids)) for ids in batches] if weights is None else weights
-        check_weights(weights, batches)
         result = [np.zeros(0)]
         for ids, weight in zip(batches, weights, strict=True):
             backward, losses = make_vjp(self.loss)(self.parameters, ids)

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-import attent
 import numpy as np
+
+import attent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 
-import attent
 import numpy as np
 import pytest
 from attent_nearest import Nearest
+
+import attent
 
 
 def test_it_teaches_those_nearest_to_the_quantile():
