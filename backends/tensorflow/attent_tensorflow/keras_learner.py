@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from attent.errors import LearnerError
-from attent_tensorflow.keras_losses import keras_loss, penalty
+from attent_tensorflow.keras_losses import compiled_weights, keras_loss, penalty
 from attent_tensorflow.learner import TensorFlowLearner
 
 
@@ -52,7 +52,9 @@ class KerasLearner(TensorFlowLearner):
     ) -> None:
         if keras.backend.backend() != "tensorflow":
             raise LearnerError(
-                f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow before importing it"
+                f"KerasLearner is for Keras on TensorFlow, and it runs on {keras.backend.backend()}: use "
+                "attent_tensorflow.trainers.keras.taught_fit(model, plan, x, y), which fits on every backend of Keras, "
+                "or set KERAS_BACKEND=tensorflow before importing it"
             )
         compiled = getattr(model, "compiled", False)
         for name, given in (("loss", loss), ("optimizer", optimizer)):
@@ -60,7 +62,7 @@ class KerasLearner(TensorFlowLearner):
                 raise LearnerError(f"the model is not compiled with a {name}: compile it, or give {name}=")
         if loss is None:
             loss = model.loss
-            task_weights = _compiled_weights(model, loss) if task_weights is None else task_weights
+            task_weights = compiled_weights(model, loss) if task_weights is None else task_weights
         optimizer = model.optimizer if optimizer is None else keras.optimizers.get(optimizer)
         if _needs_scaling(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -74,17 +76,6 @@ class KerasLearner(TensorFlowLearner):
             penalty=penalty,
             **settings,
         )
-
-
-def _compiled_weights(model: keras.Model, loss: Any) -> dict[str, float] | None:
-    """Return the compiled loss weights by task; None where there are none."""
-    weights = (model.get_compile_config() or {}).get("loss_weights")
-    if weights is None:
-        return None
-    if not isinstance(weights, (dict, list, tuple)) or not isinstance(loss, type(weights)):
-        raise LearnerError(f"loss_weights must have the structure of loss to be taken over, got {weights!r}")
-    pairs = weights.items() if isinstance(weights, dict) else enumerate(weights)
-    return {str(name): float(weight) for name, weight in pairs}
 
 
 def _needs_scaling(model: keras.Model) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
@@ -81,7 +82,7 @@ class Teacher:
         **settings: Any,
     ) -> None:
         self.workers = Workers.here()
-        versions = {"torch": torch.__version__, **(settings.pop("versions", None) or {})}
+        versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = _length(data), self.workers.rank == 0
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
         if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
@@ -110,6 +111,17 @@ class Teacher:
     def total_steps(self) -> int:
         """Batches of the whole run, on each rank: the length of a learning-rate schedule."""
         return self.feed.total_steps
+
+    @property
+    def steps(self) -> list[int]:
+        """Batches of each epoch of the run, on each rank."""
+        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self._ends]
+        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch was given whose losses are not recorded."""
+        return self._given > self._place
 
     def trace(self) -> attent.Trace:
         """Return what was taught so far."""

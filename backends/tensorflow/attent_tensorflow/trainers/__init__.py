@@ -1,0 +1,1 @@
+"""attent where Keras users already train: in ``fit``, on any backend of Keras. TensorFlow is not imported here."""

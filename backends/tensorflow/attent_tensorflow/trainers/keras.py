@@ -1,0 +1,276 @@
+"""Keras' ``fit``, taught: the compiled model, its callbacks and its history stay, on any backend of Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+import attent
+from attent.errors import CourseError, LearnerError, PlanError, TraceError
+from attent.learner import Ids, Numbers
+from attent.run.files import write_whole
+from attent_tensorflow.keras_losses import compiled_weights, keras_losses
+from attent_tensorflow.trainers.keras_data import Batches, fetcher
+from attent_tensorflow.trainers.keras_schedule import check_schedule
+
+_NOT_WITH_A_PLAN = {
+    "validation_split": "split the data yourself and give validation_data=",
+    "steps_per_epoch": "the plan says how many steps each pass has",
+}
+
+
+def taught_fit(
+    model: keras.Model,
+    plan: attent.Plan,
+    x: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    n: int | None = None,
+    callbacks: Any = None,
+    verbose: Any = "auto",
+    initial_epoch: int = 0,
+    run: Any = None,
+    **settings: Any,
+) -> keras.callbacks.History:
+    """Fit a compiled model by a plan, as ``model.fit`` does by epochs, and return its history.
+
+    An epoch of Keras is a pass of the plan (``plan.epochs`` of them). Callbacks are run as in one ``fit``: begun once,
+    ended once, an epoch each pass. What is ranked are the losses of the training steps themselves: ``loss`` as compiled,
+    by example, with its loss weights and sample weights, without regularisers.
+
+    Args:
+        model: compiled, with a loss. A ``train_step`` of its own must call ``compute_loss``.
+        plan: what is taught when.
+        x, y, sample_weight: arrays, or dicts, lists or tuples of them, whose first axis numbers the examples; or x is a
+            function of ids, int64 (B,), that returns a batch (x, y) or (x, y, sample_weight), together with ``n``.
+        n: number of examples, for a function only.
+        callbacks, verbose: as in ``fit``.
+        initial_epoch: the pass to begin with, for a model restored as it was before it: the state of the plan is read
+            from ``run``. ``keras.callbacks.BackupAndRestore`` sets it by itself.
+        run: folder to write the run to, with a state before each pass; None: in memory.
+        settings: further ones of ``fit``, as validation_data and class_weight, and of `attent.Feed`.
+
+    Raises:
+        PlanError, LearnerError, CourseError or TraceError: before the first step where it can be known.
+
+    Example:
+        >>> import attent, keras, numpy as np
+        >>> from attent_tensorflow.trainers.keras import taught_fit
+        >>> model = keras.Sequential([keras.layers.Dense(2)])
+        >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> x, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
+        >>> history = taught_fit(model, attent.Plan.default(epochs=3, batch_size=2), x, y, verbose=0)
+        >>> history.epoch, int(model.optimizer.iterations)
+        ([0, 1, 2], 5)
+    """
+    fetch, n = fetcher(x, y, sample_weight, n)
+    feed_settings = {name: settings.pop(name) for name in _FEED if name in settings}
+    _check(model, plan, settings)
+    check_schedule(model.optimizer, plan.total_steps(n), plan.epochs)
+    if not model.built:
+        model(fetch(np.arange(min(2, n)))[0], training=False)
+    every = _Callbacks(callbacks, model, plan, verbose)
+    model.stop_training = False
+    model._initial_epoch = None
+    every.begin()  # where BackupAndRestore finds what it restores
+    start, model._initial_epoch = model._initial_epoch or initial_epoch, None
+    feed = attent.Feed(plan, n, run=run, resume=start > 0, versions={"keras": keras.__version__}, **feed_settings)
+    states = None if run is None else Path(run, "states")
+    if start:
+        _go_on(feed, model, states, start)
+    losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
+
+    def passed() -> None:
+        batches, weights = feed.batches(), feed.weights()
+        feed.record(losses.read(batches, weights), np.concatenate(batches))
+        if states is not None:
+            _keep(feed, model, states)
+
+    every.passed = passed
+    with losses.kept(model), _averaged_once(model):
+        while not feed.finished and not model.stop_training:
+            while (ids := feed.to_score()) is not None:
+                feed.record(_scores(model, fetch, ids, plan.batch_size), ids)
+            batches = Batches(fetch, feed.batches(), feed.weights())
+            every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches)})
+            model.fit(
+                batches, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
+            )
+    every.end()
+    model.history.trace = feed.trace() if start == 0 or run is not None else None
+    return model.history
+
+
+_FEED = ("groups", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """The callbacks of one training that takes a ``fit`` for each pass: begun once, ended once."""
+
+    def __init__(self, callbacks: Any, model: Any, plan: attent.Plan, verbose: Any) -> None:
+        self.verbose = 1 if verbose == "auto" else verbose
+        self.passed: Callable[[], None] = lambda: None
+        self._logs: Any = None
+        super().__init__(
+            callbacks, add_history=True, add_progbar=self.verbose != 0, model=model, verbose=self.verbose,
+            epochs=plan.epochs, steps=None,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        super().on_train_begin()
+
+    def end(self) -> None:
+        super().on_train_end(self._logs)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        pass
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._logs = logs
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.passed()  # before a callback saves the model, so that there is a state for what it saves
+        super().on_epoch_end(epoch, logs)
+
+
+class _Losses(keras.metrics.Metric):
+    """The losses of a pass, in the order they were trained: on the device, read once a pass."""
+
+    def __init__(self, n: int, per_example: Callable[..., Any], dtype: str) -> None:
+        super().__init__(name="attent_losses", dtype="float64" if dtype == "float64" else "float32")
+        self.per_example = per_example
+        self.taken = self.add_weight(shape=(n,), initializer="zeros", name="taken")
+        self.count = self.add_weight(shape=(), initializer="zeros", name="count", dtype="int32")
+
+    def update_state(self, losses: Any) -> None:
+        losses = ops.stop_gradient(ops.cast(losses, self.taken.dtype))
+        self.taken.assign(ops.slice_update(self.taken.value, [self.count.value], losses))
+        self.count.assign(self.count + ops.shape(losses)[0])
+
+    def result(self) -> dict[str, Any]:
+        return {}  # nothing in the logs
+
+    def reset_state(self) -> None:
+        pass  # validation calls it too, before the pass is at its end
+
+    def read(self, batches: list[Ids], weights: list[Numbers] | None) -> Numbers:
+        """Return the losses of the pass, float64, without the plan's weights."""
+        wanted = sum(map(len, batches))
+        count = int(ops.convert_to_numpy(self.count.value))
+        self.count.assign(0)
+        if count != wanted:
+            raise CourseError(
+                f"{count} losses were seen in a pass of {wanted} examples: the model's train_step must call "
+                "self.compute_loss(x, y, y_pred, sample_weight, training=True) once for each batch"
+            )
+        losses = np.asarray(ops.convert_to_numpy(self.taken.value), np.float64)[:wanted]
+        return losses if weights is None else losses / np.concatenate(weights)
+
+    @contextmanager
+    def kept(self, model: Any) -> Iterator[None]:
+        """Within this context the model's training steps leave their losses here."""
+        own = model.compute_loss
+
+        def compute_loss(
+            x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+        ) -> Any:
+            if training:
+                self.update_state(self.per_example(y, y_pred, sample_weight))
+            return own(x, y, y_pred, sample_weight, training=training)
+
+        model.compute_loss, model.train_function = compute_loss, None
+        model._metrics.append(self)  # an attribute would be part of the model, and of what is saved
+        try:
+            yield
+        finally:
+            model._metrics.remove(self)
+            del model.compute_loss
+            model.train_function = None
+
+
+def _per_example(model: Any) -> Callable[..., Any]:
+    """Return ``losses(y, outputs, sample_weight)``: shape (B,), of all outputs by their weights."""
+    losses, weights = keras_losses(model.loss), compiled_weights(model, model.loss)
+
+    def total(y: Any, outputs: Any, sample_weight: Any = None) -> Any:
+        found = losses(y, outputs, sample_weight)
+        if isinstance(found, dict):
+            found = sum(each if weights is None else each * weights[name] for name, each in found.items())
+        if len(found.shape) != 1:
+            raise LearnerError(
+                f"the loss gives shape {tuple(found.shape)} where one per example is needed: a loss function must "
+                "return one number per example, not their mean"
+            )
+        return found
+
+    return total
+
+
+def _scores(model: Any, fetch: Callable[[Ids], Any], ids: Ids, size: int) -> Numbers:
+    """Return the losses of the ids in evaluation mode."""
+    per_example, scores = _per_example(model), []
+    for start in range(0, len(ids), size):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(fetch(ids[start : start + size]))
+        scores.append(ops.convert_to_numpy(per_example(y, model.predict_on_batch(x), sample_weight)))
+    return np.concatenate(scores)
+
+
+@contextmanager
+def _averaged_once(model: Any) -> Iterator[None]:
+    """Where the optimiser averages weights, ``fit`` puts the averages in their place: not after each pass."""
+    optimizer = model.optimizer
+    optimizer.finalize_variable_values = lambda variables: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+    optimizer.finalize_variable_values(model.trainable_weights)
+
+
+def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
+    if not getattr(model, "compiled", False) or model.loss is None:
+        raise LearnerError("the model is not compiled with a loss: compile it as for fit")
+    if not model._compute_loss_has_training_arg:
+        raise LearnerError(
+            "the model's compute_loss has no argument 'training', by which training is told from validation: add it"
+        )
+    for name, way in _NOT_WITH_A_PLAN.items():
+        if settings.get(name):
+            raise PlanError(f"{name} does not go with a plan: {way}")
+    for name, wanted in (("batch_size", plan.batch_size), ("epochs", plan.epochs)):
+        if settings.pop(name, wanted) not in (None, wanted):
+            raise PlanError(f"{name} is the plan's, which has {wanted}: leave it out")
+    settings.pop("shuffle", None)
+    if isinstance(settings.get("validation_data"), tuple | list):
+        settings.setdefault("validation_batch_size", plan.batch_size)
+
+
+def _keep(feed: attent.Feed, model: Any, states: Path) -> None:
+    """Write the state before the pass that comes next."""
+    kept = json.dumps({"feed": feed.state(), "steps": int(model.optimizer.iterations)})
+    write_whole(states / f"{feed.epoch}.json", lambda path: path.write_text(kept) and None)
+
+
+def _go_on(feed: attent.Feed, model: Any, states: Path | None, start: int) -> None:
+    """Take the plan to a pass, for a model that was restored as it was before it."""
+    if states is None:
+        raise TraceError(f"to go on from pass {start} give the run's folder, where its state is: run=...")
+    path = states / f"{start}.json"
+    if not path.is_file():
+        raise TraceError(f"there is no state of pass {start} in {states}: begin with initial_epoch=0")
+    kept = json.loads(path.read_text())
+    steps = int(model.optimizer.iterations)
+    if steps != kept["steps"]:
+        raise CourseError(
+            f"the model has taken {steps} steps, and had taken {kept['steps']} before pass {start}: restore the model "
+            "as it was saved then, with its optimiser"
+        )
+    feed.load_state(kept["feed"])

@@ -1,0 +1,75 @@
+"""Batches by ids for Keras' ``fit``: from arrays, or from a function of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from attent.errors import LearnerError
+from attent.learner import Ids, Numbers
+
+
+def fetcher(x: Any, y: Any, sample_weight: Any, n: int | None) -> tuple[Callable[[Ids], Any], int]:
+    """Return a function of ids that gives a batch, and the number of examples; see `taught_fit`.
+
+    Raises LearnerError for what cannot be indexed by examples.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent_tensorflow.trainers.keras_data import fetcher
+        >>> fetch, n = fetcher({"a": np.arange(3)}, np.arange(3) * 10, None, None)
+        >>> n, fetch(np.array([2, 0]))
+        (3, ({'a': array([2, 0])}, array([20,  0])))
+    """
+    if callable(x) and not isinstance(x, keras.utils.PyDataset) and not hasattr(x, "element_spec"):
+        if not isinstance(n, int) or n < 1 or y is not None or sample_weight is not None:
+            raise LearnerError("a function of ids gives x, y and sample_weight itself: give n=, and neither of these")
+        return x, n
+    if n is not None:
+        raise LearnerError("n is for a function of ids; arrays tell their own length")
+    if y is None or hasattr(x, "__next__") or hasattr(x, "element_spec") or isinstance(x, keras.utils.PyDataset):
+        raise LearnerError(
+            f"x and y must be arrays, or x a function of ids that returns a batch, with n=; got {type(x).__qualname__}. "
+            "Datasets give their batches in an order of their own, where the plan chooses the examples"
+        )
+    parts = (x, y) if sample_weight is None else (x, y, sample_weight)
+    arrays = tree.map_structure(np.asarray, parts)
+    lengths = {each.shape[0] if each.ndim else None for each in tree.flatten(arrays)}
+    if None in lengths or any(each.dtype == object for each in tree.flatten(arrays)):
+        raise LearnerError("x and y must be arrays, or dicts or lists of arrays: use np.asarray on lists of numbers")
+    if len(lengths) != 1:
+        raise LearnerError(f"x, y and sample_weight differ in their number of examples: {sorted(lengths)}")
+    return lambda ids: tree.map_structure(lambda each: each[ids], arrays), lengths.pop()
+
+
+class Batches(keras.utils.PyDataset):
+    """A pass's batches, fetched one after another by one worker, so that they are trained in this order."""
+
+    def __init__(self, fetch: Callable[[Ids], Any], batches: list[Ids], weights: list[Numbers] | None) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.fetch, self.batches, self.weights = fetch, batches, weights
+
+    @property
+    def num_batches(self) -> int:
+        """The pass's steps."""
+        return len(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.fetch(self.batches[index])
+        if self.weights is None:
+            return batch
+        x, y, own = keras.utils.unpack_x_y_sample_weight(batch)
+        weights = np.asarray(self.weights[index], keras.config.floatx())
+        return x, y, weights if own is None else _times(own, weights)
+
+
+def _times(own: Any, weights: Any) -> Any:
+    """Return an example's own weights, by output or by step too, times the plan's."""
+    return tree.map_structure(lambda each: each * weights.reshape(-1, *[1] * (each.ndim - 1)), own)

@@ -1,0 +1,128 @@
+"""A small task for Keras' fit, and what every backend of Keras must do with it; run as a script on another backend."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["JAX_ENABLE_X64"] = "1"
+
+import keras
+import numpy as np
+from keras import ops
+
+import attent
+from attent_tensorflow.keras_losses import keras_losses
+from attent_tensorflow.trainers.keras import taught_fit
+
+N, SIZE = 90, 16
+_random = np.random.default_rng(0)
+X = np.concatenate([np.arange(N)[:, None], _random.normal(size=(N, 6))], axis=1)
+Y = _random.integers(0, 3, N)
+CROSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+PLANS = {
+    "auto": attent.Plan.auto(epochs=4, batch_size=SIZE),
+    "default": attent.Plan.default(epochs=4, batch_size=SIZE),
+    "weighted": attent.Plan.infobatch(epochs=3, batch_size=SIZE),
+    "scoring": attent.Plan.paper(epochs=3, batch_size=SIZE),
+}
+
+
+class Seen(keras.layers.Layer):
+    """Takes the ids off, and, run eagerly, remembers which each training step was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[list[int]] = []
+
+    def call(self, inputs, training=False):
+        if training and type(inputs).__name__ != "SymbolicTensor" and "Tracer" not in type(inputs).__name__:
+            self.steps.append(ops.convert_to_numpy(inputs)[:, 0].astype(int).tolist())
+        return inputs[:, 1:]
+
+
+def new_model(eagerly: bool = False, **settings) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((7,)), Seen(), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    compiled = {"optimizer": keras.optimizers.SGD(0.5), "loss": CROSS, "run_eagerly": eagerly, **settings}
+    model.compile(**compiled)
+    return model
+
+
+def by_hand(plan: attent.Plan) -> tuple[attent.Trace, list[list[int]], keras.Model]:
+    """Train by train_on_batch, each loss from a forward of its own before the step."""
+    model, feed, steps = new_model(), attent.Feed(plan, N), []
+    losses = keras_losses(CROSS)
+
+    def losses_of(ids):
+        return ops.convert_to_numpy(losses(ops.convert_to_tensor(Y[ids]), model(X[ids], training=False)))
+
+    while not feed.finished:
+        while (ids := feed.to_score()) is not None:
+            feed.record(losses_of(ids), ids)
+        weights = feed.weights()
+        for step, ids in enumerate(feed.batches()):
+            found = losses_of(ids)
+            model.train_on_batch(X[ids], Y[ids], sample_weight=None if weights is None else weights[step])
+            steps.append(ids.tolist())
+            feed.record(found, ids)
+    return feed.trace(), steps, model
+
+
+def furthest(one: keras.Model, other: keras.Model) -> float:
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs if a.size)
+
+
+def check_every_step(plan: attent.Plan) -> None:
+    trace, steps, wanted = by_hand(plan)
+    for eagerly in (True, False):
+        model = new_model(eagerly)
+        history = taught_fit(model, plan, X, Y, verbose=0, validation_data=(X, Y))
+        if eagerly:
+            assert model.layers[0].steps == steps, (model.layers[0].steps[:3], steps[:3])
+        assert attent.first_difference(history.trace, trace) is None
+        assert furthest(model, wanted) < 1e-12
+        assert int(model.optimizer.iterations) == plan.total_steps(N)
+        assert history.epoch == list(range(plan.epochs))
+        assert len(history.history["val_loss"]) == plan.epochs
+
+
+def check_goes_on(folder) -> None:
+    """A run that is stopped within a pass goes on from its last backup, to the bit."""
+    plan = PLANS["auto"]
+    whole = new_model()
+    trace = taught_fit(whole, plan, X, Y, verbose=0, run=folder / "whole").trace
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) >= 20:
+                raise KeyboardInterrupt
+
+    try:
+        callbacks = [keras.callbacks.BackupAndRestore(folder / "backup"), Stop()]
+        taught_fit(new_model(), plan, X, Y, verbose=0, callbacks=callbacks, run=folder / "run")
+        raise AssertionError("was not stopped")
+    except KeyboardInterrupt:
+        pass
+    model = new_model()
+    backup = keras.callbacks.BackupAndRestore(folder / "backup")
+    history = taught_fit(model, plan, X, Y, verbose=0, callbacks=[backup], run=folder / "run")
+    assert 0 < history.epoch[0] < history.epoch[-1] == plan.epochs - 1
+    assert attent.first_difference(history.trace, trace) is None
+    assert furthest(model, whole) == 0
+
+
+def main(plan: str, folder: str) -> None:
+    from pathlib import Path
+
+    keras.config.set_floatx("float64")
+    check_every_step(PLANS[plan])
+    if plan == "auto":
+        check_goes_on(Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

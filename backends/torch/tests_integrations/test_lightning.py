@@ -1,0 +1,394 @@
+"""Lightning trains what the plan says, in every step, on one process and two, and goes on exactly from a checkpoint."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import runpy
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+
+import attent
+from attent_torch import TorchLearner
+from attent_torch.trainers.lightning import Teaching, record
+
+N, SIZE = 90, 16
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
+AUTO, DEFAULT = attent.Plan.auto(epochs=4, batch_size=SIZE), attent.Plan.default(epochs=4, batch_size=SIZE)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*logging interval:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*callbacks used to create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*val_dataloader:UserWarning"),
+]
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+torch.set_num_threads(1)
+_random = np.random.default_rng(0)
+INPUTS, LABELS = torch.tensor(_random.normal(size=(N, 6))), torch.tensor(_random.integers(0, 3, N))
+
+
+class Numbered(Dataset):
+    """Examples that carry their ids."""
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
+        return index, INPUTS[index], LABELS[index]
+
+
+def losses_of(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(net(inputs), labels, reduction="none")
+
+
+def new_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+class Module(LightningModule):
+    """A user's module that remembers which ids each step trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.seen = new_net(), []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append([self.current_epoch, batch[0].tolist()])
+        return self.loss(batch)
+
+    def loss(self, batch) -> torch.Tensor:
+        loss = record(self, losses_of(self.net, *batch[1:]))
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("held_out", self.loss(batch))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.5)
+        self.steps = self.trainer.estimated_stepping_batches
+        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, self.steps), "interval": "step"}]
+
+
+def loader_of(**settings) -> DataLoader:
+    return DataLoader(Numbered(), **{"batch_size": SIZE, "shuffle": True, **settings})
+
+
+def new_trainer(*callbacks, epochs: int = 4, **settings) -> Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    kept = {"enable_checkpointing": any(isinstance(each, ModelCheckpoint) for each in callbacks)}
+    return Trainer(max_epochs=epochs, callbacks=list(callbacks), **{**quiet, **kept, **settings})
+
+
+def taught(plan: attent.Plan, *callbacks, loader=None, held_out=True, ckpt=None, module=None, run=None, **settings):
+    module, teaching = module or Module(), Teaching(plan, run=run)
+    trainer = new_trainer(teaching, *callbacks, **settings)
+    trainer.fit(
+        module,
+        loader_of() if loader is None else loader,
+        loader_of(shuffle=False) if held_out else None,
+        ckpt_path=ckpt,
+    )
+    return module, teaching, trainer
+
+
+class Watched(TorchLearner):
+    """A learner that remembers which ids each step trained."""
+
+    def train(self, batches, weights=None):
+        self.seen = [*getattr(self, "seen", []), *(ids.tolist() for ids in batches)]
+        return super().train(batches, weights)
+
+
+def by_teach(plan: attent.Plan) -> tuple[attent.Trace, Watched]:
+    net = new_net()
+    optimizer = torch.optim.SGD(net.parameters(), 0.5)
+    schedule = CosineAnnealingLR(optimizer, plan.total_steps(N))
+    learner = Watched(net, (INPUTS, LABELS), lambda net, batch: losses_of(net, *batch), optimizer, scheduler=schedule)
+    return attent.teach(learner, plan), learner
+
+
+def weights_of(net: nn.Module) -> torch.Tensor:
+    return torch.cat([each.detach().flatten() for each in net.parameters()])
+
+
+@pytest.mark.parametrize("plan", [AUTO, DEFAULT], ids=["auto", "default"])
+@pytest.mark.parametrize("workers", [{}, {"num_workers": 2, "persistent_workers": True}], ids=["main", "workers"])
+def test_every_step_trains_what_teach_trains(plan, workers):
+    trace, learner = by_teach(plan)
+    module, teaching, trainer = taught(plan, loader=loader_of(**workers))
+    assert [ids for _, ids in module.seen] == learner.seen
+    assert attent.first_difference(teaching.teacher.trace(), trace) is None
+    assert torch.equal(weights_of(module.net), weights_of(learner.model))
+    assert teaching.teacher.finished
+    assert module.steps == trainer.global_step == plan.total_steps(N)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
+    assert trainer.current_epoch == 4
+    assert [count for _, count in sorted(Counter(epoch for epoch, _ in module.seen).items())] == teaching.teacher.steps
+
+
+@pytest.mark.parametrize(("plan", "held_out"), [(AUTO, True), (DEFAULT, False)], ids=["auto", "default"])
+def test_goes_on_exactly_from_any_step(plan, held_out, tmp_path):
+    keep = ModelCheckpoint(tmp_path / "states", "{step}", every_n_train_steps=1, save_top_k=-1)
+    whole, teaching, trainer = taught(plan, keep, held_out=held_out, run=tmp_path / "run")
+    trace = teaching.teacher.trace()
+    every = sorted((tmp_path / "states").iterdir(), key=lambda path: int(path.stem.removeprefix("step=")))
+    assert len(every) == trainer.global_step
+    ends = np.cumsum(teaching.teacher.steps).tolist()
+    for step in sorted({1, 3, *ends, *(end - 1 for end in ends), *(end + 1 for end in ends[:-1])}):
+        path = every[step - 1]
+        module, again, after = taught(plan, ckpt=path, held_out=held_out)
+        assert module.seen == whole.seen[step:], path
+        assert torch.equal(weights_of(module.net), weights_of(whole.net)), path
+        assert (after.current_epoch, after.global_step, module.steps) == (4, trainer.global_step, whole.steps), path
+        assert again.teacher.finished, path
+    module, again, _ = taught(plan, ckpt=every[7], run=tmp_path / "run")
+    assert attent.first_difference(again.teacher.trace(), trace) is None
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_goes_on_exactly_from_every_epoch(late, tmp_path):
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=late)
+    whole, teaching, _ = taught(DEFAULT, keep)
+    ends = np.cumsum(teaching.teacher.steps).tolist()
+    for epoch, end in enumerate(ends):
+        path = tmp_path / f"epoch={epoch}.ckpt"
+        assert torch.load(path, weights_only=True)["callbacks"]["attent"]
+        module, _, _ = taught(DEFAULT, ckpt=path)
+        assert module.seen == whole.seen[end:], epoch
+        assert torch.equal(weights_of(module.net), weights_of(whole.net)), epoch
+
+
+def test_one_cycle_ends_with_the_run_where_the_first_pass_is_the_shortest():
+    class OneCycle(Module):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), 0.1)
+            schedule = OneCycleLR(optimizer, 0.5, total_steps=self.trainer.estimated_stepping_batches)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    plan = attent.Plan.paper(epochs=4, batch_size=SIZE)
+    assert plan.timeline(N)[0].steps < plan.timeline(N)[3].steps
+    module = OneCycle()
+    teaching = Teaching(plan, loss=lambda module, batch: losses_of(module.net, *batch[1:]))
+    trainer = new_trainer(teaching)
+    trainer.fit(module, loader_of())
+    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == trainer.global_step == plan.total_steps(N)
+    assert [len(teaching.teacher.trace().ids(epoch)) for epoch in range(4)] == [row.k for row in plan.timeline(N)]
+
+
+@pytest.mark.parametrize("accumulate", [2, 5])
+def test_accumulates_as_lightning_does(accumulate):
+    module, teaching, trainer = taught(DEFAULT, accumulate_grad_batches=accumulate)
+    steps = sum(-(-each // accumulate) for each in teaching.teacher.steps)
+    assert module.steps == trainer.global_step == steps
+    assert len(module.seen) == DEFAULT.total_steps(N)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_other_callbacks_keep_working(tmp_path):
+    class Worse(Module):
+        def validation_step(self, batch, batch_idx):
+            self.log("held_out", float(self.current_epoch))
+
+    best = ModelCheckpoint(tmp_path, monitor="held_out", save_top_k=1)
+    stop = EarlyStopping("held_out", patience=2)
+    module, teaching, trainer = taught(DEFAULT, best, stop, module=Worse())
+    assert trainer.current_epoch == 3
+    assert best.best_model_path.endswith("epoch=0-step=6.ckpt")
+    assert teaching.teacher.feed.epoch == 3
+    assert len(module.seen) == sum(teaching.teacher.steps[:3])
+
+
+def test_validation_within_an_epoch_is_not_recorded():
+    module, _, _ = taught(DEFAULT, val_check_interval=0.5)
+    plain, _, _ = taught(DEFAULT, held_out=False)
+    assert module.seen == plain.seen
+
+
+def test_the_module_stays_usable_without_a_plan():
+    module = Module()
+    new_trainer(epochs=1).fit(module, loader_of(shuffle=False))
+    assert module.seen[0][1] == list(range(SIZE))
+
+
+def test_a_second_fit_with_another_trainer_begins_anew():
+    teaching, first, second = Teaching(DEFAULT), Module(), Module()
+    for module in (first, second):
+        new_trainer(teaching).fit(module, loader_of())
+    assert first.seen == second.seen
+
+
+def test_the_trainer_gets_its_own_loader_back():
+    trainer = taught(DEFAULT)[2]
+    assert isinstance(trainer.fit_loop._data_source.instance, DataLoader)
+    assert trainer.reload_dataloaders_every_n_epochs == 0
+
+
+def test_a_data_module_and_a_dry_run_are_taught_too():
+    class Data(lightning.LightningDataModule):
+        def train_dataloader(self):
+            return loader_of()
+
+    module, dry = Module(), Module()
+    new_trainer(Teaching(DEFAULT)).fit(module, datamodule=Data())
+    assert module.seen == taught(DEFAULT)[0].seen
+    new_trainer(Teaching(DEFAULT), fast_dev_run=True).fit(dry, datamodule=Data())
+    assert dry.seen == module.seen[:1]
+
+
+def test_two_optimisers_by_hand():
+    class ByHand(Module):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            for optimizer in self.optimizers():
+                optimizer.step()
+                optimizer.zero_grad()
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(each.parameters(), 0.5) for each in (self.net[0], self.net[2])]
+
+    module, teaching, _ = taught(DEFAULT, module=ByHand())
+    assert teaching.teacher.finished
+    assert len(module.seen) == DEFAULT.total_steps(N)
+
+
+class Mean(Module):
+    def loss(self, batch):
+        return losses_of(self.net, *batch[1:]).mean()
+
+
+class OnlyMean(Module):
+    def loss(self, batch):
+        return record(self, losses_of(self.net, *batch[1:]).mean())
+
+
+class TooLong(Module):
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.5)
+        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 400), "interval": "step"}]
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(Numbered())
+
+
+@pytest.mark.parametrize(
+    ("told", "given"),
+    [
+        ("Mean.training_step gave no losses of its examples", {"module": Mean}),
+        ("takes one loss per example, got their mean", {"module": OnlyMean}),
+        ("the scheduler is too long", {"module": TooLong}),
+        ("max_epochs=9 and the plan spends 4", {"epochs": 9}),
+        ("limit_train_batches=0.5", {"limit_train_batches": 0.5}),
+        ("overfit_batches=1", {"overfit_batches": 1}),
+        ("has reload_dataloaders_every_n_epochs", {"reload_dataloaders_every_n_epochs": 1}),
+        ("batches have 8 examples, the plan's 16", {"loader": {"batch_size": 8}}),
+        (
+            "sampler is a WeightedRandomSampler",
+            {"loader": {"sampler": WeightedRandomSampler([1] * N, N), "shuffle": None}},
+        ),
+        ("drop_last=True", {"loader": {"drop_last": True}}),
+        ("takes one DataLoader, got dict", {"loader": {"a": 1}}),
+        ("must be the loader, its map-style dataset", {"loader": {"dataset": Endless(), "shuffle": None}}),
+    ],
+)
+def test_says_what_is_wrong_before_the_first_step(told, given):
+    settings = dict(given)
+    module, loader = settings.pop("module", Module)(), settings.pop("loader", {})
+    if loader == {"a": 1}:
+        loader = {"a": loader_of()}
+    elif "dataset" in loader:
+        loader = DataLoader(loader["dataset"], batch_size=SIZE)
+    else:
+        loader = loader_of(**loader)
+    before = weights_of(module.net)
+    with pytest.raises(attent.AttentError, match=told):
+        taught(DEFAULT, module=module, loader=loader, **settings)
+    assert torch.equal(weights_of(module.net), before)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    keep = ModelCheckpoint(tmp_path, "plain")
+    new_trainer(keep, epochs=2).fit(Module(), loader_of())
+    with pytest.raises(attent.CourseError, match="is no checkpoint of a taught run"):
+        taught(DEFAULT, ckpt=tmp_path / "plain.ckpt")
+
+
+def test_another_version_of_lightning_is_refused(monkeypatch):
+    monkeypatch.setattr(lightning, "__version__", "2.7.0")
+    with pytest.raises(attent.LearnerError, match="for lightning 2.6, and 2.7.0 is installed"):
+        Teaching(DEFAULT)
+
+
+@pytest.mark.parametrize("plan", ["auto", "default"])
+def test_two_processes_train_their_shares_of_the_same_batches(plan, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, __file__, plan, str(tmp_path)], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    one, teaching, _ = taught({"auto": AUTO, "default": DEFAULT}[plan])
+    assert len(ranks[0]["seen"]) == len(ranks[1]["seen"]) == len(one.seen)
+    for own, other, (epoch, ids) in zip(ranks[0]["seen"], ranks[1]["seen"], one.seen, strict=True):
+        assert [own[0], own[1] + other[1]] == [epoch, ids]
+    for rank in ranks:
+        np.testing.assert_allclose(rank["weights"], weights_of(one.net), rtol=0, atol=1e-12)
+        assert rank["again"] == rank["seen"][8:]
+        assert rank["weights"] == rank["weights_again"]
+        assert rank["steps"] == one.steps
+    assert attent.first_difference(attent.Trace.read(tmp_path / "run"), teaching.teacher.trace()) is None
+
+
+def on_a_rank(plan: attent.Plan, folder: Path) -> None:
+    """Train, and go on from a checkpoint in mid-pass, on one of two processes."""
+    found = {}
+    for again in ("", "_again"):
+        keep = ModelCheckpoint(folder / f"states{again}", "{step}", every_n_train_steps=8, save_top_k=-1)
+        module, _, trainer = taught(
+            plan, keep, strategy="ddp", devices=2, loader=loader_of(batch_size=SIZE // 2),
+            ckpt=folder / "states" / "step=8.ckpt" if again else None, run=None if again else folder / "run",
+        )  # fmt: skip
+        found |= {"again" if again else "seen": module.seen, f"weights{again}": weights_of(module.net).tolist()}
+    (folder / f"{trainer.global_rank}.json").write_text(json.dumps({**found, "steps": module.steps}))
+
+
+@pytest.mark.parametrize("name", ["lightning"])
+def test_at_most_five_lines_of_the_script_change(name):
+    before, after = ((EXAMPLES / f"{name}{kind}.py").read_text().splitlines() for kind in ("_before", ""))
+    added = [line for line in difflib.ndiff(before, after) if line.startswith("+ ")]
+    assert 0 < len(added) <= 5, added
+    assert len(after) <= 40
+
+
+@pytest.mark.parametrize("name", ["lightning_before", "lightning"])
+def test_the_example_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(EXAMPLES / f"{name}.py"))
+    assert found["trainer"].current_epoch == 5
+    assert found["trainer"].callback_metrics["accuracy"] > 0.9
+
+
+if __name__ == "__main__":
+    on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], Path(sys.argv[2]))
