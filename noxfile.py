@@ -82,7 +82,7 @@ def tensorflow(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """The example policy and backend, installed as a stranger would install them; the backend passes the whole suite."""
+    """The example policy and backend, installed as a stranger would; the backend passes the whole suite."""
     session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd", "docs/examples/attent-nearest")
     tests(session, "docs/examples/attent-nearest/tests")
     conformance(session, "autograd")
