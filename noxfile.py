@@ -4,13 +4,14 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "core", "torch", "jax", "tensorflow", "example", "agree", "docs"]
+nox.options.sessions = ["lint", "core", "torch", "jax", "tensorflow", "example", "agree", "integrations", "docs"]
 nox.options.default_venv_backend = "virtualenv"
 
 CONSTRAINTS = ("-c", ".ci/constraints.txt")
 TEST = ("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "sybil>=9")
 TWO = ("-n", "2")  # processes of one framework each; not for examples, which build on those before them
 CERTIFICATES = Path(".nox", "certificates")
+LIBRARIES = ("lightning", "transformers", "trl")  # trainers whose modules, pages and tests need them installed
 BACKENDS = ("numpy", "torch", "jax", "tensorflow", "autograd")
 
 
@@ -19,9 +20,10 @@ def tests(session: nox.Session, *arguments: str) -> None:
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
-def examples(session: nox.Session, *where: str) -> None:
-    """Run the examples in Markdown files and docstrings."""
-    tests(session, "-p", "docs.run_examples", "--ignore-glob=*/tests/*", "--ignore=docs/examples", *where)
+def examples(session: nox.Session, *where: str, leave_out: tuple[str, ...] = LIBRARIES) -> None:
+    """Run the examples in Markdown files and docstrings, but for those of the trainers left out."""
+    ignored = (f"--ignore-glob=*/trainers/{name}*" for name in leave_out)
+    tests(session, "-p", "docs.run_examples", "--ignore-glob=*/tests/*", "--ignore=docs/examples", *ignored, *where)
 
 
 def conformance(session: nox.Session, backend: str) -> None:
@@ -62,8 +64,8 @@ def versions(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """The PyTorch backend."""
-    backend(session, "torch")
+    """The PyTorch backend, with accelerate for its loops."""
+    backend(session, "torch", "accelerate")
 
 
 @nox.session
@@ -80,8 +82,9 @@ def tensorflow(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """The example backend, installed as a stranger would install it, and passing the whole suite."""
-    session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd")
+    """The example policy and backend, installed as a stranger would; the backend passes the whole suite."""
+    session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd", "docs/examples/attent-nearest")
+    tests(session, "docs/examples/attent-nearest/tests")
     conformance(session, "autograd")
 
 
@@ -90,6 +93,14 @@ def agree(session: nox.Session) -> None:
     """Whether all backends selected identically, by the certificates of the sessions before."""
     session.install(*CONSTRAINTS, "-e", ".", "-e", "conformance")
     session.run("python", "-m", "attent_conformance.agree", str(CERTIFICATES), "--expect", ",".join(BACKENDS))
+
+
+@nox.session
+def integrations(session: nox.Session) -> None:
+    """The trainers that own their loop, on PyTorch: Hugging Face's, TRL's and Lightning's, each trained for real."""
+    session.install(*CONSTRAINTS, *TEST, "lightning", "-e", ".", "-e", "backends/torch[hf]")
+    tests(session, *TWO, "backends/torch/tests_integrations")
+    examples(session, "docs/trainers", "backends/torch/attent_torch/trainers", leave_out=())
 
 
 @nox.session

@@ -71,7 +71,8 @@ def number(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise error(f"must be {rule}, got {shown(value)}", field=name)
     found = int(value) if isinstance(value, numbers.Integral) else float(value)
-    if not low <= found <= high or (open_below and found == low):
+    beyond = isinstance(found, int) and abs(found) > FINITE  # no float is as large
+    if beyond or not low <= found <= high or (open_below and found == low):
         raise error(f"must be {rule}, got {shown(found)}", field=name)
     return found
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import pluggy
 
-from attent.errors import PluginError, RecipeError
+from attent.errors import MissingPluginError, PluginError, RecipeError
 from attent.learner import Learner
 
 hookspec = pluggy.HookspecMarker("attent")
@@ -100,8 +101,7 @@ def load(name: str) -> Any:
     """
     found = [plugin for plugin in listed() if plugin.name == name]
     if not found:
-        names = ", ".join(sorted({plugin.name for plugin in listed()}))
-        raise PluginError(f"no plugin {name!r}. Installed: {names}.")
+        raise MissingPluginError(f"no plugin {name!r}. Installed: {_installed()}.")
     if len(found) > 1:
         both = " and ".join(f"{plugin.target} of {plugin.distribution}" for plugin in found)
         raise PluginError(f"plugin {name!r} is there twice: {both}. Uninstall one.")
@@ -162,6 +162,10 @@ def call(name: str, hook: str) -> Any:
     return results[0] if results else None
 
 
+def _installed() -> str:
+    return ", ".join(sorted({plugin.name for plugin in listed()}))
+
+
 def gather(hook: str) -> dict[str, Any]:
     """Return what all plugins give through a hook that returns a mapping by name.
 
@@ -196,11 +200,12 @@ def backend(name: str) -> Backend:
     """Return the backend of this name. Raises PluginError if there is none, or the plugin is no backend."""
     try:
         given = call(name, "attent_backend")
-    except PluginError as error:
-        if str(error).startswith("no plugin"):
-            names = ", ".join(sorted({plugin.name for plugin in listed()}))
-            raise PluginError(f"no backend {name!r}. Installed: {names}.") from None
-        raise
+    except MissingPluginError:
+        how = f": pip install attent-{name}, or in a clone of attent pip install ./backends/{name}"
+        raise MissingPluginError(
+            f"no backend {name!r}. Installed: {_installed()}. A backend is a distribution of its own"
+            + (how if re.fullmatch(r"[a-z][a-z0-9_-]*", name) else "")
+        ) from None
     if not isinstance(given, Backend):
         raise PluginError(f"plugin {name!r} is no backend: attent_backend must return an attent.Backend")
     if given.name != name:
@@ -217,12 +222,12 @@ Recipe = Callable[..., Learner]
 R = TypeVar("R", bound=Callable[..., Learner])
 
 
-def recipe(**defaults: Any) -> Callable[[R], R]:
+def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
     """Mark a function as a recipe and give the plan fields that suit it when the user names none.
 
     A recipe takes the plan and returns a fresh learner, every random choice in it drawn from
     ``plan.seed``. Further keyword-only arguments with annotations and defaults are its options
-    (``--set name=value``). The default plan is ``Plan.default(**defaults)``.
+    (``--set name=value``). ``seeds``: how many paired seeds `attent teach` and `attent.judge` run when not told.
 
     Example:
         >>> import attent
@@ -235,6 +240,7 @@ def recipe(**defaults: Any) -> Callable[[R], R]:
 
     def mark(function: R) -> R:
         function.plan_defaults = defaults  # type: ignore[attr-defined]
+        function.seeds = seeds  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -1,10 +1,72 @@
-"""Tables as plain text, and the numbers in them."""
+"""Tables and text for people: columns that fit the terminal, words that are not broken, numbers of a few digits."""
 
 from __future__ import annotations
 
+import math
+import shutil
+import textwrap
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 NOTHING = "-"
+_NARROWEST = 40
+
+
+def width() -> int:
+    """Return the columns of the terminal that standard output is, at least 40; 80 where it is none."""
+    return max(_NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+def wrapped(text: str, columns: int | None = None) -> str:
+    """Return a text in lines of so many columns (None: the terminal's); a word that is longer stays whole.
+
+    Example:
+        >>> from attent.tables import wrapped
+        >>> print(wrapped("teach a recipe of your own: package.module:function", 20))
+        teach a recipe of
+        your own:
+        package.module:function
+    """
+    columns = width() if columns is None else columns
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
+
+
+class Table(NamedTuple):
+    """A table: its header and rows of text, and how it may be shown.
+
+    ``left``: columns flush left, the others are flush right. ``spare``: columns that may be left out where a terminal
+    is too narrow, the first of them first.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+    spare: Sequence[str] = ()
+
+    def text(self, columns: int | None = None) -> str:
+        """Return the table as plain text that fits into so many columns (None: the terminal's), as far as it can.
+
+        Example:
+            >>> from attent.tables import Table
+            >>> table = Table(["arm", "steps", "seconds"], [["taught", "28", "1.5"]], spare=["seconds"])
+            >>> print(table.text(16))
+            arm     steps
+            taught     28
+        """
+        columns = width() if columns is None else columns
+        kept = list(range(len(self.header)))
+        spare = list(self.spare)
+        while True:
+            lines = [[line[at] for at in kept] for line in (self.header, *self.rows)]
+            shown = aligned(lines[0], lines[1:], left=self.left)
+            if not spare or max(map(len, shown.splitlines())) <= columns:
+                return shown
+            kept.remove(list(self.header).index(spare.pop(0)))
+
+    def markdown(self) -> str:
+        """Return the whole table as Markdown."""
+        lines = [list(self.header), ["---", *["---:"] * (len(self.header) - 1)], *map(list, self.rows)]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
@@ -27,6 +89,20 @@ def aligned(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int =
         for line in lines
     )
     return "\n".join("  ".join(line).rstrip() for line in cells)
+
+
+def digits(value: float, count: int = 3) -> str:
+    """Return a number with so many digits that count, and all of those before its point.
+
+    Example:
+        >>> from attent.tables import digits
+        >>> digits(0.00123456), digits(12.345), digits(12345.6), digits(0.96123, 4)
+        ('0.00123', '12.3', '12,346', '0.9612')
+    """
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    after = count - 1 - math.floor(math.log10(abs(float(f"{value:.{count - 1}e}"))))
+    return f"{value:,.{after}f}" if 0 <= after <= 6 else f"{value:,.0f}" if after < 0 else f"{value:.{count - 1}e}"
 
 
 def quality(value: float | None) -> str:

@@ -13,13 +13,13 @@ import numpy as np
 
 from attent import checks
 from attent.choose import auto, rules
-from attent.choose.gumbel import correction_weights, inclusion_probabilities
+from attent.choose.gumbel import correction_weights, inclusion_probabilities, is_zero
 from attent.choose.noise import Noise, raw_at
 from attent.choose.policy import Choice, Policy, asks, checked_choice, ranks
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
 from attent.choose.scores import deviations
-from attent.choose.values import from_table, parse, text_of, value
+from attent.choose.values import folded, from_table, parse, text_of, value
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
@@ -65,7 +65,7 @@ class Soft:
         if self.correction is None:
             return
         checks.number("correction", self.correction, 0, math.inf, open_below=True, rule="above 0, or None")
-        if rules.is_zero(self.temperature):
+        if is_zero(self.temperature):
             raise PlanError("needs a choice that is random: a temperature above 0", field="correction")
 
     def choose(self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None) -> Choice:
@@ -188,7 +188,7 @@ class Balanced:
         >>> import numpy as np, attent
         >>> groups, never = np.array([0, 0, 0, 0, 1, 1]), np.zeros(6, np.int64)
         >>> attent.Balanced().choose(np.zeros(6), 4, attent.Noise(0, 0), groups=groups, turns=never).ids.tolist()
-        [2, 3, 4, 5]
+        [1, 3, 4, 5]
     """
 
     ranks: ClassVar[bool] = False
@@ -309,8 +309,7 @@ def shown(policy: object, further: Callable[[], Mapping[str, Callable[..., Any]]
         >>> shown(Soft(temperature=0.3))
         'soft(temperature=0.3)'
     """
-    known = BUILT_IN if type(policy) in BUILT_IN.values() else {**BUILT_IN, **further()}
-    return text_of(policy, known)
+    return text_of(policy, BUILT_IN if type(policy) in BUILT_IN.values() else _with(further()))
 
 
 def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
@@ -318,8 +317,19 @@ def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
 
 
 def _read(read: Callable[[Mapping[str, Any]], Any], further: Callable[[], Mapping[str, Callable[..., Any]]]) -> Any:
-    others = further()
-    return read({**others, **BUILT_IN})
+    try:
+        return read(BUILT_IN)
+    except PlanError:
+        others = further()
+        if not others:
+            raise
+        return read(_with(others))
+
+
+def _with(others: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
+    """Return the policies by name, the built-in ones first, so that no other takes the name of one."""
+    taken = {folded(name) for name in BUILT_IN}
+    return {**BUILT_IN, **{name: maker for name, maker in others.items() if folded(name) not in taken}}
 
 
 def _checked(given: object) -> Policy:

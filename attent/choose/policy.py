@@ -7,6 +7,7 @@ keyword-only arguments, out of `OFFERS`.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -37,7 +38,7 @@ class Choice(NamedTuple):
 
     ``how``: the way of choosing in a word or two, and ``why``: its reason as JSON-ready data, both recorded in the
     trace. ``memory``: what the next choice may need, JSON-ready. ``ranked``: the numbers that were ranked, where
-    these are not the scores.
+    these are not the scores; float64, one per score.
     """
 
     ids: Ids
@@ -54,8 +55,9 @@ class Policy(Protocol):
 
     ``choose(scores, k, noise, ids, *, ...)`` returns k ids or a `Choice`. scores: float64, finite, one per id, higher
     is more deviant. ids: int64, ascending; None: 0 to ``len(scores) - 1``. Further keyword-only arguments ask for
-    what `OFFERS` lists. Two optional class attributes: ``ranks = False`` says that it looks at no score, so none is
-    made; ``in_passes = True`` that a plan of it counts passes, and costs what it is given.
+    what `OFFERS` lists. No array that it is given can be written to. Two optional class attributes: ``ranks = False``
+    says that it looks at no score, so none is made; ``in_passes = True`` that a plan of it counts passes, and costs
+    what it is given.
     """
 
     @property
@@ -65,7 +67,9 @@ class Policy(Protocol):
 
 
 def asks(policy: Policy) -> frozenset[str]:
-    """Return what a policy asks for beyond scores, k, noise and ids. Raises PlanError for what nobody offers.
+    """Return what a policy asks for beyond scores, k, noise and ids.
+
+    Raises PlanError for what nobody offers, and where it cannot be called so.
 
     Example:
         >>> import attent
@@ -73,9 +77,14 @@ def asks(policy: Policy) -> frozenset[str]:
         >>> sorted(asks(attent.Hard())), sorted(asks(attent.InTurn()))
         ([], ['turns'])
     """
-    names = {one.name for one in inspect.signature(policy.choose).parameters.values() if one.kind is one.KEYWORD_ONLY}
+    signature = inspect.signature(policy.choose)
+    names = {one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY}
     for name in sorted(names - OFFERS.keys()):
         raise PlanError(f"policy {policy!r} asks for {name!r}, which is not offered; offered: {', '.join(OFFERS)}")
+    try:
+        signature.bind("scores", "k", "noise", "ids", **dict.fromkeys(names))
+    except TypeError as error:
+        raise PlanError(f"policy {policy!r} must take choose(scores, k, noise, ids, *, ...): {error}") from None
     return frozenset(names)
 
 
@@ -122,8 +131,13 @@ def choose(
         ids = among if finite is None else finite
     known = scores if ids is None else scores[ids]
     wanted = min(k, len(known))
-    given = {name: _taken(held, len(scores), ids) for name, held in (offers or {}).items()}
-    choice = checked_choice(policy, policy.choose(known, wanted, noise, ids, **given), wanted, ids, len(scores))
+    given = {name: _read_only(_taken(held, len(scores), ids)) for name, held in (offers or {}).items()}
+    answer = policy.choose(_read_only(known), wanted, noise, _read_only(ids), **given)
+    choice = checked_choice(policy, answer, wanted, ids, len(scores))
+    if choice.ranked is not None and ids is not None:
+        ranked = np.full(len(scores), np.nan)
+        ranked[ids] = choice.ranked
+        choice = choice._replace(ranked=ranked)
     if wanted == k or non_finite != "last":
         return choice
     possible = np.arange(len(scores)) if among is None else among
@@ -135,7 +149,10 @@ def choose(
 
 
 def checked_choice(policy: Policy, given: object, k: int, ids: Ids | None, n: int) -> Choice:
-    """Return what a policy chose if it is k of the ids given (None: 0 to n-1), ascending. Raises PlanError."""
+    """Return what a policy chose if it is k of the ids given (None: 0 to n-1), ascending, and can be kept.
+
+    Raises PlanError naming the policy.
+    """
     choice = given if isinstance(given, Choice) else Choice(given)  # type: ignore[arg-type]
     found, name = choice.ids, repr(policy)
     if not isinstance(found, np.ndarray) or found.dtype != np.int64 or found.shape != (k,):
@@ -154,8 +171,35 @@ def checked_choice(policy: Policy, given: object, k: int, ids: Ids | None, n: in
         and (weights >= 0).all()
     ):
         raise PlanError(f"policy {name} must return finite float64 weights of at least 0, of shape ({k},), or None")
-    return choice
+    ranked, known = choice.ranked, n if ids is None else len(ids)
+    if ranked is not None and not (
+        isinstance(ranked, np.ndarray) and ranked.dtype == np.float64 and ranked.shape == (known,)
+    ):
+        raise PlanError(f"policy {name} must return ranked numbers as float64 of shape ({known},), or None")
+    if not isinstance(choice.how, str | None):
+        raise PlanError(f"policy {name} must return how as a text, or None, got {choice.how!r}")
+    return choice._replace(why=_kept(name, "why", choice.why), memory=_kept(name, "memory", choice.memory))
+
+
+def _kept(name: str, what: str, held: object) -> dict[str, Any] | None:
+    """Return a mapping as a file gives it back, so that a run that is resumed goes on with the very same."""
+    if held is None:
+        return None
+    try:
+        kept = json.loads(json.dumps(dict(held), allow_nan=False))  # type: ignore[call-overload]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PlanError(f"policy {name} must return {what} as a JSON-ready mapping, or None: {error}") from None
+    return kept  # type: ignore[no-any-return]
 
 
 def _taken(held: Any, n: int, ids: Ids | None) -> Any:
     return held[ids] if ids is not None and isinstance(held, np.ndarray) and held.shape == (n,) else held
+
+
+def _read_only(held: Any) -> Any:
+    """Return a view that cannot be written to: what a policy is given is the course's own."""
+    if not isinstance(held, np.ndarray):
+        return held
+    view = held.view()
+    view.flags.writeable = False
+    return view

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from attent.choose.gumbel import Keys
+from attent.choose.gumbel import Keys, is_zero
 from attent.choose.noise import Noise, raw, raw_at
 from attent.choose.order import Mask, top_mask
 from attent.choose.scaling import Scaling, scale, tree_sum
@@ -25,7 +25,6 @@ from attent.learner import Ids, Numbers
 Ages = npt.NDArray[np.signedinteger]
 NonFinite = Literal["error", "drop", "last"]
 NON_FINITE: tuple[NonFinite, ...] = ("error", "drop", "last")
-_SMALLEST_NORMAL = 2.0**-1022
 
 
 def count(ratio: float, n: int) -> int:
@@ -89,20 +88,6 @@ def soft(
     if is_zero(temperature):  # no scaling or shift may then merge two scores that differ
         return _named(top_mask(scores, k), ids)
     return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
-
-
-def is_zero(temperature: float) -> bool:
-    """Return whether a temperature counts as 0: one below the smallest normal number, 2**-1022, does (rule S4).
-
-    Keys are multiplied by a temperature below 1, and noise times a subnormal number has too few digits left to be
-    fair: of ten equal scores at 5e-324 the first would be taken in 15 % of all draws.
-
-    Example:
-        >>> from attent.choose.rules import is_zero
-        >>> is_zero(5e-324), is_zero(2.0**-1022)
-        (True, False)
-    """
-    return temperature < _SMALLEST_NORMAL
 
 
 def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> Ids:
@@ -182,7 +167,6 @@ def in_turn(ages: Ages, k: int, select: Callable[[Ids, int], Ids]) -> Ids:
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import in_turn
         >>> in_turn(np.array([1, 3, 2, 2]), 2, lambda ids, count: ids[:count]).tolist()
         [1, 2]
@@ -200,7 +184,6 @@ def even_shares(sizes: Ids, k: int) -> Ids:
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import even_shares
         >>> even_shares(np.array([9, 2, 9]), 9).tolist()
         [4, 2, 3]
@@ -228,7 +211,6 @@ def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> 
 
     Example:
         >>> import numpy as np
-    import numpy.typing as npt
         >>> from attent.choose.rules import finite_ids
         >>> finite_ids(np.array([0.5, np.nan, 0.1]), "drop").tolist()
         [0, 2]

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import numbers
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 
+from attent import checks
 from attent.errors import PlanError
 
 T = TypeVar("T")
@@ -30,7 +32,7 @@ _WORDS = {"inf": math.inf, "none": None, "None": None, "true": True, "True": Tru
 def value(cls: type[T]) -> type[T]:
     """Make a class a value: a frozen dataclass whose ``repr`` leaves out what is as usual.
 
-    NumPy's numbers are taken as Python's. A ``__post_init__`` checks the fields.
+    NumPy's numbers and fractions are taken as Python's. A ``__post_init__`` checks the fields.
 
     Example:
         >>> from attent.choose.values import value
@@ -47,6 +49,8 @@ def value(cls: type[T]) -> type[T]:
             held = getattr(self, field.name)
             if isinstance(held, np.generic):
                 object.__setattr__(self, field.name, held.item())
+            elif isinstance(held, numbers.Real) and not isinstance(held, int | float):  # a fraction
+                object.__setattr__(self, field.name, float(held))
         if check is not None:
             check(self)
 
@@ -68,7 +72,8 @@ def written(held: Any, name: str, show: Callable[[Any], str]) -> str:
 def text_of(held: Any, known: Makers) -> str:
     """Return the text from which `parse` makes the value again.
 
-    ``known``: makers by name. Another class is named by where it is: ``package.module:Class(...)``.
+    ``known``: makers by name. Another class is named by where it is: ``package.module:Class(...)``, in quotes where it
+    is a parameter.
 
     Example:
         >>> from attent.choose.policies import BUILT_IN, InTurn, Soft
@@ -83,7 +88,12 @@ def text_of(held: Any, known: Makers) -> str:
     if callable(held):  # a schedule prints as the call that makes it
         return repr(held)
     name = next((name for name, maker in known.items() if maker is type(held)), _place(type(held)))
-    return written(held, name, lambda one: text_of(one, known))
+
+    def inside(one: Any) -> str:
+        text = text_of(one, known)
+        return repr(text) if dataclasses.is_dataclass(one) and ":" in text.partition("(")[0] else text
+
+    return written(held, name, inside)
 
 
 def _place(held: Any) -> str:
@@ -137,12 +147,14 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
 def find(kind: str, name: str, known: Makers) -> Callable[..., Any]:
     """Return the maker of this name. Raises PlanError naming those known."""
     for one, maker in known.items():
-        if _folded(one) == _folded(name):
+        if folded(one) == folded(name):
             return maker
-    raise PlanError(f"no {kind} {name!r}; known: {', '.join(known)}; your own as package.module:Class(...)")
+    own = "" if kind == "source" else "; your own as package.module:Class(...)"
+    raise PlanError(f"no {kind} {checks.shown(name)}; known: {', '.join(known)}{own}")
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name as it is compared: in lower case, without underscores and hyphens."""
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -151,7 +163,9 @@ def _called(kind: str, maker: Callable[..., Any], text: str, name: str, known: M
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unreadable(kind, text.replace("made", name, 1)) from None
-    if not isinstance(tree, ast.Call) or any(word.arg is None for word in tree.keywords):
+    called = isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)  # once: not soft(1)(2)
+    given = [word.arg for word in tree.keywords] if isinstance(tree, ast.Call) else []
+    if not isinstance(tree, ast.Call) or not called or None in given or len(set(given)) < len(given):
         raise _unreadable(kind, text.replace("made", name, 1))
     places = [_argument(kind, one, known) for one in tree.args]
     words = {str(word.arg): _argument(kind, word.value, known) for word in tree.keywords}
@@ -163,7 +177,7 @@ def _argument(kind: str, tree: ast.expr, known: Makers) -> Any:
     if isinstance(tree, ast.Name):
         if tree.id in _WORDS:
             return _WORDS[tree.id]
-        return parse(kind, text, known) if any(_folded(one) == _folded(text) for one in known) else text
+        return parse(kind, text, known) if any(folded(one) == folded(text) for one in known) else text
     if isinstance(tree, ast.Call):
         return parse(kind, text, known)
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) and text == "-inf":

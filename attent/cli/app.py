@@ -2,26 +2,108 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from attent.cli import given as asked
-from attent.cli.fields import JUDGE_FIELDS, PLAN_FIELDS, RUN_FIELDS
-from attent.cli.flags import INTERRUPTED, ends_plainly, flags
+from attent.cli.fields import JUDGE_FIELDS, PLAN_FIELDS, RUN_FIELDS, TEACH_FIELDS, Field, flag_of, metavar_of
+from attent.errors import AttentError
+from attent.tables import wrapped
+
+Command = Callable[..., None]
+INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
+_NEXT = """\
+attent teaches a model the examples that it has not understood yet, and says whether that paid.
+
+  attent teach known-digits           see it: about a minute, nothing else needed
+  attent teach PACKAGE.MODULE:RECIPE  teach your own
+  attent judge RECIPE                 does it pay there? several ways, tuned first
+  attent plan RECIPE                  what a plan does and costs, before anything runs
+
+`attent --help` lists all commands, `attent teach --help` what can be set."""
 
 app = typer.Typer(
     name="attent",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_RUN_FLAGS = {name: field for name, field in RUN_FIELDS.items() if name != "recipe"}
-_JUDGE_FLAGS = {name: field for name, field in JUDGE_FIELDS.items() if name != "recipe"}
-_PLAN_COMMAND_FLAGS = {name: RUN_FIELDS[name] for name in ("backend", "forward_share")}
+
+
+def flags(**groups: Mapping[str, Field]) -> Callable[[Command], Command]:
+    """Give a command one flag per field; it receives each group as a dict of those that were given."""
+
+    def decorate(command: Command) -> Command:
+        def called(**values: Any) -> None:
+            taken = {
+                group: {name: value for name in fields if (value := values.pop(name)) is not None}
+                for group, fields in groups.items()
+            }
+            command(**values, **taken)
+
+        added = {name: _option(name, field) for fields in groups.values() for name, field in fields.items()}
+        return _with_parameters(called, command, leave_out=set(groups), added=added)
+
+    return decorate
+
+
+def ends_plainly(command: Command) -> Command:
+    """Turn attent's own errors into one clear message and exit code 2; ``--debug`` shows where they arose."""
+
+    def called(**values: Any) -> None:
+        debug = values.pop("debug")
+        try:
+            command(**values)
+        except AttentError as error:
+            if debug:
+                raise
+            _complain(str(error), error)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt as interrupt:
+            _complain("stopped at once", interrupt)
+            raise typer.Exit(INTERRUPTED) from None
+
+    debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+    return _with_parameters(called, command, leave_out=set(), added={"debug": (debug, False)})
+
+
+def _complain(message: str, error: BaseException) -> None:
+    for line in [f"attent: {message}", *getattr(error, "__notes__", [])]:
+        typer.echo(wrapped(line) if sys.stderr.isatty() else line, err=True)  # in a file a message stays one line
+
+
+def _option(name: str, field: Field) -> tuple[Any, None]:
+    flag = flag_of(name, field)
+    if field.kind == "switch":
+        return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=field.help)], None
+    return Annotated[str | None, typer.Option(flag, metavar=metavar_of(field), help=field.help)], None
+
+
+def _with_parameters(
+    called: Command, command: Command, *, leave_out: set[str], added: Mapping[str, tuple[Any, object]]
+) -> Command:
+    """Return ``called`` looking like ``command`` with other parameters: typer reads them off its signature."""
+    signature = inspect.signature(command, eval_str=True)
+    kept = [one for one in signature.parameters.values() if one.name not in leave_out]
+    kinds = inspect.Parameter.KEYWORD_ONLY
+    new = [
+        inspect.Parameter(name, kinds, default=default, annotation=annotation)
+        for name, (annotation, default) in added.items()
+    ]
+    functools.update_wrapper(called, command)
+    called.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*(one.replace(kind=kinds) for one in kept), *new]
+    )
+    return called
+
 
 RecipeName = Annotated[
     str | None, typer.Argument(metavar="RECIPE", help="A backend's recipe, or package.module:function.")
@@ -40,7 +122,18 @@ JudgeConfig = Annotated[
         "--config", metavar="FILE", help="TOML with tables [judge], [recipe], [tune], [arms.NAME]; flags win over it."
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with what `attent teach` or `judge` began in --run, or in the folder given as RECIPE.",
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of one of its arms.")]
+
+
+def _but_recipe(fields: Mapping[str, Field]) -> dict[str, Field]:
+    return {name: field for name, field in fields.items() if name != "recipe"}
 
 
 def _version(wanted: bool) -> None:
@@ -51,61 +144,39 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def attent(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Train attention models on the examples they have not understood yet."""
+    if context.invoked_subcommand is None:
+        typer.echo(_NEXT)
 
 
 @app.command()
 @ends_plainly
-@flags(run=_RUN_FLAGS, plan=PLAN_FIELDS)
+@flags(run=_but_recipe(TEACH_FIELDS), plan=PLAN_FIELDS)
 def teach(
     run: dict[str, Any],
     plan: dict[str, Any],
     recipe: RecipeName = None,
     config: Config = None,
     settings: Settings = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the run in --run, or in the folder given in place of RECIPE."),
-    ] = False,
+    resume: Resume = False,
 ) -> None:
-    """Teach a recipe, compare with full data, and say what was saved.
+    """Teach a recipe by one plan, compare with training on all examples, and say what was saved.
 
-    As many epochs on all examples, and full data at the same cost, are run beside it; see --against.
-
-    Ctrl-C stops it where it can go on from; a second one stops it at once.
+    That is a judgement of one plan, without tuning: see `attent judge`. Without a plan it is auto, which teaches where
+    the losses say that this helps. Ctrl-C stops it where it can go on from; a second one stops it at once.
     """
-    from attent.cli.teach_command import teach
-
-    if resume and recipe is not None and "folder" not in run:
-        run, recipe = {**run, "folder": recipe}, None
-    if not teach(_given(recipe, config, run, plan, settings), resume=resume):
-        raise typer.Exit(INTERRUPTED)
-
-
-@app.command("plan")
-@ends_plainly
-@flags(run=_PLAN_COMMAND_FLAGS, plan=PLAN_FIELDS)
-def plan_(
-    run: dict[str, Any],
-    plan: dict[str, Any],
-    recipe: RecipeName = None,
-    n: Annotated[int | None, typer.Option("--n", metavar="N", help="Number of examples, in place of a recipe.")] = None,
-    config: Config = None,
-    settings: Settings = None,
-) -> None:
-    """Show what a plan does and costs. Nothing is trained."""
-    from attent.cli.plan_command import show_plan
-
-    show_plan(_given(recipe, config, run, plan, settings), n)
+    given = asked.from_flags(plan, _with_recipe(run, recipe, resume), settings or ())
+    _run("teach", given, config, resume)
 
 
 @app.command()
 @ends_plainly
-@flags(run=_JUDGE_FLAGS)
+@flags(run=_but_recipe(JUDGE_FIELDS))
 def judge(
     run: dict[str, Any],
     recipe: RecipeName = None,
@@ -119,9 +190,7 @@ def judge(
     ] = None,
     config: JudgeConfig = None,
     settings: Settings = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on in --run, or in the folder given in place of RECIPE.")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Say whether teaching pays on a recipe, by arms over paired seeds against the curve of full training.
 
@@ -129,16 +198,26 @@ def judge(
 
     Ctrl-C stops it where it can go on from; a second one stops it at once.
     """
-    from attent.cli.judge_command import judge_recipe
-    from attent.cli.judge_settings import judge_file, judge_flags
+    given = asked.from_flags({}, _with_recipe(run, recipe, resume), settings or (), own or (), tune or ())
+    _run("judge", given, config, resume)
 
-    if recipe is not None:
-        run = {**run, "folder": recipe} if resume and "folder" not in run else {**run, "recipe": recipe}
-    asked = judge_flags(run, settings or (), own or (), tune or ())
-    if config is not None:
-        asked = asked.over(judge_file(config))
-    if not judge_recipe(asked, resume=resume):
-        raise typer.Exit(INTERRUPTED)
+
+@app.command("plan")
+@ends_plainly
+@flags(run={name: RUN_FIELDS[name] for name in ("backend", "forward_share")}, plan=PLAN_FIELDS)
+def plan_(
+    run: dict[str, Any],
+    plan: dict[str, Any],
+    recipe: RecipeName = None,
+    n: Annotated[int | None, typer.Option("--n", metavar="N", help="Number of examples, in place of a recipe.")] = None,
+    config: Config = None,
+    settings: Settings = None,
+) -> None:
+    """Show what a plan does and costs. Nothing is trained."""
+    from attent.cli.plan_command import show_plan
+
+    given = asked.from_flags(plan, _with_recipe(run, recipe, False), settings or ())
+    show_plan(given if config is None else given.over(asked.from_file(config)), n)
 
 
 @app.command()
@@ -175,14 +254,18 @@ def backends() -> None:
     show_backends()
 
 
-def _given(
-    recipe: str | None,
-    config: Path | None,
-    run: dict[str, Any],
-    plan: dict[str, Any],
-    settings: list[str] | None,
-) -> asked.Given:
-    if recipe is not None:
-        run = {"recipe": recipe, **run}
-    given = asked.from_flags(plan, run, settings or ())
-    return given if config is None else given.over(asked.from_file(config))
+def _with_recipe(run: Mapping[str, Any], recipe: str | None, resume: bool) -> dict[str, Any]:
+    """Return what is given of the run, with the argument, which of a run that goes on may be its folder."""
+    if recipe is None:
+        return dict(run)
+    return {**run, "folder": recipe} if resume and "folder" not in run else {**run, "recipe": recipe}
+
+
+def _run(command: Any, given: asked.Given, config: Path | None, resume: bool) -> None:
+    from attent.cli.judging_command import run_command
+
+    if config is not None:
+        given = given.over(asked.from_file(config, command))
+    code = run_command(command, given, resume=resume)
+    if code:
+        raise typer.Exit(code)

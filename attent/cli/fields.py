@@ -1,4 +1,4 @@
-"""What can be set by flag or file: the fields of the plan and of the run, and how a value of each is read."""
+"""What can be set by flag or file: one table of fields, and how a value of each is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from attent.errors import AttentError
 
-Kind = Literal["whole", "number", "schedule", "policy", "word", "names", "switch"]
+Kind = Literal["whole", "number", "schedule", "policy", "word", "names", "numbers", "switch"]
 Value = Any
 """As kept in a run folder: schedules as text, ``inf`` and ``none`` as words, names joined by commas."""
 
@@ -31,9 +31,9 @@ class Field(NamedTuple):
 PLAN_FIELDS: dict[str, Field] = {
     "preset": Field(
         "word",
-        "The plan to begin with: default, auto, balanced, rs2, infobatch, paper, official, official-simple or full "
+        "The plan to begin with: auto, default, balanced, rs2, infobatch, paper, official, official-simple or full "
         "(all in every epoch). A recipe's own suggestions count with default; the others take from them only epochs, "
-        "batch size, non-finite and seed.",
+        "batch size, non-finite and seed. Default: auto; default where the recipe or a flag says more than those.",
     ),
     "epochs": Field("whole", "All epochs, warm-up and cool-down included."),
     "batch_size": Field("whole", "Examples per optimiser step."),
@@ -53,45 +53,42 @@ PLAN_FIELDS: dict[str, Field] = {
 RUN_FIELDS: dict[str, Field] = {
     "recipe": Field("word", "A backend's recipe, or package.module:function."),
     "backend": Field("word", "Whose recipes are meant: numpy, or another of `attent backends`."),
-    "folder": Field("word", "Folder to keep the run in. Default: runs/RECIPE-N, N the first that is free.",
+    "folder": Field("word", "Folder to keep everything in. Default: runs/RECIPE-N, N the first that is free.",
                     flag="--run", metavar="FOLDER"),
-    "against": Field(
-        "names",
-        "What to run besides the taught arm, separated by commas: full (as many epochs on all examples), short "
-        "(all examples, for the cost of the taught arm), random (the same plan, chosen at random), or none. "
-        "Default: full,short.",
-    ),
-    "forward_share": Field("number", "Cost of scoring an example over training on it. Default: 1/3."),
-    "checkpoint_seconds": Field("number", "Least seconds between two checkpoints. Default: 30."),
-    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
-}  # fmt: skip
-
-JUDGE_FIELDS: dict[str, Field] = {
-    "recipe": RUN_FIELDS["recipe"],
-    "backend": RUN_FIELDS["backend"],
-    "folder": RUN_FIELDS["folder"],
     "arms": Field(
         "names",
         "Policies, separated by commas: presets of Plan such as rs2, official, default, or names that --arm or "
-        "the file defines. Default: rs2,official,default,auto, as far as there are.",
+        "the file defines. Default: rs2,official,default,auto.",
+    ),
+    "against": Field(
+        "names",
+        "What to run beside what is taught, separated by commas: full (all examples, for all --lengths), short (all "
+        "examples, at the cost of the last policy), shorts (of every policy), balanced and random (its plan, but "
+        "examples drawn evenly by class, where the learner knows classes, or at random), or none. "
+        "Default: full,short,balanced.",
     ),
     "lengths": Field(
-        "names", "Shares of the epochs at which full training is run, for its curve. Default: 0.4,0.55,0.75,1."
-    ),
-    "short": Field(
-        "switch", "Also run full training at the cost of every policy, or of none. Default: of the last one."
+        "numbers",
+        "Shares of the epochs for which full training is run, for its curve. Default: 0.4,0.55,0.75,1; of `attent "
+        "teach` 1, and for plans that decide as they go 1,1.5,2.",
     ),
     "epochs": Field("whole", "Epochs of full training. Default: the recipe's."),
     "batch_size": Field("whole", "Examples per optimiser step. Default: the recipe's, or what tuning finds."),
     "tuned": Field("switch", "The recipe is tuned already: run no grid."),
-    "batch_sizes": Field("names", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
-    "seeds": Field("whole", "Paired seeds. Default: 5, or up to 20 with a budget."),
+    "batch_sizes": Field("numbers", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
+    "seeds": Field(
+        "whole", "Paired seeds. Default: the recipe's; else 5, or up to 20 with a budget; of `attent teach` 1."
+    ),
     "seed": Field("whole", "The first of the seeds; they count up. Default: the recipe's, or 0."),
     "budget": Field("word", "Wall time such as 10m: decides how many seeds, and at worst lengths.", metavar="TIME"),
     "forward_share": Field("number", "Cost of scoring an example over training on it. Default: measured, else 1/3."),
-    "checkpoint_seconds": RUN_FIELDS["checkpoint_seconds"],
-    "segment_steps": RUN_FIELDS["segment_steps"],
-}
+    "checkpoint_seconds": Field("number", "Least seconds between two checkpoints. Default: 30."),
+    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
+}  # fmt: skip
+_NOT_OF_TEACH = ("arms", "epochs", "batch_size", "tuned", "batch_sizes", "seed")  # its plan says some of them
+TEACH_FIELDS = {name: field for name, field in RUN_FIELDS.items() if name not in _NOT_OF_TEACH}
+JUDGE_FIELDS = RUN_FIELDS
+SAME_ON_RESUME = ("recipe", "backend", "epochs", "batch_size", "tuned", "batch_sizes", "seed", "forward_share")
 
 _RULES: dict[Kind, str] = {
     "whole": "a whole number",
@@ -100,11 +97,12 @@ _RULES: dict[Kind, str] = {
     "policy": "a policy such as soft(temperature=0.3)",
     "word": "a word",
     "names": "names separated by commas",
+    "numbers": "numbers separated by commas",
     "switch": "true or false",
 }
 _METAVARS: dict[Kind, str] = {
-    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "policy": "POLICY", "word": "NAME",
-    "names": "NAMES", "switch": "",
+    "whole": "N", "number": "NUMBER", "schedule": "SCHEDULE", "policy": "POLICY", "word": "NAME", "names": "NAMES",
+    "numbers": "N,N", "switch": "",
 }  # fmt: skip
 
 
@@ -175,10 +173,11 @@ def _from_file(kind: Kind, value: object) -> Value | None:
         return value if kind in ("whole", "number", "schedule") else None
     if isinstance(value, float):
         return value if kind in ("number", "schedule") else None
-    if isinstance(value, str) and kind in ("schedule", "policy", "word", "names"):
+    if isinstance(value, str) and kind in ("schedule", "policy", "word", "names", "numbers"):
         return value.strip() or None
     if isinstance(value, dict) and kind == "policy":
         return value
-    if isinstance(value, list) and kind == "names" and all(isinstance(name, str) for name in value):
-        return ",".join(value) or "none"
+    of = {"names": str, "numbers": int | float}.get(kind)
+    if isinstance(value, list) and of and all(isinstance(one, of) and not isinstance(one, bool) for one in value):
+        return ",".join(map(str, value)) or "none"
     return None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from attent.checks import FINITE, number
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
-from attent.cli.plan_making import make_plan
-from attent.cli.recipe_options import read_options
-from attent.cli.settings import run_values
-from attent.cli.tables import plan_line, timeline_table
+from attent.cli.phases import shown_phase, unit
+from attent.cli.recipe_lookup import asked_plan, read_options
 from attent.learner import checked_length
 from attent.plan.plan import Plan
-from attent.tables import percent
+from attent.plan.timeline import Epoch
+from attent.tables import NOTHING, Table, percent, wrapped
 
 Tell = Callable[[str], None]
 
@@ -24,22 +25,25 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
 
     Nothing is trained. Raises AttentError where recipe and n are both missing, or a value is impossible.
     """
-    run = run_values(given)
+    run: Mapping[str, Any] = given.run
+    share = number(given.shown("run", "forward_share"), run.get("forward_share", 1 / 3), 0, FINITE, error=OptionError)
     if "recipe" in run:
         found = recipe_lookup.find(run.get("backend", "numpy"), run["recipe"])
         options = read_options(found.name, found.function, given.options, given)
-        plan = make_plan(given.plan, found.suggested, given)
+        plan, note = asked_plan(given.plan, found.suggested, given)
         n = checked_length(recipe_lookup.build(found, plan, options)) if n is None else n
     elif given.options:
         raise OptionError("an option of a recipe (--set) needs a recipe")
     elif n is None:
-        raise OptionError("give a recipe, or the number of examples by --n")
+        raise OptionError("give a recipe, for example known-digits, or the number of examples by --n")
     else:
-        plan = make_plan(given.plan, {}, given)
+        plan, note = asked_plan(given.plan, {}, given)
     fields = plan.to_dict()
     table = timeline_table(plan.timeline(n), fields)
-    tell(f"{plan_line(fields)}\n\n{table}\n")
-    tell(cost_text(plan, n, run.get("forward_share", 1 / 3)))
+    tell(f"{wrapped(plan_line(fields))}\n\n{table}\n")
+    tell(cost_text(plan, n, share))
+    if note is not None:
+        tell(wrapped(f"Note: {note}."))
 
 
 def cost_text(plan: Plan, n: int, forward_share: float) -> str:
@@ -69,4 +73,62 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
             f"{percent(-cost.saving)} more, {where}. A scoring pass before an epoch pays only where 1 - ratio is "
             "above that; keep selections for longer (--interval), or take the losses of training (--source reuse)."
         )
-    return "\n".join(textwrap.fill(line, 100) for line in lines)
+    return "\n".join(map(wrapped, lines))
+
+
+def timeline_table(rows: Sequence[Epoch], plan: Mapping[str, Any] | None = None) -> str:
+    """Return the timeline, epochs alike and in a row as one line: ``3-7``, with ``k`` and steps from least to most.
+
+    With the plan's ``to_dict`` epochs and phases are called what `attent.cli.phases` calls them.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.plan_command import timeline_table
+        >>> print(timeline_table(attent.Plan(epochs=4, batch_size=10, warm_up=1).timeline(100)))
+        epochs  phase    ratio    k  score  select  steps
+        0       warm-up   1.00  100      -       -     10
+        1-3     taught    0.40   40      -     yes      4
+    """
+    lines = []
+    for _, group in itertools.groupby(rows, key=lambda row: (row.phase, row.ratio, row.score, row.select)):
+        alike = list(group)
+        first = alike[0]
+        lines.append([
+            _range(first.epoch, alike[-1].epoch), first.phase if plan is None else shown_phase(plan, first.phase),
+            f"{first.ratio:.2f}", _range(*_ends(r.k for r in alike)),
+            "yes" if first.score else NOTHING, "yes" if first.select else NOTHING,
+            _range(*_ends(row.steps for row in alike)),
+        ])  # fmt: skip
+    header = [unit(plan or {}, 2), "phase", "ratio", "k", "score", "select", "steps"]
+    return Table(header, lines, left=2, spare=["score", "select", "steps"]).text()
+
+
+def _ends(values: Iterable[int]) -> tuple[int, int]:
+    ordered = sorted(values)
+    return ordered[0], ordered[-1]
+
+
+def _range(first: int, last: int) -> str:
+    return f"{first:,}" if first == last else f"{first:,}-{last:,}"
+
+
+def plan_line(fields: Mapping[str, object]) -> str:
+    """Return a plan on one line: its ``to_dict`` without what is as usual.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.plan_command import plan_line
+        >>> plan_line(attent.Plan(epochs=4, batch_size=10, warm_up=1).to_dict())
+        'epochs 4, batch_size 10, ratio 0.4, select hard(), source reuse(), warm_up 1, seed 0'
+    """
+    if fields["warm_up"] == fields["epochs"]:
+        return f"epochs {fields['epochs']} on all examples, batch_size {fields['batch_size']}, seed {fields['seed']}"
+    usual = Plan(epochs=1, batch_size=1).to_dict()
+    for name in ("epochs", "batch_size", "ratio", "select", "source", "seed"):
+        del usual[name]
+    told = (
+        f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fields.items()
+        if name not in usual or value != usual[name]
+    )
+    return f"{unit(fields, 2)}{', '.join(told).removeprefix('epochs')}"

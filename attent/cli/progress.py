@@ -1,122 +1,129 @@
-"""How a run is watched: a bar on a terminal, now and then a line elsewhere. Both go to standard error."""
+"""How a run is watched: a bar per arm on a terminal, now and then a line elsewhere. Both go to standard error."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TextIO, get_args
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
-from attent.cli.arms import TAUGHT
-from attent.cli.phases import shown_phase, unit
-from attent.plan.plan import Plan
-from attent.plan.timeline import Phase
+from attent.judging.referee import Tell, Watch, Work
 from attent.run.teaching import Listener, Progress
 
-Watch = Callable[[str, Plan], Listener]
-"""From the name and the plan of an arm that starts or goes on now to its listener."""
 _SECONDS_BETWEEN_EPOCHS = 5.0
 _SECONDS_BETWEEN_LINES = 60.0
 
 
 @contextlib.contextmanager
-def watching(work: Mapping[str, float], stream: TextIO | None = None) -> Iterator[Watch]:
-    """Give the watch that suits the stream. ``work`` is the cost of each arm still to run, in any unit."""
+def watching(stream: TextIO | None = None) -> Iterator[tuple[Tell, Watch]]:
+    """Give what tells a line and what watches jobs, as it suits the stream."""
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
-        yield lines(work, stream)
+        yield lambda line: print(line, file=stream, flush=True), lines(stream)
         return
-    from attent.cli.progress_bar import bars  # brings rich, which takes a tenth of a second
-
-    with bars(work, stream) as watch:
-        yield watch
+    with bars(stream) as watched:
+        yield watched
 
 
 class TimeLeft:
-    """Estimates the seconds left for all arms from the pace so far.
+    """Estimates the seconds left for all jobs from the pace so far.
 
     Example:
         >>> from attent.cli.progress import TimeLeft
         >>> times = iter([0.0, 10.0])
-        >>> left = TimeLeft({"taught": 1.0, "full": 2.0}, lambda: next(times))
-        >>> left.update("taught", 0.0), left.update("taught", 0.5)
+        >>> left = TimeLeft(lambda: next(times))
+        >>> left.begin(1.0, 2.0)
+        >>> left.update(0.0), left.update(0.5)
         (None, 50.0)
     """
 
-    def __init__(self, work: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._work, self._clock = dict(work), clock
-        self._arm, self._share, self._at = "", 0.0, 0.0
-        self._seconds = self._worked = 0.0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._amount = self._rest = self._seconds = self._worked = 0.0
+        self._before: tuple[float, float] | None = None
 
-    def update(self, arm: str, share: float) -> float | None:
-        """Take note that this share of an arm is done; return the seconds left, None while there is no pace yet."""
+    def begin(self, amount: float, rest: float) -> None:
+        """Take note of a job of so much work, and of the work of all jobs after it, in any unit."""
+        self._amount, self._rest, self._before = amount, rest, None
+
+    def update(self, share: float) -> float | None:
+        """Take note that this share of the job is done; return the seconds left, None while there is no pace yet."""
         now = self._clock()
-        if arm == self._arm:  # the time between two arms is spent on building and judging, not on work
-            self._seconds += now - self._at
-            self._worked += (share - self._share) * self._work[arm]
-        elif self._arm:
-            self._work.pop(self._arm, None)
-        self._arm, self._share, self._at = arm, share, now
+        if self._before is not None:  # the time between two jobs is spent on building and judging, not on work
+            self._seconds += now - self._before[1]
+            self._worked += (share - self._before[0]) * self._amount
+        self._before = share, now
         if self._worked <= 0:
             return None
-        left = sum(self._work.values()) - share * self._work[arm]
-        return max(0.0, left * self._seconds / self._worked)
+        return max(0.0, (self._rest + (1 - share) * self._amount) * self._seconds / self._worked)
 
 
-def lines(work: Mapping[str, float], stream: TextIO, clock: Callable[[], float] = time.monotonic) -> Watch:
-    """Return the watch that writes lines: at an arm's end, at an epoch's end, but not too often, else once a minute."""
-    time_left, told_at = TimeLeft(work, clock), clock()
+def lines(stream: TextIO, clock: Callable[[], float] = time.monotonic) -> Watch:
+    """Return the watch that writes lines: at an epoch's end, but not too often, else once a minute."""
+    time_left, told_at = TimeLeft(clock), clock()
 
-    def arm(name: str, plan: Plan) -> Listener:
-        words = counted(name, plan)
+    def begin(work: Work) -> Listener:
+        time_left.begin(work.amount, work.rest)
 
         def listen(progress: Progress) -> None:
             nonlocal told_at
-            left = time_left.update(name, progress.done)
-            ended = progress.record is not None
-            wait = _SECONDS_BETWEEN_EPOCHS if ended else _SECONDS_BETWEEN_LINES
-            if (ended and progress.epoch + 1 == progress.epochs) or clock() - told_at >= wait:
+            left = time_left.update(progress.done)
+            wait = _SECONDS_BETWEEN_LINES if progress.record is None else _SECONDS_BETWEEN_EPOCHS
+            if clock() - told_at >= wait:
                 told_at = clock()
-                print(f"{name}: {described(words, progress, left)}", file=stream, flush=True)
+                print(f"{work.arm}: {described(work, progress, left)}", file=stream, flush=True)
 
         return listen
 
-    return arm
+    return begin
 
 
-class Counted(NamedTuple):
-    """What an arm counts, epochs or passes, and what it calls its phases, if anything."""
+@contextlib.contextmanager
+def bars(stream: TextIO) -> Iterator[tuple[Tell, Watch]]:
+    """Draw one bar per arm, with what is under way and the time left for all beside it; lines are told above."""
+    import rich.console  # takes a tenth of a second
+    import rich.progress
+    import rich.table
 
-    unit: str
-    phases: Mapping[str, str]
-
-
-def counted(arm: str, plan: Plan) -> Counted:
-    """Return the words for an arm: the others than the taught one have no phases worth a name.
-
-    Example:
-        >>> import attent
-        >>> from attent.cli.progress import counted
-        >>> counted("taught", attent.Plan.auto(epochs=6, batch_size=10)).unit
-        'pass'
-    """
-    fields = plan.to_dict()
-    words = {phase: shown_phase(fields, phase) for phase in get_args(Phase)} if arm == TAUGHT else {}
-    if plan.unit == "pass":
-        words.pop("taught", None)  # how such a pass chooses, if it does, is known at its end
-    return Counted(unit(fields), words)
-
-
-def described(words: Counted, progress: Progress, seconds_left: float | None) -> str:
-    """Return in a few words what is under way: epoch, phase, loss, ratio, how many examples, and the time left."""
-    phase = f" {words.phases[progress.phase]}" if progress.phase in words.phases else ""
-    loss = "scoring" if progress.loss is None else f"loss {progress.loss:.4g}"
-    left = "" if seconds_left is None else f", {clock_time(seconds_left)} left"
-    return (
-        f"{words.unit} {progress.epoch + 1}/{progress.epochs}{phase}, {loss}, ratio {progress.ratio:.2f}, "
-        f"{progress.k:,} examples{left}"
+    time_left = TimeLeft()
+    console = rich.console.Console(file=stream)
+    shown = rich.progress.Progress(
+        rich.progress.TextColumn("{task.fields[arm]}", markup=False),
+        rich.progress.BarColumn(bar_width=12),
+        rich.progress.TextColumn(
+            "{task.fields[told]}", markup=False, table_column=rich.table.Column(no_wrap=True, overflow="ellipsis")
+        ),
+        console=console,
     )
+    tasks: dict[str, rich.progress.TaskID] = {}
+    before: list[Callable[[], None]] = []
+
+    def begin(work: Work) -> Listener:
+        time_left.begin(work.amount, work.rest)
+        while before:  # only the job under way tells the time left
+            before.pop()()
+        if work.arm not in tasks:
+            tasks[work.arm] = shown.add_task(work.arm, total=1.0, arm=work.arm, told="")
+        shown.update(tasks[work.arm], completed=0.0)
+
+        def listen(progress: Progress) -> None:
+            told = described(work, progress, time_left.update(progress.done))
+            shown.update(tasks[work.arm], completed=progress.done, told=told)
+            before[:] = [lambda: shown.update(tasks[work.arm], told=described(work, progress, None))]
+
+        return listen
+
+    with shown:
+        yield lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True), begin
+
+
+def described(work: Work, progress: Progress, seconds_left: float | None) -> str:
+    """Return in a few words what is under way: the seed of several, the epoch, the loss, and the time left for all."""
+    seed = f"seed {work.plan.seed}, " if work.seeds > 1 else ""
+    loss = "scoring" if progress.loss is None else f"loss {progress.loss:.3g}"
+    left = "" if seconds_left is None else f", {clock_time(seconds_left)} left"
+    return f"{seed}{work.plan.unit} {progress.epoch + 1}/{progress.epochs}, {loss}{left}"
 
 
 def clock_time(seconds: float) -> str:
@@ -124,9 +131,9 @@ def clock_time(seconds: float) -> str:
 
     Example:
         >>> from attent.cli.progress import clock_time
-        >>> clock_time(3671.2)
-        '1:01:11'
+        >>> clock_time(3671.2), clock_time(71)
+        ('1:01:11', '1:11')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,20 +1,31 @@
-"""Recipes by name: a backend's own, or a function of the user's as ``package.module:function``."""
+"""Recipes by name, a backend's own or a user's ``package.module:function``, and the options and plan asked of them."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from attent import plugins
-from attent.errors import RecipeError
+from attent.cli.fields import OptionError, Value
+from attent.cli.given import Given, Option
+from attent.errors import PlanError, RecipeError
 from attent.learner import Learner
 from attent.plan.plan import Plan
+from attent.plan.presets import SHARED, Made, preset_plan
 from attent.plugins import Backend, Recipe, checked_learner
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_NO_POLICY = (*SHARED, "non_finite")
 
 
 class Found(NamedTuple):
@@ -63,6 +74,84 @@ def build(found: Found, plan: Plan, options: Mapping[str, Any]) -> Learner:
     return checked_learner(found.name, found.function(plan, **options))
 
 
+def asked_plan(fields: Mapping[str, Value], suggested: Mapping[str, Any], given: Given) -> Made:
+    """Return the plan of these fields (see ``PLAN_FIELDS``) over their preset and what the recipe suggests.
+
+    Without a preset it is ``auto``, or ``default`` where fields or suggestions say more than what every preset takes.
+    Raises OptionError naming the flag or key as ``given`` knows it.
+
+    Example:
+        >>> from attent.cli.given import from_flags
+        >>> from attent.cli.recipe_lookup import asked_plan
+        >>> given = from_flags({"epochs": "20", "ratio": "cosine(0.2, 0.8)"}, {})
+        >>> asked_plan(given.plan, {"batch_size": 32}, given).plan.ratio
+        cosine(0.2, 0.8)
+    """
+    values = dict(fields)
+    preset = str(values.pop("preset", preset_without_one(values, suggested)))
+    try:
+        return preset_plan(preset, values, suggested)
+    except PlanError as error:
+        raise given.told(error, "plan") from error
+
+
+def preset_without_one(fields: Mapping[str, Value], suggested: Mapping[str, Any]) -> str:
+    """Return the preset meant where none is named.
+
+    Example:
+        >>> from attent.cli.recipe_lookup import preset_without_one
+        >>> preset_without_one({"epochs": 5}, {"batch_size": 8}), preset_without_one({"ratio": 0.3}, {})
+        ('auto', 'default')
+    """
+    return "auto" if all(key in _NO_POLICY for key in (*fields, *suggested)) else "default"
+
+
+def option_types(recipe: Recipe) -> dict[str, Any]:
+    """Return the options of a recipe by name, with the type of each; ``Any`` where it says none.
+
+    Example:
+        >>> from attent.cli.recipe_lookup import option_types
+        >>> from attent.reference.recipes import vit_digits
+        >>> option_types(vit_digits)["depth"]
+        <class 'int'>
+    """
+    try:
+        hints = typing.get_type_hints(recipe)
+    except (NameError, TypeError, AttributeError):  # names imported for type checkers only
+        hints = {}
+    return {one.name: hints.get(one.name, _type_of_default(one)) for one in _parameters(recipe)}
+
+
+def read_options(name: str, recipe: Recipe, options: Mapping[str, Option], given: Given) -> dict[str, Any]:
+    """Return the recipe's options converted to its annotations.
+
+    A flag's text is read as the annotation wants it, lists and the like as in TOML. Raises OptionError
+    naming the option as the user knows it: unknown (it lists those known), missing, or of another type.
+    """
+    types = option_types(recipe)
+    values = {}
+    for key, option in options.items():
+        shown = given.shown("recipe", key)
+        if key not in types:
+            raise OptionError(f"{shown}: recipe {name!r} has no option {key!r}; known: {', '.join(types) or 'none'}")
+        values[key] = _converted(shown, option, types[key])
+    for parameter in _parameters(recipe):
+        if parameter.name not in values and parameter.default is parameter.empty:
+            raise OptionError(f"recipe {name!r} needs --set {parameter.name}=VALUE")
+    return values
+
+
+def kept_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return converted options as JSON-ready values, from which ``read_options`` makes them again."""
+    kept: dict[str, Any] = msgspec.to_builtins(dict(values), enc_hook=str)
+    return kept
+
+
+def default_of(recipe: Recipe, name: str) -> Any:
+    """Return the JSON-ready value that an option has where it is not given."""
+    return kept_options({name: inspect.signature(recipe).parameters[name].default})[name]
+
+
 def _imported(name: str, target: str, known: str) -> Recipe:
     module, _, attribute = target.partition(":")
     if not module or not attribute:
@@ -95,3 +184,41 @@ def _imported(name: str, target: str, known: str) -> Recipe:
     if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         raise RecipeError(f"recipe {name!r} must take the plan as its first argument: def {attribute}(plan, *, ...)")
     return value  # type: ignore[no-any-return]
+
+
+def _parameters(recipe: Recipe) -> list[inspect.Parameter]:
+    after_plan = list(inspect.signature(recipe).parameters.values())[1:]
+    return [parameter for parameter in after_plan if parameter.kind in _NAMED]
+
+
+def _converted(shown: str, option: Option, kind: Any) -> Any:
+    reason = ""
+    for value, strict in _readings(option, kind):
+        try:
+            return msgspec.convert(value, kind, strict=strict, dec_hook=lambda of, value: of(value))
+        except msgspec.ValidationError as error:
+            reason = str(error)
+        except TypeError as error:
+            raise OptionError(f"{shown} cannot be set from outside: {error}") from error
+    detail = "" if reason.startswith("Expected") and " - at " not in reason else f": {reason}"
+    raise OptionError(f"{shown} must be {inspect.formatannotation(kind)}, got {option.value!r}{detail}")
+
+
+def _readings(option: Option, kind: Any) -> Iterator[tuple[Any, bool]]:
+    """Yield what an option's value may mean, the likeliest first, and whether its type is then settled."""
+    if not option.text:
+        yield option.value, True
+        return
+    if kind is not str:
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            yield tomllib.loads(f"value = {option.value}")["value"], True
+        with contextlib.suppress(ValueError):
+            if kind is float:
+                yield float(option.value), True
+    yield option.value, False
+
+
+def _type_of_default(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty or parameter.default is None:
+        return Any
+    return type(parameter.default)

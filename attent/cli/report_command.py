@@ -2,73 +2,88 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from attent.choose import auto
-from attent.cli.arms import AGAINST, TAUGHT
-from attent.cli.phases import unit
-from attent.cli.results import read_report
-from attent.cli.tables import epochs_legend, epochs_table, plan_line
-from attent.cli.teach_command import told
+from attent.cli.phases import shown_phases, unit
+from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
+from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
 from attent.judging.judgement import read_judgement
-from attent.judging.report import told as judgement_told
+from attent.judging.report import told
 from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
-from attent.tables import NOTHING
+from attent.tables import NOTHING, Table, digits, quality, wrapped
 
 Tell = Callable[[str], None]
 
 
 def show_report(folder: Path, *, tell: Tell = print) -> None:
-    """Print each arm's epochs and, once an arm has finished, the table of the arms.
+    """Print each run's epochs, and of a judgement its tables.
 
-    Works on a judgement, on a run of ``attent teach``, on one arm of it, and on any run folder of ``attent.teach``,
-    also while the run goes on. Raises TraceError if there is no run.
+    Of a folder of `attent teach` or `judge` the epochs are those of its first seed, where it is of one policy. Works on
+    a seed's folder and on any run folder of ``attent.teach`` too, also while the run goes on. Raises TraceError if
+    there is no run.
     """
     judgement = read_judgement(folder)
+    if judgement is None or sum(arm.kind == POLICY for arm in judgement.arms) == 1:
+        _show_epochs(arms_in(folder), tell)
     if judgement is not None:
-        tell(judgement_told(judgement))
-        return
-    arms, explained = arms_in(folder), False
+        tell(told(judgement))
+
+
+def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
+    explained = False
     for name, path in arms.items():
         trace = Trace.read(path)
-        tell(f"{name}: {_described(trace)}")
+        tell(_described(name, trace))
         if trace.records:
             tell(epochs_table(trace))
+        before = ""
         for record in trace.records:
-            if record.selection is not None and record.selection.why is not None:
-                tell(f"{unit(trace.header.plan)} {record.epoch}: {auto.told(record.selection.why)}")
+            reason = _reason(record.selection.why) if record.selection is not None else ""
+            if reason not in ("", before):
+                tell(wrapped(f"{unit(trace.header.plan)} {record.epoch}: {reason}"))
+            before = reason
         if not explained and any(record.selection is not None for record in trace.records):
-            tell(textwrap.fill(epochs_legend(trace.header.plan), 100))
+            tell(wrapped(epochs_legend(trace.header.plan)))
             explained = True
         share = forward_share(trace.records)
         if share is not None:
-            tell(f"scoring an example cost {share:.2f} of a trained one (measured in this run)")
+            tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))
         tell("")
-    report = read_report(folder)
-    if report is not None and report.arms:
-        tell(told(report))
+
+
+def _reason(why: Mapping[str, Any] | None) -> str:
+    """Return a policy's reason in words: those of `Auto`, and any other's as it is."""
+    if why is not None and why.get("sign") in auto.SIGNS:
+        return auto.told(dict(why))
+    return ", ".join(f"{key} {each}" for key, each in (why or {}).items())
 
 
 def arms_in(folder: Path) -> dict[str, Path]:
-    """Return the run folders in a folder by the names of their arms, the taught one first.
+    """Return the run folders in a folder, or in its first seed's, by the names of their arms, policies first.
 
     Raises TraceError if there is none.
     """
     if (folder / "run.json").exists():
         return {folder.name: folder}
-    found = sorted(path.parent for path in folder.glob("*/run.json"))
+    seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    found = next(filter(None, (sorted(path.glob("*/run.json")) for path in (folder, *seeds))), [])
     if not found:
         raise TraceError(f"no run in {folder}: neither it nor a folder in it has a run.json")
-    order = {name: place for place, name in enumerate((TAUGHT, *AGAINST))}
-    return {path.name: path for path in sorted(found, key=lambda path: order.get(path.name, len(order)))}
+    return {path.parent.name: path.parent for path in sorted(found, key=lambda path: _beside(path.parent.name))}
+
+
+def _beside(arm: str) -> bool:
+    """Return whether an arm, by its folder's name, is one that policies are held against."""
+    return arm == FULL or arm.partition("-")[0] in (FULL, SHORT, RANDOM, BALANCED)
 
 
 def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
-    """Print where two runs first teach something else; return whether they differ. Of arms, the taught ones count.
+    """Print where two runs first teach something else; return whether they differ. Of arms, the one taught counts.
 
     With a difference come the packages whose versions differ, since an upgrade is often why.
     """
@@ -88,17 +103,65 @@ def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
 
 def _taught(folder: Path) -> Path:
     arms = arms_in(folder)
-    if len(arms) > 1 and TAUGHT not in arms:
-        raise TraceError(f"{folder} has several runs and none is called {TAUGHT}: name one of {', '.join(arms)}")
-    return next(iter(arms.values()))
+    taught = [name for name in arms if not _beside(name)] or [name for name in arms if name == FULL] or list(arms)
+    if len(taught) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in arms.values())
+        raise TraceError(f"{folder} has several runs: name one of {names}")
+    return arms[taught[0]]
 
 
-def _described(trace: Trace) -> str:
+def _described(name: str, trace: Trace) -> str:
     header = trace.header
     epochs = header.plan["epochs"]
     state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} {unit(header.plan, epochs)} so far"
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    lines = [
+        f"{name}: {header.recipe or 'no recipe'}, {header.n:,} examples, {state}",
+        f"plan: {plan_line(header.plan)}",
+        f"attent {header.attent}, {versions}",
+    ]
+    return "\n".join(map(wrapped, lines))
+
+
+def epochs_table(trace: Trace) -> str:
+    """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds.
+
+    `epochs_legend` says what the columns hold.
+    """
+    plan = trace.header.plan
+    header = [unit(plan), "phase", "ratio", "kept", "loss", "score min", "mean", "max", "age", "seconds"]
+    rows = []
+    for record, phase in zip(trace.records, shown_phases(plan, trace.records), strict=True):
+        made = record.selection
+        scores: tuple[float | None, ...] = (None,) * 4
+        if made is not None:
+            scores = (made.score_min, made.score_mean, made.score_max, made.age_mean)
+        spent = record.seconds.scoring + record.seconds.selecting + record.seconds.training
+        rows.append([
+            str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
+            *(NOTHING if value is None else digits(value) for value in scores), digits(spent),
+        ])  # fmt: skip
+    return Table(header, rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"]).text()
+
+
+def epochs_legend(plan: Mapping[str, Any]) -> str:
+    """Return what the columns of `epochs_table` hold, for a plan that chooses.
+
+    Example:
+        >>> import attent
+        >>> from attent.cli.report_command import epochs_legend
+        >>> epochs_legend(attent.Plan.default(epochs=4, batch_size=10).to_dict()).split("; ")[2]
+        "score: over all examples, the loss last seen, less a reference's if one was given"
+    """
+    name, many = unit(plan), unit(plan, 2)
+    score = "the loss last seen"
+    if "progress" in plan["source"]:
+        score = "the decrease of the loss since it was first seen"
+    score += ", less a reference's if one was given"
+    if "bonus" in plan["source"] + plan["select"]:
+        where = ", in passes on the hardest" if name == "pass" else ","
+        score += f"{where} in standard deviations from its mean (hence below 0), plus a bonus for each {name} unseen"
     return (
-        f"{header.recipe or 'no recipe'}, {header.n:,} examples, {state}\n"
-        f"plan: {plan_line(header.plan)}\nattent {header.attent}, {versions}"
+        f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, {score}; "
+        f"age: {many} since it was seen, on average."
     )

@@ -1,29 +1,37 @@
-"""One job of a judgement: a learner taught by one plan, what that cost and how good it became. Resumable."""
+"""One job of a judgement: a learner taught by one plan, what it cost and how good it became. And what is checked first.
+
+Every job with a folder is resumable: it goes on where an earlier process left it.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from attent.choose.policy import ranks
-from attent.errors import CostWarning, ScoreError, TraceError
+from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.metrics import quality_of
-from attent.learner import Learner, checked_length
+from attent.learner import Groups, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
-from attent.run.files import FORMAT, read_json, write_json
+from attent.run.course import Course, Train
+from attent.run.files import FORMAT, read_array, read_json, write_json
 from attent.run.folder import CHECKPOINT
 from attent.run.records import EpochRecord, Seconds
-from attent.run.teaching import Progress, teach
+from attent.run.state import unpack_position
+from attent.run.teaching import Listener, Progress, teach
 from attent.run.trace import read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 _FILE, _SPENT = "job.json", "spent.json"
+_LOOKED_AT = 32  # examples
+_ROUNDING = 1e-5
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +72,7 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Setting(NamedTuple):
-    """What all jobs of a judgement share."""
+    """What all jobs of a judgement share. ``keep``: the last checkpoint of every job, which holds what it learnt."""
 
     build: Build
     n: int
@@ -73,6 +81,87 @@ class Setting(NamedTuple):
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 30.0
     segment_steps: int = 64
+    keep: bool = False
+
+
+class Precheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found: examples, metrics (the main one first), whether examples have groups, and what differs.
+
+    ``differs``: in words, between two builds; None also where only one was built.
+    """
+
+    format: int = FORMAT
+    n: int
+    metrics: list[str]
+    groups: bool = False
+    differs: str | None = None
+
+
+def precheck(
+    name: str, build: Build, plan: Plan, options: Mapping[str, Any], *, compare: bool = True, silent: bool = False
+) -> Precheck:
+    """Build the learner, and where arms are to be compared again, and compare scores and the losses of the first step.
+
+    ``plan``: full training. ``silent``: a learner without held-out data will do; else it raises LearnerError.
+
+    Example:
+        >>> import attent
+        >>> from attent.judging.jobs import precheck
+        >>> from attent.reference.recipes import vit_digits
+        >>> plan = attent.Plan.full(epochs=2, batch_size=32)
+        >>> precheck("vit-digits", lambda plan, options: vit_digits(plan), plan, {}).metrics
+        ['accuracy', 'loss']
+    """
+    learner = build(plan, options)
+    n = checked_length(learner)
+    quality = quality_of(learner)
+    if not quality and not silent:
+        raise LearnerError(
+            f"recipe {name!r} has no held-out data: its learner needs evaluate() returning quality by metric name, "
+            "the main one first (attent.Evaluates); without it nothing can be judged"
+        )
+    found = Precheck(n=n, metrics=list(quality), groups=_has_groups(learner))
+    if not compare:
+        return found
+    first = _numbers(learner, plan, n)
+    del learner  # its memory is needed for the second
+    return msgspec.structs.replace(found, differs=_difference(name, first, _numbers(build(plan, options), plan, n)))
+
+
+def _difference(name: str, first: Mapping[str, Numbers], second: Mapping[str, Numbers]) -> str | None:
+    for what, one in first.items():
+        other = second[what]
+        if not np.allclose(one, other, rtol=_ROUNDING, atol=0, equal_nan=True):
+            largest = float(np.nanmax(np.abs(one - other), initial=0.0))
+            return (
+                f"recipe {name!r} is not deterministic: built twice for one plan and seed, {what} differ by up to "
+                f"{largest:.3g}. Arms do not start alike, so differences between them are partly chance; draw every "
+                "random number from plan.seed"
+            )
+    return None
+
+
+def _has_groups(learner: Learner) -> bool:
+    """Return whether a learner knows a class of each example."""
+    if not isinstance(learner, Groups):
+        return False
+    try:
+        found = np.asarray(learner.groups())
+    except LearnerError:  # one that has them for other tasks
+        return False
+    return found.shape == (len(learner),) and len(np.unique(found)) > 1
+
+
+def _numbers(learner: Learner, plan: Plan, n: int) -> dict[str, Numbers]:
+    checked_length(learner, n)
+    ids = np.arange(min(n, _LOOKED_AT), dtype=np.int64)
+    lesson = Course(plan, n, segment_steps=1).next()
+    assert isinstance(lesson, Train)  # full training scores nothing
+    return {
+        "the scores of the first examples": learner.score(ids),
+        "the losses of the first step": learner.train(lesson.batches, None),
+        "the scores after the first step": learner.score(ids),
+    }
 
 
 def finished(
@@ -100,7 +189,12 @@ def finished(
 
 
 def run_job(
-    setting: Setting, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None
+    setting: Setting,
+    arm: str,
+    plan: Plan,
+    options: Mapping[str, Any],
+    folder: Path | None,
+    listeners: Sequence[Listener] = (),
 ) -> JobResult | None:
     """Teach a fresh learner by a plan and return what came of it; None if it was stopped before its end.
 
@@ -125,7 +219,7 @@ def run_job(
                 plan,
                 run=folder,
                 resume=folder is not None,
-                listeners=[keep],
+                listeners=[keep, *listeners],
                 stop=setting.stop,
                 checkpoint_seconds=setting.checkpoint_seconds,
                 segment_steps=setting.segment_steps,
@@ -155,16 +249,41 @@ def run_job(
         )
     else:
         quality = quality_of(learner)
-        main = next(iter(quality.values()), None)
-        if main is None:
+        if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1
             )
         result = msgspec.structs.replace(result, quality=quality)
     if folder is not None:
         write_json(folder / _FILE, result)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to go on with
+        if not setting.keep:
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to go on with
     return result
+
+
+def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:
+    """Return in words where a folder's run goes on from, None where it has not begun or cannot go on.
+
+    After a sudden stop that is its last checkpoint, not where it was. Epochs count from 1, as in progress. Raises
+    TraceError or CourseError where the folder's files cannot be read.
+    """
+    if not (folder / "run.json").exists():
+        return None
+    path, recorded = folder / CHECKPOINT, len(read_records(folder / "trace.jsonl"))
+    anew = "no checkpoint yet: begins anew"
+    if not path.exists():
+        return None if recorded else anew  # with epochs but no checkpoint teach refuses it
+    position = unpack_position(read_array(path, "course/position"))
+    epoch, step = position.epoch, position.step
+    if epoch == step == 0:
+        return anew
+    if epoch >= plan.epochs:  # what lies beyond the last teach refuses
+        return "its training is done"
+    place = f"step {step} of {plan.timeline(n)[epoch].steps}" if step else "its start"
+    again = recorded - epoch
+    unit = plan.unit
+    told = f"goes on from its last checkpoint: {unit} {epoch + 1} of {plan.epochs}, {place}"
+    return told if again < 1 else f"{told}; {again} recorded since {'is' if again == 1 else 'are'} taught again"
 
 
 def _result(

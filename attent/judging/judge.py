@@ -8,14 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attent.checks import FINITE, flag, number, one_of, several, shown, whole
 from attent.errors import PlanError, RecipeError
-from attent.judging.arms import DEFAULT_LENGTHS, checked_lengths
-from attent.judging.asked import grid_of, number, one_of, several, whole
+from attent.judging.arms import (
+    AGAINST,
+    DEFAULT_AGAINST,
+    DEFAULT_ARMS,
+    DEFAULT_LENGTHS,
+    Question,
+    checked_lengths,
+    read_policies,
+)
 from attent.judging.judgement import Judgement
-from attent.judging.policies import default_arms, read_policies
-from attent.judging.question import Question
-from attent.judging.referee import Referee, Tell
-from attent.judging.tuning import BATCH_SIZE
+from attent.judging.referee import Ready, Referee, Tell, Watch
+from attent.judging.tuning import BATCH_SIZE, grid_of
 from attent.plugins import Recipe, checked_learner
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
@@ -28,7 +34,7 @@ def judge(
     epochs: int | None = None,
     batch_size: int | None = None,
     lengths: Iterable[float] = DEFAULT_LENGTHS,
-    short: bool | None = None,
+    against: Iterable[str] = DEFAULT_AGAINST,
     options: Mapping[str, Any] | None = None,
     tuned: bool = False,
     tune: Mapping[str, Sequence[Any]] | None = None,
@@ -43,27 +49,32 @@ def judge(
     versions: Mapping[str, str] | None = None,
     stop: Callable[[], bool] = lambda: False,
     tell: Tell | None = None,
-    ready: Callable[[], None] = lambda: None,
+    watch: Watch | None = None,
+    ready: Ready = lambda n, arms: None,
     checkpoint_seconds: float = 30.0,
     segment_steps: int = 64,
+    teach: bool = False,
 ) -> Judgement:
     """Say whether teaching pays on a recipe, against full training at equal quality, and with what certainty.
 
     Args:
         recipe: a function from a plan (and options) to a fresh learner with ``evaluate``; see ``attent.recipe``.
-        arms: the policies: names of presets, ``NAME:preset,field=value,...``, or by name a preset or a table
-            with ``preset`` and plan fields. None: rs2, official, default and auto, as far as there are.
+        arms: the policies: names of presets, ``NAME:preset,field=value,...``, or by name a preset, a table
+            with ``preset`` and plan fields, or a plan. None: rs2, official, default and auto.
         epochs: of full training; None: what the recipe suggests.
         batch_size: of all arms; None: what the recipe suggests. Tuning may change it.
         lengths: shares of the epochs for which full training is run too, each with a schedule of its own.
-        short: full training at the cost of the last policy (None), of every policy (True), or of none (False). It
-            belongs to the curve: where policies are, the curve is measured and not only interpolated.
+        against: what policies are held against, some of ``full`` (at all ``lengths``), ``short`` (all examples at the
+            cost of the last policy; it belongs to the curve: where policies are, the curve is measured and not only
+            interpolated), ``shorts`` (of every policy), ``random`` and ``balanced`` (the plan of the last policy, but
+            examples drawn at random, or evenly by class where the learner has ``groups``).
         options: of the recipe, the same in all arms.
         tuned: the recipe is tuned already: no grid is run.
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
             rate, half and the whole batch size.
         batch_sizes: batch sizes to try.
-        seeds: pairs of equal initial weights and data order; None: 5, or with a budget up to 20.
+        seeds: pairs of equal initial weights and data order; None: what the recipe suggests, else 5, or with a budget
+            up to 20.
         first_seed: they count up from it; None: what the recipe suggests, or 0.
         budget_seconds: of wall time; decides how many seeds, and at worst how many lengths, are run.
         forward_share: cost of scoring an example over training on it; None: measured, else 1/3.
@@ -73,9 +84,13 @@ def judge(
         versions: of the packages the learner runs on, recorded.
         stop: asked after every lesson; once it says True, what has finished is judged.
         tell: called with a line whenever something has finished.
-        ready: called once everything has been checked, before anything is spent.
+        watch: called with every job that begins; what it returns is called with a ``Progress`` after every lesson.
+        ready: called with n and the arms' names once everything has been checked, before anything is spent.
         checkpoint_seconds: as in ``attent.teach``.
         segment_steps: as in ``attent.teach``.
+        teach: the policies are taught for their own sake: they go first, the last checkpoint of every arm is kept, one
+            seed is enough, and they are taught also where nothing can be concluded: without held-out data, or with
+            fewer than two costs of full training.
 
     Raises:
         PlanError: an arm, a length or a number is impossible. RecipeError: no such option, or no learner.
@@ -102,18 +117,19 @@ def judge(
             option = "--" + key.replace("_", "-")
             raise PlanError(f"{key} ({option}) is needed, as recipe {named!r} suggests no value: give it a number")
     options = dict(options or {})
-    size = whole("batch_size", found["batch_size"], 1)
-    grid = grid_of(one_of("tuned", tuned, (True, False)), tune, batch_sizes, BATCH_SIZE)
+    grid = grid_of(flag("tuned", tuned), tune, batch_sizes)
     if arms is not None and not isinstance(arms, Mapping):
         arms = several("arms", arms, "['default', 'auto']")
     if budget_seconds is not None:
-        number("budget_seconds", budget_seconds, 0, above=True)
+        number("budget_seconds", budget_seconds, 0, FINITE, open_below=True)
     if forward_share is not None:
-        number("forward_share", forward_share, 0)
+        number("forward_share", forward_share, 0, FINITE)
     if run is not None and not isinstance(run, str | Path):
-        raise PlanError(f"run must be a folder's name, got {run!r}")
-    if seeds is None:
-        seeds = SEEDS if budget_seconds is None else SEEDS_WITH_BUDGET
+        raise PlanError(f"must be a folder's name, got {shown(run)}", field="run")
+    if seeds is None and budget_seconds is not None:
+        seeds = SEEDS_WITH_BUDGET
+    elif seeds is None:
+        seeds = getattr(recipe, "seeds", None) or (1 if teach else SEEDS)
     _check_options(named, recipe, [*options, *(key for key in grid or {} if key != BATCH_SIZE)])
     question = Question(
         recipe=named,
@@ -121,11 +137,11 @@ def judge(
         options=options,
         suggested=suggested,
         defaults=_defaults(recipe),
-        policies=read_policies(default_arms() if arms is None else arms),
+        policies=read_policies(DEFAULT_ARMS if arms is None else arms),
         epochs=whole("epochs", found["epochs"], 1),
-        batch_size=size,
-        lengths=checked_lengths(several("lengths", lengths, "[0.5, 1]")),
-        short=one_of("short", short, (None, True, False)),
+        batch_size=whole("batch_size", found["batch_size"], 1),
+        lengths=checked_lengths(lengths),
+        against=tuple(one_of("against", name, AGAINST) for name in several("against", against, "['full', 'short']")),
         grid=grid,
         grid_is_default=not tuned and tune is None and batch_sizes is None,
         seeds=whole("seeds", seeds, 1),
@@ -133,8 +149,9 @@ def judge(
         budget_seconds=budget_seconds,
         forward_share=forward_share,
         versions=dict(versions or {}),
-        checkpoint_seconds=number("checkpoint_seconds", checkpoint_seconds, 0),
+        checkpoint_seconds=number("checkpoint_seconds", checkpoint_seconds, 0, FINITE),
         segment_steps=whole("segment_steps", segment_steps, 1),
+        teach=flag("teach", teach),
     )
     return Referee(
         question,
@@ -143,6 +160,7 @@ def judge(
         stop=stop,
         tell=tell or (lambda line: None),
         ready=ready,
+        watch=watch,
     ).judge()
 
 

@@ -1,4 +1,4 @@
-"""From finished jobs to a judgement: the curve of full training, savings and their intervals. Nothing is run here."""
+"""The judgement: its data, and from finished jobs to it by the curve of full training. Nothing is run here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from attent.judging.arms import Arm
-from attent.judging.bootstrap import Estimate, estimate, resamples
-from attent.judging.curve import Read, best_so_far, increasing, quality_at, saving
+from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm
+from attent.judging.curve import Estimate, Read, best_so_far, estimate, increasing, quality_at, resamples, saving
 from attent.judging.jobs import JobResult
 from attent.judging.metrics import lower_is_better
-from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.learner import Numbers
 from attent.run.files import FORMAT, read_json
@@ -41,7 +39,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One arm: mean costs and qualities over the seeds, and for a policy what it saves.
 
     ``savings``: by metric, then by kind of cost. ``ahead``: by metric, quality beyond full training's at equal
-    cost in full epochs, higher always better. ``worse``: the metrics in which that is surely below 0.
+    cost in full epochs, higher always better. ``ahead_of``: the same beyond each control's, by control and metric.
+    ``worse``: the metrics in which ``ahead`` is surely below 0.
     ``share_of_seconds``: what scoring and selecting took of the seconds of all its runs.
     """
 
@@ -51,6 +50,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     quality: dict[str, float]
     savings: dict[str, dict[str, Estimate]] = {}
     ahead: dict[str, Estimate] = {}
+    ahead_of: dict[str, dict[str, Estimate]] = {}
     worse: list[str] = []
     failures: list[str] = []
     share_of_seconds: dict[str, float] = {}
@@ -147,7 +147,7 @@ def rows_of(
     costs = {kind: {name: _costs(of[name], kind, n, forward_share) for name in of} for kind in COSTS}
     # Full training at a policy's cost is as good a point of the curve as any; a twin would be the same point again.
     full = sorted(
-        (arm.name for arm in arms if arm.kind != POLICY and arm.name not in alike),
+        (arm.name for arm in arms if arm.kind in (FULL, SHORT) and arm.name not in alike),
         key=lambda name: _mean(costs["full_epochs"][name]) or 0.0,
     )
     rows = {
@@ -164,16 +164,23 @@ def rows_of(
         for arm in arms
     }
     curves: dict[str, Curve] = {}
+    controls = [arm.name for arm in arms if arm.kind == CONTROL]
     for metric in metrics:
         qualities = _qualities(of, metric)
         if qualities is None:
             continue
         sign = -1.0 if lower_is_better(metric) else 1.0
         resampled = {name: sign * values[draws].mean(1) for name, values in qualities.items()}
+        for arm in arms:
+            row = rows[arm.name]
+            row.quality[metric] = float(qualities[arm.name].mean())
+            for control in controls if arm.kind == POLICY else ():
+                beyond = resampled[arm.name] - resampled[control]
+                row.ahead_of.setdefault(control, {})[metric] = _exact(beyond, len(seeds))
+        if not full:
+            continue
         measured = np.stack([resampled[name] for name in full], -1)
         best = best_so_far(measured)
-        for name in rows:
-            rows[name].quality[metric] = float(qualities[name].mean())
         for kind, by_arm in costs.items():
             drawn = {name: values[draws].mean(1) for name, values in by_arm.items() if values is not None}
             if any(name not in drawn for name in full):
@@ -190,7 +197,7 @@ def rows_of(
                 )
             for arm in arms:
                 name, row = arm.name, rows[arm.name]
-                if arm.kind != POLICY or name not in drawn:
+                if arm.kind not in (POLICY, CONTROL) or name not in drawn:
                     continue
                 read = saving(lengths, best, drawn[name], resampled[name])
                 row.savings.setdefault(metric, {})[kind] = estimate(read, len(seeds))
@@ -199,6 +206,10 @@ def rows_of(
                     ahead = Read(resampled[name] - level.value, -level.bound)
                     row.ahead[metric] = estimate(ahead, len(seeds))
     return [_with_worse(row) for row in rows.values()], curves
+
+
+def _exact(values: Numbers, seeds: int) -> Estimate:
+    return estimate(Read(values, np.zeros(values.shape, np.int8)), seeds)
 
 
 def _shares(seconds: Sequence[Seconds]) -> dict[str, float]:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
+from attent.judging.arms import CONTROL, POLICY
 from attent.judging.judgement import Judgement
 from attent.judging.metrics import lower_is_better
-from attent.judging.policies import POLICY
 from attent.judging.verdict import percent
 from attent.tables import quality
 
@@ -27,7 +27,7 @@ def picture(found: Judgement) -> str | None:
     if metric is None or metric not in found.curves:
         return None
     curve = found.curves[metric]
-    rows = [row for row in found.rows if row.kind == POLICY and metric in row.quality]
+    rows = [row for row in found.rows if row.kind in (POLICY, CONTROL) and metric in row.quality]
     taught = [(row, row.costs["full_epochs"] or curve.costs[0], row.quality[metric]) for row in rows]
     costs = [*curve.costs, *(cost for _, cost, _ in taught)]
     levels = [*curve.measured, *curve.best, *(level for _, _, level in taught)]

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
+
+import msgspec
 
 from attent.errors import PlanError
-from attent.judging.arms import Arm, alike, plans_of
-from attent.judging.budget import Budget
-from attent.judging.concluding import Finished, conclude
-from attent.judging.jobs import Build, JobResult, Setting, finished, run_job
+from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
+from attent.judging.jobs import (
+    Build,
+    JobResult,
+    Precheck,
+    Setting,
+    finished,
+    goes_on_from,
+    precheck,
+    run_job,
+)
 from attent.judging.judgement import FILE, Judgement
 from attent.judging.picture import picture
-from attent.judging.policies import FULL, SHORT
-from attent.judging.precheck import Precheck, precheck
-from attent.judging.question import Question
 from attent.judging.report import report_text
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
+from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
-from attent.run.files import write_json, write_whole
+from attent.run.files import FORMAT, read_json, write_json, write_whole
 from attent.run.folder import held
+from attent.run.teaching import Listener
 
+PICTURE, REPORT = "judge.svg", "report.md"
+_CHECK = "check.json"
 Tell = Callable[[str], None]
+Ready = Callable[[int, list[str]], None]
+"""Called with n and the names of the arms that are run, once everything has been checked."""
+
+
+class Work(NamedTuple):
+    """A job that begins, of so many seeds, and how much work it is; ``rest``: all jobs after it, in the same unit."""
+
+    arm: str
+    plan: Plan
+    seeds: int
+    amount: float
+    rest: float
+
+
+Watch = Callable[[Work], Listener]
+"""From a job that begins, or goes on, to what is called after every lesson of it."""
 
 
 class Referee:
@@ -36,9 +63,11 @@ class Referee:
         folder: Path | None,
         stop: Callable[[], bool],
         tell: Tell,
-        ready: Callable[[], None],
+        ready: Ready,
+        watch: Watch | None = None,
     ) -> None:
-        self.question, self.build, self.folder, self.tell, self.ready = question, build, folder, tell, ready
+        self.question, self.build, self.folder = question, build, folder
+        self.tell, self.ready, self.watch = tell, ready, watch
         self.budget = Budget(question.budget_seconds, stop)
         self.jobs: list[JobResult] = []
         self.tuning: Tuning | None = None
@@ -66,11 +95,17 @@ class Referee:
         for batch_size in {question.batch_size, *(question.grid or {}).get(BATCH_SIZE, [])}:
             self._plans(1, batch_size, question.first_seed)  # an arm that cannot be built is an error before all else
         full = Plan.full(epochs=question.epochs, batch_size=question.batch_size, seed=question.first_seed)
-        self.check = precheck(question.recipe, self.build, full, self.options)
+        before = None if self.folder is None else read_json(self.folder / _CHECK, Precheck, FORMAT)
+        compare = before is None and (len(question.policies) > 1 or question.against != ())
+        self.check = precheck(question.recipe, self.build, full, self.options, compare=compare, silent=question.teach)
+        if before is not None:  # what differed once differs in all that is kept; only n and the like are looked at anew
+            self.check = msgspec.structs.replace(self.check, differs=before.differs)
         self._arms()
 
     def _judge(self) -> Judgement:
-        self.ready()
+        self.ready(self.check.n, list(self._arms()))
+        if self.folder is not None:
+            write_json(self.folder / _CHECK, self.check)
         if self.check.differs is not None:
             self._note(self.check.differs)
         tuned = self.question.grid is None or self._tune()
@@ -87,6 +122,7 @@ class Referee:
             grid = default_grid(question.defaults, question.batch_size, self.check.n, question.options)
         size = question.batch_size
         count = len(points_of(grid))
+        later = question.seeds * sum(plan.cost(self.check.n).epochs for plan, _ in self._arms().values())
 
         def run(place: int, point: Mapping[str, Any]) -> JobResult | None:
             options = {**self.options, **{key: value for key, value in point.items() if key != BATCH_SIZE}}
@@ -97,10 +133,12 @@ class Referee:
             )
             told = ", ".join(f"{key} {value}" for key, value in point.items())
             folder = self._folder("tuning", str(place))
-            kept = self._kept("full", plan, options, folder)
+            kept = self._kept(FULL, plan, options, folder)
             if kept is not None:
                 return kept
-            return self._run("full", plan, options, folder, f"tuning {place + 1} of {max(count, place + 1)}, {told}")
+            rest = later + max(0, count - place - 1) * question.epochs
+            work = Work("tuning", plan, 1, question.epochs, rest)
+            return self._run(FULL, work, options, folder, f"tuning {place + 1} of {max(count, place + 1)}, {told}")
 
         further = FURTHER if question.grid_is_default else 0
         self.tuning = tune(grid, self.check.metrics[0], run, further=further)
@@ -116,32 +154,42 @@ class Referee:
         return True
 
     def _run_seeds(self) -> None:
-        question = self.question
+        question, n = self.question, self.check.n
         arms = self._arms()
-        self.budget.begin({name: plan.cost(self.check.n).epochs for name, (plan, _) in arms.items()})
-        for number in range(question.seeds):
-            seed = question.first_seed + number
-            plans = self._plans(self.check.n, self.batch_size, seed)
-            folders = {name: self._folder(f"seed-{seed}", arm.folder) for name, (_, arm) in arms.items()}
-            kept = {name: self._kept(name, plans[name][0], self.options, folders[name]) for name in arms}
-            for name, found in kept.items():
-                if found is not None:  # what has finished costs nothing, however small the budget
-                    self.jobs.append(found)
-                    self.budget.done(name, found.wall_seconds)
-            names = list(arms)
+        names = list(arms)
+        if question.teach:
+            names.sort(key=lambda name: arms[name][1].kind != POLICY)
+        amounts = {name: plan.cost(n).epochs for name, (plan, _) in arms.items()}
+        self.budget.begin(amounts)
+        seeds = [question.first_seed + number for number in range(question.seeds)]
+        plans = {seed: self._plans(n, self.batch_size, seed) for seed in seeds}
+        to_run: dict[int, list[str]] = {}
+        for number, seed in enumerate(seeds):
+            to_run[seed] = []
             turn = number % len(names)
             # Rotated from seed to seed: a machine that slows down does not slow the same arm each time.
-            order = [name for name in names[turn:] + names[:turn] if kept[name] is None]
+            for name in names[turn:] + names[:turn]:
+                found = self._kept(name, plans[seed][name][0], self.options, self._job_folder(seed, arms[name][1]))
+                if found is None:
+                    to_run[seed].append(name)
+                else:  # what has finished costs nothing, however small the budget
+                    self.jobs.append(found)
+                    self.budget.done(name, found.wall_seconds)
+        rest = sum(amounts[name] for left in to_run.values() for name in left)
+        for number, seed in enumerate(seeds):
+            order = to_run[seed]
             if number and order and not self.budget.fits(order):
                 self._note(f"The budget was enough for {number} of up to {question.seeds} seeds.")
                 return
             if number == 0 and order:
                 self._leave_out_lengths(arms)
             for name in order:
+                rest -= amounts[name]
                 if name in self.left_out:
                     continue
-                place = f"seed {seed}, {name} ({len(self.jobs) + 1} of {len(arms) * question.seeds})"
-                job = self._run(name, plans[name][0], self.options, folders[name], place)
+                told = f"seed {seed}, {name} ({len(self.jobs) + 1} of {len(arms) * question.seeds})"
+                work = Work(name, plans[seed][name][0], question.seeds, amounts[name], rest)
+                job = self._run(name, work, self.options, self._job_folder(seed, arms[name][1]), told)
                 if job is None:
                     if self.budget.over:
                         self._note(f"The budget ended in seed {seed}, arm {name}.")
@@ -166,13 +214,16 @@ class Referee:
     def _folder(self, *parts: str) -> Path | None:
         return None if self.folder is None else self.folder.joinpath(*parts)
 
+    def _job_folder(self, seed: int, arm: Arm) -> Path | None:
+        return self._folder(f"seed-{seed}", arm.folder)
+
     def _kept(self, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None) -> JobResult | None:
         if folder is None:
             return None
         return finished(folder, arm, plan, options, recipe=self.question.recipe, n=self.check.n)
 
     def _run(
-        self, arm: str, plan: Plan, options: Mapping[str, Any], folder: Path | None, told: str
+        self, arm: str, work: Work, options: Mapping[str, Any], folder: Path | None, told: str
     ) -> JobResult | None:
         if self.budget.must_stop():
             return None
@@ -185,36 +236,35 @@ class Referee:
             self.budget.must_stop,
             question.checkpoint_seconds,
             question.segment_steps,
+            question.teach,
         )
+        if folder is not None and (place := goes_on_from(folder, work.plan, self.check.n)) is not None:
+            self.tell(f"{told}: {place}")
         left = self.budget.left
-        job = run_job(setting, arm, plan, options, folder)
+        listeners = () if self.watch is None else (self.watch(work),)
+        job = run_job(setting, arm, work.plan, options, folder, listeners)
         if job is not None:
             self.budget.done(arm, left - self.budget.left if question.budget_seconds else job.wall_seconds)
             self.tell(f"{told}: {_found(job)}")
         return job
 
     def _plans(self, n: int, batch_size: int, seed: int) -> dict[str, tuple[Plan, Arm]]:
-        question = self.question
-        return plans_of(
-            question.policies,
-            n=n,
-            epochs=question.epochs,
-            batch_size=batch_size,
-            seed=seed,
-            lengths=question.lengths,
-            short=question.short,
-            forward_share=1 / 3 if question.forward_share is None else question.forward_share,
-            suggested=question.suggested,
-        )
+        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, groups=self.check.groups)
 
     def _arms(self) -> dict[str, tuple[Plan, Arm]]:
         """Return the arms that are run: those that train like an earlier one are not."""
-        made = self._plans(self.check.n, self.batch_size, self.question.first_seed)
+        question = self.question
+        made = self._plans(self.check.n, self.batch_size, question.first_seed)
         twins = alike(made, self.check.n)
         arms = {name: made[name] for name in made if name not in twins}
-        if sum(arm.kind == FULL for _, arm in arms.values()) < 2:
+        if not question.teach and sum(arm.kind in (FULL, SHORT) for _, arm in arms.values()) < 2:
+            if len(question.lengths) < 2 or FULL not in question.against:
+                raise PlanError(
+                    f"lengths must be at least 2, got {len(question.lengths)}: a saving is read off the curve between "
+                    "them, such as 0.4,0.55,0.75,1"
+                )
             raise PlanError(
-                f"lengths {', '.join(f'{length:g}' for length in self.question.lengths)} of {self.question.epochs} "
+                f"lengths {', '.join(f'{length:g}' for length in question.lengths)} of {question.epochs} "
                 "epochs are all the same training: name lengths further apart, or more epochs"
             )
         return arms
@@ -224,9 +274,10 @@ class Referee:
         self.tell(f"Note: {note}")
 
     def _judgement(self, tuned: bool) -> Judgement:
+        question = self.question
         so_far = Finished(
             check=self.check,
-            made=self._plans(self.check.n, self.batch_size, self.question.first_seed),
+            made=self._plans(self.check.n, self.batch_size, question.first_seed),
             tuned=tuned,
             tuning=self.tuning,
             jobs=self.jobs,
@@ -236,7 +287,7 @@ class Referee:
             budget_over=self.budget.over,
             notes=self.notes,
         )
-        return conclude(self.question, so_far)
+        return conclude(question, so_far)
 
     def _write(self, judgement: Judgement) -> None:
         if self.folder is None:
@@ -245,9 +296,84 @@ class Referee:
         drawn = picture(judgement)
         report = report_text(judgement)
         if drawn is not None:
-            write_whole(self.folder / "judge.svg", lambda path: _text(path, drawn))
-            report += "\n![quality by cost](judge.svg)\n"
-        write_whole(self.folder / "report.md", lambda path: _text(path, report))
+            write_whole(self.folder / PICTURE, lambda path: _text(path, drawn))
+            report += f"\n![quality by cost]({PICTURE})\n"
+        write_whole(self.folder / REPORT, lambda path: _text(path, report))
+
+
+class Budget:
+    """A budget of wall time: the time left, and by the pace so far what fits. Without a budget everything fits.
+
+    Example:
+        >>> from attent.judging.referee import Budget
+        >>> times = iter([0.0, 40.0, 70.0])
+        >>> budget = Budget(100.0, clock=lambda: next(times))
+        >>> budget.begin({"full": 2.0, "half": 1.0})
+        >>> budget.done("full", 20.0)
+        >>> budget.fits(["full", "half"]), budget.fits(["full", "half"])
+        (True, True)
+    """
+
+    def __init__(
+        self,
+        seconds: float | None,
+        stop: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._stop, self._clock, self._limit = stop, clock or monotonic, seconds
+        self._began = self._clock()
+        self._work: dict[str, float] = {}
+        self._left: dict[str, float] = {}
+        self._seconds: dict[str, list[float]] = {}
+
+    @property
+    def left(self) -> float:
+        """Seconds left, infinite without a budget."""
+        return float("inf") if self._limit is None else self._limit - (self._clock() - self._began)
+
+    @property
+    def over(self) -> bool:
+        """Whether a budget has been spent."""
+        return self._limit is not None and self.left <= 0
+
+    def must_stop(self) -> bool:
+        """Return whether to stop at the next occasion: by request, or since the budget is spent."""
+        return self._stop() or self.over
+
+    def begin(self, work: Mapping[str, float]) -> None:
+        """Take note of the arms of a seed and how much work each is, in any unit."""
+        self._work, self._left, self._seconds = dict(work), dict(work), {}
+
+    def done(self, arm: str, seconds: float | None) -> None:
+        """Take note of a finished arm, and of the seconds it took, None if they are not known."""
+        self._left.pop(arm, None)
+        if seconds is not None:
+            self._seconds.setdefault(arm, []).append(seconds)
+
+    def drop(self, arm: str) -> None:
+        """Take note that an arm is not run."""
+        self._left.pop(arm, None)
+        self._work.pop(arm, None)
+
+    def fits_rest(self) -> bool:
+        """Return whether what is left of the first seed fits, at the pace so far."""
+        return self._expected(self._left) <= self.left
+
+    def fits(self, arms: Iterable[str]) -> bool:
+        """Return whether one job of each of these arms fits."""
+        return self._expected({arm: self._work[arm] for arm in arms if arm in self._work}) <= self.left
+
+    def _expected(self, work: Mapping[str, float]) -> float:
+        known = [arm for arm in self._seconds if arm in self._work]
+        worked = sum(self._work[arm] for arm in known)
+        if not worked:
+            return 0.0
+        pace = sum(_mean(self._seconds[arm]) for arm in known) / worked
+        return sum(_mean(self._seconds[arm]) if arm in known else pace * amount for arm, amount in work.items())
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _text(path: Path, text: str) -> None:
@@ -257,6 +383,7 @@ def _text(path: Path, text: str) -> None:
 def _found(job: JobResult) -> str:
     if job.failure is not None:
         return f"failed in epoch {job.failed_epoch}: {job.failure}"
-    quality = ", ".join(f"{name} {value:.4g}" for name, value in job.quality.items() if value is not None)
-    seconds = "" if job.wall_seconds is None else f", {job.wall_seconds:.1f} s"
-    return f"{quality}{seconds}"
+    told = [f"{name} {value:.4g}" for name, value in list(job.quality.items())[:2] if value is not None]
+    if job.wall_seconds is not None:
+        told.append(f"{job.wall_seconds:.1f} s")
+    return ", ".join(told) or "done"

@@ -1,92 +1,84 @@
-"""The table of a judgement, for the terminal and as Markdown."""
+"""A judgement for people: one table of arms, shown on a terminal and as Markdown, with legend, notes and verdict."""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
 
-from attent.judging.bootstrap import Estimate
+from attent.judging.arms import CONTROL, POLICY
+from attent.judging.curve import Estimate
 from attent.judging.judgement import Judgement, Row
-from attent.judging.policies import POLICY
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import interval, percent
-from attent.tables import NOTHING, aligned, quality
-
-WIDTH = 100
+from attent.tables import NOTHING, Table, digits, quality, wrapped
 
 
 def told(found: Judgement) -> str:
-    """Return tables, legend, notes and verdict for a terminal of 100 columns."""
+    """Return tables, legend, notes and verdict for the terminal."""
     parts = []
     if found.tuning is not None:
-        parts += [aligned(*_tuning_table(found.tuning)), textwrap.fill(_tuning_text(found), WIDTH), ""]
+        parts += [_tuning_table(found.tuning).text(), "", wrapped(_tuning_text(found)), ""]
     if found.rows:
-        metrics = found.metrics
-        table = aligned(*_table(found, metrics))
-        while len(metrics) > 1 and max(map(len, table.splitlines())) > WIDTH:
-            metrics = metrics[:-1]  # all are in the report
-            table = aligned(*_table(found, metrics))
-        parts += [table, "", *(textwrap.fill(line, WIDTH) for line in _legend(found)), ""]
-    parts += [textwrap.fill(f"Note: {note}", WIDTH) for note in found.notes]
-    return "\n".join([*parts, textwrap.fill(found.verdict, WIDTH)])
+        table = _table(found).text()
+        parts += [table, "", *map(wrapped, _legend(found, table)), ""]
+    parts += [wrapped(f"Note: {note}") for note in found.notes]
+    return "\n".join([*parts, wrapped(found.verdict)])
 
 
 def report_text(found: Judgement) -> str:
     """Return the report as Markdown."""
     lines = [f"# {found.recipe}: does teaching pay?", "", f"**{found.verdict}**", ""]
     if found.rows:
-        lines += [*_markdown(*_table(found, found.metrics)), "", *_legend(found), ""]
-        lines += [
-            f"Savings by {metric}, in full epochs: "
-            + "; ".join(f"{row.arm} {_saved(row, metric)}" for row in found.rows if row.savings)
-            + "."
-            for metric in found.metrics[1:]
-            if metric in found.curves
-        ]
+        table = _table(found).markdown()
+        lines += [table, "", *_legend(found, table), ""]
+        for metric in (name for name in found.metrics[1:] if name in found.curves):
+            savings = {row.arm: row.savings[metric]["full_epochs"] for row in found.rows if row.savings}
+            told = "; ".join(f"{arm} {_in_words(saved)}" for arm, saved in savings.items())
+            lines.append(f"Savings by {metric}, in full epochs: {told}.")
         lines.append("")
     if found.tuning is not None:
-        lines += [*_markdown(*_tuning_table(found.tuning)), "", _tuning_text(found), ""]
+        lines += [_tuning_table(found.tuning).markdown(), "", _tuning_text(found), ""]
     lines += [f"- {note}" for note in found.notes]
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     lines += ["", f"attent {found.attent}, {versions}; {found.machine}."]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(found: Judgement, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    header = ["arm", "cost", "process s", *metrics, "saved", "95 %", "by process time"]
+def _table(found: Judgement) -> Table:
+    """Return the arms by cost, full training first, then controls, then policies, so that those are seen last."""
+    metrics = found.metrics
+    header = ["arm", "cost", "seconds", *metrics, "saved", "95 %", "by time"]
     rows = []
-    main = found.metrics[0]
-    ordered = sorted(found.rows, key=lambda row: row.costs["full_epochs"] or 0 if row.kind != POLICY else math.inf)
-    for row in ordered:
+    order = {CONTROL: 1, POLICY: 2}
+    shown = [row for row in found.rows if row.kind in order or row.arm not in found.alike]
+    for row in sorted(shown, key=lambda row: (order.get(row.kind, 0), _cost(row))):
         seconds = row.costs["process_seconds"]
-        saved, ends, by_time = NOTHING, NOTHING, NOTHING
-        if main in row.savings:
-            estimate = row.savings[main]["full_epochs"]
-            saved, ends = percent(estimate), interval(estimate) or NOTHING
-            by_time = _in_words(row.savings[main].get("process_seconds"))
+        saving = row.savings.get(metrics[0], {}) if metrics else {}
+        saved = saving.get("full_epochs")
+        by_time = saving.get("process_seconds")
         rows.append(
             [
                 row.arm,
                 f"{row.costs['full_epochs']:.2f}",
-                NOTHING if seconds is None else f"{seconds:.2f}",
+                NOTHING if seconds is None else digits(seconds),
                 *(_value(row, metric) for metric in metrics),
-                saved,
-                ends,
-                by_time,
+                NOTHING if saved is None else percent(saved),
+                NOTHING if saved is None else interval(saved) or NOTHING,
+                NOTHING if by_time is None else percent(by_time),
             ]
         )
-    return header, rows
+    # All are in the report and in judge.json.
+    spare = ["by time", *reversed(metrics[2:]), "seconds", *metrics[1:2], "95 %"]
+    return Table(header, rows, spare=spare)
+
+
+def _cost(row: Row) -> float:
+    return row.costs["full_epochs"] or 0 if row.kind not in (CONTROL, POLICY) else math.inf
 
 
 def _value(row: Row, metric: str) -> str:
     if metric not in row.quality:
         return NOTHING
     return quality(row.quality[metric]) + "*" * (metric in row.worse) + "!" * bool(row.failures)
-
-
-def _saved(row: Row, metric: str) -> str:
-    return _in_words(row.savings[metric]["full_epochs"])
 
 
 def _in_words(estimate: Estimate | None) -> str:
@@ -96,17 +88,22 @@ def _in_words(estimate: Estimate | None) -> str:
     return percent(estimate) + (f" ({ends})" if ends else "")
 
 
-def _legend(found: Judgement) -> list[str]:
+def _legend(found: Judgement, table: str) -> list[str]:
     how = "measured" if found.forward_share_measured else "as given or assumed"
+    count = len(found.seeds)
     lines = [
-        f"Means of {len(found.seeds)} paired seed{'s' * (len(found.seeds) != 1)}, batch size {found.batch_size}. Cost: "
-        f"in epochs on all {found.n:,} examples, a scored one counting {found.forward_share:.2f} ({how}) of a trained "
-        f"one. Saved: of the cost at which full training reaches the same {found.metrics[0]}, read off its curve; >= "
-        "and <= where the curve ends."
+        f"Means of {count} paired seed{'s' * (count != 1)}, batch size {found.batch_size}. Cost: in epochs on all "
+        f"{found.n:,} examples, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
+        "process time."
     ]
-    if any(row.worse for row in found.rows):
+    if any(row.savings for row in found.rows):
+        lines.append(
+            f"Saved: of the cost at which full training reaches the same {found.metrics[0]}, read off its curve; >= "
+            f"and <= where the curve ends{'; by time: of process time' * ('by time' in table)}."
+        )
+    if "*" in table:
         lines.append("*: full training is surely better at that cost.")
-    if any(row.failures for row in found.rows):
+    if "!" in table:
         lines.append("!: a run failed and counts with the worst quality of all.")
     shares = [
         f"{row.arm} {100 * row.share_of_seconds['scoring']:.1f} and {100 * row.share_of_seconds['selecting']:.2f} %"
@@ -116,12 +113,12 @@ def _legend(found: Judgement) -> list[str]:
     if shares:
         lines.append(f"Of their time scoring and selecting took: {', '.join(shares)}.")
     lines += [f"{name}: the same training as {twin}, run once." for name, twin in found.alike.items()]
-    lines += [f"{arm.name}: {arm.note}." for arm in found.arms if arm.note]
+    lines += [f"{arm.name}: {arm.note}." for arm in found.arms if arm.note and arm.name not in found.alike]
     return lines
 
 
-def _tuning_table(tuning: Tuning) -> tuple[list[str], list[list[str]]]:
-    header = [*tuning.grid, tuning.metric, "epochs", "process s", ""]
+def _tuning_table(tuning: Tuning) -> Table:
+    header = [*tuning.grid, tuning.metric, "epochs", "seconds", ""]
     rows = []
     for point, job in zip(tuning.points, tuning.jobs, strict=True):
         seconds = job.process_seconds
@@ -130,11 +127,11 @@ def _tuning_table(tuning: Tuning) -> tuple[list[str], list[list[str]]]:
                 *(f"{value:g}" if isinstance(value, float) else str(value) for value in point.values()),
                 "diverged" if job.failure else quality(job.quality.get(tuning.metric)),
                 str(job.epochs),
-                NOTHING if seconds is None else f"{seconds:.2f}",
+                NOTHING if seconds is None else digits(seconds),
                 "chosen" if point == tuning.chosen else "",
             ]
         )
-    return header, rows
+    return Table(header, rows, spare=["seconds", "epochs"])
 
 
 def _tuning_text(found: Judgement) -> str:
@@ -146,8 +143,3 @@ def _tuning_text(found: Judgement) -> str:
         f"The full-data baseline was tuned on seed {found.tuning.jobs[0].seed}, which is not judged, for {epochs} "
         f"full epochs{time}; all arms share what was found."
     )
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [list(header), ["---", *["---:"] * (len(header) - 1)], *map(list, rows)]
-    return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from attent.checks import several, shown, whole
+from attent.errors import PlanError
 from attent.judging.jobs import JobResult
 from attent.judging.metrics import better
 
@@ -36,6 +38,32 @@ def points_of(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         [{'learning_rate': 1, 'batch_size': 8}, {'learning_rate': 2, 'batch_size': 8}]
     """
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def grid_of(tuned: bool, tune: object, batch_sizes: object) -> dict[str, list[Any]] | None:
+    """Return the values to try by option, None where the recipe is tuned already; empty: the default grid.
+
+    Raises PlanError for values that are no list, for an empty list, and where both are said.
+
+    Example:
+        >>> from attent.judging.tuning import grid_of
+        >>> grid_of(False, {"lr": [0.1, 0.2]}, None)
+        {'lr': [0.1, 0.2]}
+    """
+    if tuned and (tune is not None or batch_sizes is not None):
+        raise PlanError("tuned says that no grid is run, and tune or batch_sizes names one: give one or the other")
+    if tuned:
+        return None
+    if tune is not None and not isinstance(tune, Mapping):
+        raise PlanError(f"must be a table such as {{'learning_rate': [1e-3, 2e-3]}}, got {shown(tune)}", field="tune")
+    grid = {key: several(f"tune[{key!r}]", values, "[1e-3, 2e-3]") for key, values in (tune or {}).items()}
+    if batch_sizes is not None:
+        sizes = several("batch_sizes", batch_sizes, "[8, 16]")
+        grid[BATCH_SIZE] = [whole("batch_sizes", size, 1) for size in sizes]
+    for key, values in grid.items():
+        if not values:
+            raise PlanError(f"the grid of {key} must have at least one value, got none")
+    return grid
 
 
 def default_grid(

@@ -323,7 +323,7 @@ class Plan:
 
         Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
-        ``reselect``, ``cycle`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
+        ``reselect`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
         whole examples and have batches of their own: cost and steps are then near those of full training, not equal.
         With a ratio of 1/m it is m passes, and m * batch_size.
 
@@ -367,6 +367,8 @@ class Plan:
             raise PlanError(
                 f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
             )
+        if fields.get("cycle") is not None:
+            raise PlanError(f"must be None, got {fields['cycle']!r}: passes alone make up the cost", field="cycle")
         ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
         left = epochs - warm_up - cool_down
         passes = math.floor(left / ratio + 0.5)

@@ -30,7 +30,7 @@ def vit_digits(
     return NumpyLearner(**task, dtype=precision)
 
 
-@recipe(epochs=4, batch_size=16)
+@recipe(epochs=4, batch_size=16, seeds=5)
 def known_digits(
     plan: Plan,
     *,

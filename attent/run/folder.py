@@ -140,24 +140,32 @@ class RunFolder:
                 f"{self.folder / CHECKPOINT} is damaged: it tells of {checkpoint.epochs} epochs recorded, but its "
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
-        for draw in range(unpack_position(checkpoint.course["position"]).draw):  # of the epoch under way too
-            path = selection_path(self.folder, draw)
-            if not path.exists():
-                raise TraceError(
-                    f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
-                    "begin a new run in another folder"
-                )
-        return self.first_records(epoch)
+        found = self.first_records(epoch)
+        draws = unpack_position(checkpoint.course["position"]).draw
+        if draws:
+            self._require_selection(draws - 1)  # of the epoch under way too
+        return found
 
     def first_records(self, epochs: int) -> list[EpochRecord]:
-        """Return the first so many epochs of the trace. Raises TraceError if it has fewer."""
+        """Return the first so many epochs of the trace. Raises TraceError if they, or what they taught, are gone."""
         records = read_records(self.folder / "trace.jsonl", epochs)
         if len(records) < epochs:
             raise TraceError(
                 f"{self.folder / 'trace.jsonl'} has {len(records)} epochs, the checkpoint has {epochs}: "
                 "lines were removed, or it is another run's"
             )
+        for record in records:
+            if record.selection is not None:
+                self._require_selection(record.selection.draw)
         return records
+
+    def _require_selection(self, draw: int) -> None:
+        path = selection_path(self.folder, draw)
+        if not path.exists():
+            raise TraceError(
+                f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
+                "begin a new run in another folder"
+            )
 
     def cut(self, epochs: int) -> None:
         """Forget what was recorded after this many epochs: it is taught again."""

@@ -73,7 +73,7 @@ def tiny(plan, *, width: int = 4, rate: float = 0.5, pause: float = 0.0, tags: t
     return Judged(plan, width, rate, pause)
 
 
-@attent.recipe(epochs=3, batch_size=8, ratio=0.25, selection="hard", warm_up=1, cool_down=0, seed=5)
+@attent.recipe(epochs=3, batch_size=8, ratio=0.25, select="hard", warm_up=1, cool_down=0, seed=5)
 def silent(plan):
     """The one that does not judge itself."""
     return Softmax(plan)
@@ -100,6 +100,10 @@ def fails(plan):
     return learner
 
 
+class Captured(io.StringIO):
+    """What a command writes."""
+
+
 class Outcome(NamedTuple):
     """How a command ended."""
 
@@ -112,7 +116,7 @@ def command(*arguments):
     """Run ``attent`` with these arguments in this process."""
     from attent.cli.app import app
 
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err, code = Captured(), Captured(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             app([str(argument) for argument in arguments], prog_name="attent")

@@ -58,6 +58,14 @@ def steady(plan, *, rate: float = 1.0, shift: float = 10.0):
 
 
 @attent.recipe(epochs=6, batch_size=10)
+def grouped(plan):
+    """Examples worth 2 are a class of their own."""
+    learner = Steady(plan)
+    learner.groups = lambda: (learner.worth == 2).astype(np.int64)
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
 def level(plan):
     """All scores equal."""
     learner = Steady(plan)

@@ -53,3 +53,18 @@ def inclusion_by_enumeration(weights, k):
 
     draw((), 1.0)
     return found
+
+
+def balanced(groups, turns, k, bits, ids):
+    """Return k ids, dealt one at a time to one group after another, lowest first, for as long as it has examples left.
+
+    Within a group those trained longest ago come first, then those of highest noise, then the lower ids.
+    """
+    order = sorted(range(len(ids)), key=lambda place: (-int(turns[place]), -(int(bits[place]) >> 11), int(ids[place])))
+    left = {group: [place for place in order if groups[place] == group] for group in sorted(set(groups.tolist()))}
+    taken = []
+    while len(taken) < k:
+        for places in left.values():
+            if places and len(taken) < k:
+                taken.append(int(ids[places.pop(0)]))
+    return sorted(taken)

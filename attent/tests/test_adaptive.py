@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import attent
-from attent import Course, Done, Noise, Plan
-from attent.choose.auto import Stand, decide, signs
+from attent import Auto, Course, Done, Noise, Plan, Soft
+from attent.choose.auto import Stand, decide, signs, told
 from attent.choose.scores import deviations
 from attent.cli.phases import shown_phases
 from attent.cli.report_command import show_report
@@ -25,12 +25,15 @@ def test_auto_ends_a_run_of_four_epochs_or_more_on_all(epochs, cool_down):
     assert Plan.auto(epochs=epochs, batch_size=8).cool_down == cool_down
 
 
-def test_auto_is_adaptive_and_its_passes_are_part_of_an_epoch():
-    with pytest.raises(attent.PlanError, match=r"it needs adaptive=True; Plan\.default always teaches"):
+def test_auto_counts_passes_that_are_part_of_an_epoch():
+    with pytest.raises(attent.PlanError, match=r"^select must count passes, as Auto\(\) does, got Hard\(\)$"):
         Plan.auto(epochs=5, batch_size=4, select="hard")
-    with pytest.raises(attent.PlanError, match=r"\[0\.01, 0\.5\] for Plan\.auto, got 0\.7"):
+    with pytest.raises(attent.PlanError, match=r"^ratio must be a number in \[0\.01, 0\.5\] for passes, got 0\.7$"):
         Plan.auto(epochs=5, batch_size=4, ratio=0.7)
     assert Plan.auto(epochs=5, batch_size=4, ratio=np.float32(0.5)).ratio == 0.5
+
+
+NAMES = {"hard": "hardest", "soft": "soft", None: "in turn"}
 
 
 def adaptive_losses(learnable=True, fall=0.7, level=0.05):
@@ -40,11 +43,11 @@ def adaptive_losses(learnable=True, fall=0.7, level=0.05):
 
 
 def whys(course, losses):
-    """Take an adaptive course to its end; return the first word after the last colon of each reason."""
+    """Take an adaptive course to its end; return the reasons of its choices, in words."""
     found = []
     while not isinstance(lesson := course.next(), Done):
         if course.selection is not None and course.step == 0:
-            found.append(course.selection.why)
+            found.append(told(course.selection.why))
         course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
     return found
 
@@ -59,11 +62,11 @@ def whys(course, losses):
         ({"level": 0.9}, {"in turn"}),
     ],
 )
-def test_how_a_pass_chose_is_told_from_its_reason(settings, words):
+def test_how_a_pass_chose_is_recorded_and_shown(settings, words):
     plan, losses = Plan.auto(epochs=6, batch_size=10, seed=5), adaptive_losses(**settings)
     course, records, hows = Course(plan, 100), [], []
     while not isinstance(lesson := course.next(), Done):
-        how = {"hard": "hardest", "soft": "soft", None: "in turn"}[course.stand.how]
+        how = None if course.memory is None else NAMES[course.memory["how"]]
         word = how if course.row.phase == "taught" else course.row.phase
         record = course.record(losses(course.epoch)[np.concatenate(lesson.batches)])
         if record is not None:
@@ -79,9 +82,9 @@ def test_an_adaptive_plan_tries_at_once_what_is_hard_to_a_model_that_knows_the_r
     assert scored == []
     assert [len(ids) for ids in taught] == [100, *[30, 40, 30] * 2, 100]  # an epoch, cut between batches
     assert all(set(range(70, 100)) <= set(ids) for ids in taught[1:-1])
-    told = whys(Course(plan, 100), adaptive_losses(fall=0.7))
-    assert told[0] == "at first sight the harder half holds 96 % of the loss: try the hardest"
-    assert told[1] == "what is taught is learnt (x 0.70): go on"
+    reasons = whys(Course(plan, 100), adaptive_losses(fall=0.7))
+    assert reasons[0] == "at first sight the harder half holds 96 % of the loss: try the hardest"
+    assert reasons[1] == "what is taught is learnt (x 0.70): go on"
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 8), (97, 32), (64, 64), (63, 64)])
@@ -150,8 +153,8 @@ def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
 
 def test_a_try_that_is_not_learnt_fast_ends_after_one_pass():
     plan = Plan.auto(epochs=4, batch_size=10, seed=5)
-    told = whys(Course(plan, 100), adaptive_losses(fall=0.8))
-    assert told[1] == "what was tried is not learnt fast (x 0.80): back to all in turn"
+    reasons = whys(Course(plan, 100), adaptive_losses(fall=0.8))
+    assert reasons[1] == "what was tried is not learnt fast (x 0.80): back to all in turn"
     taught, _ = drive(Course(plan, 100), adaptive_losses(fall=0.8))
     assert set(range(70, 100)) <= set(taught[1])
     assert set(taught[2]) & set(range(70)) == set(taught[2]) - set(taught[1])  # those not just taught come first
@@ -176,8 +179,8 @@ def two_sights(fall, level=0.3):
 )
 def test_at_first_sight_how_alike_the_losses_are_decides_what_is_tried(level, how, tries, why):
     before, _ = two_sights(1.0, level)
-    stand, told = decide(np.full(100, np.nan), before)
-    assert told == f"at first sight {why}"
+    stand, reason = decide(np.full(100, np.nan), before)
+    assert told(reason) == f"at first sight {why}"
     assert stand == (Stand(how, tries, before.mean()) if "alike" not in why else Stand(first=before.mean()))
 
 
@@ -190,16 +193,16 @@ def test_at_first_sight_how_alike_the_losses_are_decides_what_is_tried(level, ho
     ],
 )
 def test_what_training_in_turn_has_shown_to_be_learnt_is_tried(fall, how, tries, why):
-    stand, told = decide(*two_sights(fall), np.arange(30), Stand(first=1.0))
+    stand, reason = decide(*two_sights(fall), np.arange(30), Stand(first=1.0))
     assert stand == Stand(how, tries, 1.0)
-    assert told.endswith(why)
+    assert told(reason).endswith(why)
 
 
 @pytest.mark.parametrize(("level", "how"), [(0.45, "soft"), (0.5, None)])
 def test_in_turn_the_harder_half_must_hold_seven_tenths_for_another_try(level, how):
     stand, why = decide(*two_sights(0.7, level), np.arange(30), Stand(first=1.0))
     assert stand.how == how
-    assert why.startswith(f"the harder half holds {71 if how else 69} % of the loss")
+    assert told(why).startswith(f"the harder half holds {71 if how else 69} % of the loss")
 
 
 def test_a_soft_try_takes_two_passes_in_which_what_is_taught_must_fall():
@@ -207,57 +210,64 @@ def test_a_soft_try_takes_two_passes_in_which_what_is_taught_must_fall():
     first = decide(before, latest, HARD, Stand("soft", 2, 1.0))
     assert first.stand == Stand("soft", 1, 1.0)
     second = decide(before, latest, HARD, first.stand)
-    assert second == (Stand("soft", 0, 1.0), "what is taught is learnt (x 0.70): go on")
+    assert second.stand == Stand("soft", 0, 1.0)
+    assert told(second.why) == "what is taught is learnt (x 0.70): go on"
     slow = two_sights(0.76)
     for tries in (2, 1):
         failed = decide(*slow, HARD, Stand("soft", tries, 1.0))
-        assert failed == (Stand(first=1.0), "what was tried is not learnt fast (x 0.76): back to all in turn")
+        assert failed.stand == Stand(first=1.0)
+        assert told(failed.why) == "what was tried is not learnt fast (x 0.76): back to all in turn"
     proved = Stand("soft", 0, 1.0)
     assert decide(*slow, HARD, proved).stand == decide(*two_sights(0.84), HARD, proved).stand == proved
     still = decide(*two_sights(0.86), HARD, proved)
-    assert still == (Stand(first=1.0), "what is taught is hardly learnt any more (x 0.86): back to all in turn")
+    assert still.stand == Stand(first=1.0)
+    assert told(still.why) == "what is taught is hardly learnt any more (x 0.86): back to all in turn"
 
 
 def test_a_soft_try_learnt_fast_becomes_a_try_of_the_hardest():
-    stand, told = decide(*two_sights(0.5), HARD, Stand("soft", 2, 1.0))
+    stand, why = decide(*two_sights(0.5), HARD, Stand("soft", 2, 1.0))
     assert stand == Stand("hard", 1, 1.0)
-    assert told == "what was tried is learnt fast (x 0.50, its top x 0.50): try the hardest"
+    assert told(why) == "what was tried is learnt fast (x 0.50, its top x 0.50): try the hardest"
     assert decide(*two_sights(0.5), HARD, Stand("soft", 1, 1.0)).stand == Stand("soft", 0, 1.0)  # only at once
 
 
 def test_what_is_learnt_ends_the_teaching():
     before, latest = two_sights(0.5)
     for first, how in ((latest.mean() / 0.1001, "hard"), (latest.mean() / 0.0999, None)):
-        stand, told = decide(before, latest, HARD, Stand("hard", 0, first))
+        stand, why = decide(before, latest, HARD, Stand("hard", 0, first))
         assert stand == Stand(how, 0, first)
-        assert (told == "the mean loss is 0.10 of what it was at first sight: learnt, all in turn") == (how is None)
+        assert (told(why) == "the mean loss is 0.10 of what it was at first sight: learnt, all in turn") == (
+            how is None
+        )
 
 
-def test_an_adaptive_course_chooses_as_it_decides():
-    plan = Plan.auto(epochs=6, batch_size=10, seed=3, select="hard", source="reuse(bonus=0.2)")
+@pytest.mark.parametrize(("fall", "expected"), [(0.5, "hard"), (0.65, "soft")])
+def test_an_adaptive_course_chooses_as_it_decides(fall, expected):
+    soft = Soft(temperature=0.4, scaling="rank")
+    plan = Plan.auto(epochs=6, batch_size=10, seed=3, select=Auto(bonus=0.2, soft=soft))
     losses = np.r_[np.full(70, 0.4), np.linspace(1.9, 2.1, 30)]
-    for fall, expected in ((0.5, "hard"), (0.65, "soft")):
-        course, visits = Course(plan, 100), np.zeros(100)
-        while not isinstance(lesson := course.next(), Done):
-            if course.stand.how is not None and course.stand.tries == 0:
-                ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
-                noise = Noise(3, course.draw - 1)
-                wanted = {
-                    "hard": attent.hard(ranked, course.row.k),
-                    "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="std"),
-                }
-                assert course.stand.how == expected
-                assert course.ids.tolist() == wanted[expected].tolist()
-                break
-            ids = np.concatenate(lesson.batches)
-            course.record((losses * np.r_[np.full(70, 0.95), np.full(30, fall)] ** visits)[ids])
-            visits[ids] += 1
+    course, visits = Course(plan, 100), np.zeros(100)
+    while not isinstance(lesson := course.next(), Done):
+        if course.memory is not None and course.memory["how"] is not None and course.memory["tries"] == 0:
+            break
+        ids = np.concatenate(lesson.batches)
+        course.record((losses * np.r_[np.full(70, 0.95), np.full(30, fall)] ** visits)[ids])
+        visits[ids] += 1
+    ranked = deviations(course.scores, bonus=0.2, ages=course.epoch - course.seen)
+    noise = Noise(3, course.draw - 1)
+    wanted = {
+        "hard": attent.hard(ranked, course.row.k),
+        "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="rank"),
+    }
+    assert wanted["hard"].tolist() != wanted["soft"].tolist()
+    assert course.memory["how"] == expected
+    assert course.ids.tolist() == wanted[expected].tolist()
+    assert course.ranked.tolist() == (ranked if expected == "hard" else course.scores).tolist()
 
 
 def test_an_adaptive_plan_ends_all_in_turn():
     plan = Plan.auto(epochs=3, batch_size=10, seed=5)
-    told = whys(Course(plan, 100), adaptive_losses())
-    assert told[-1] == "the end: all in turn"
+    assert whys(Course(plan, 100), adaptive_losses())[-1] == "the end: all in turn"
     taught, _ = drive(Course(plan, 100), adaptive_losses())
     assert len(taught) == 7
     assert set(taught[-1]) <= set(range(70))  # the hard ones were taught in the pass before
@@ -291,9 +301,9 @@ def test_why_is_in_the_trace_and_a_resumed_run_decides_alike(tmp_path):
     reasons = [record.selection.why for record in resumed.records if record.selection]
     assert reasons == [record.selection.why for record in whole.records if record.selection]
     assert all(reasons)
-    told = []
-    show_report(tmp_path / "r", tell=told.append)
-    assert f"pass 1: {reasons[0]}" in told
+    shown = []
+    show_report(tmp_path / "r", tell=shown.append)
+    assert f"pass 1: {told(reasons[0])}" in shown
 
 
 @pytest.mark.parametrize("stop", range(14))
@@ -317,17 +327,30 @@ def test_signs_need_pairs_and_say_what_falls():
     assert signs(before, np.ones(40)) is None
     assert decide(before, np.ones(40), None, Stand(first=1.0)).stand.how is None
     alike = np.linspace(1.0, 1.2, 100)
-    assert "too alike" in decide(alike, alike * 0.9, None, Stand(first=1.0)).why
-    nothing = np.zeros(100)
-    assert decide(np.full(100, np.nan), nothing) == (Stand(), "too few losses above 0: all in turn")
-    assert decide(nothing, np.ones(100), None, Stand(first=1.0)) == (
-        Stand(first=1.0), "too few losses above 0 seen twice: all in turn",
-    )  # fmt: skip
-    assert decide(np.full(100, np.nan), np.full(100, np.nan)) == (Stand(), "no losses yet: all in turn")
+    assert decide(alike, alike * 0.9, None, Stand(first=1.0)).why["sign"] == "alike"
+    nothing, none = np.zeros(100), np.full(100, np.nan)
+    assert decide(none, nothing) == (Stand(), {"sign": "too few"})
+    assert decide(nothing, np.ones(100), None, Stand(first=1.0)) == (Stand(first=1.0), {"sign": "too few twice"})
+    assert decide(none, none) == (Stand(), {"sign": "no losses"})
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ({"sign": "too few"}, "too few losses above 0: all in turn"),
+        ({"sign": "too few twice"}, "too few losses above 0 seen twice: all in turn"),
+        ({"sign": "no losses"}, "no losses yet: all in turn"),
+        ({"sign": "alike", "share": 0.6999}, "the harder half holds 69 % of the loss: too alike, all in turn"),
+        ({"groups": 3}, "groups 3"),
+        ({"sign": "new", "margin": 0.25}, "sign new, margin 0.25"),
+    ],
+)
+def test_reasons_are_told_in_words(why, words):
+    assert told(why) == words
 
 
 def test_a_loss_that_is_not_finite_is_told_with_a_way_out_that_an_adaptive_plan_has():
     course = Course(Plan.auto(epochs=2, batch_size=8), 60)
     ids = np.concatenate(course.next().batches)
-    with pytest.raises(attent.ScoreError, match=r"non_finite='drop' or 'last' in a plan that is not adaptive"):
+    with pytest.raises(attent.ScoreError, match=r"non_finite='drop' or 'last' in a plan of another policy"):
         course.record(np.where(ids == 5, np.inf, 1.0))

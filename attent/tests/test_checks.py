@@ -46,6 +46,7 @@ def test_a_whole_number_prints_as_it_was_written():
         (lambda: checks.number("r", -1, 0, INF), "r must be at least 0, got -1"),
         (lambda: checks.number("r", INF, 0, checks.FINITE), "r must be at least 0 and finite, got inf"),
         (lambda: checks.number("r", 10**5000, 0, 1), "r must be in [0, 1], got a number of 16610 bits"),
+        (lambda: checks.number("r", 10**400, 0, math.inf), "r must be at least 0, got a number of 1329 bits"),
         (lambda: checks.number("r", None, 0, 1, rule="a share"), "r must be a share, got None"),
         (lambda: checks.one_of("how", "x", ("a", "b")), "how must be one of a, b, got 'x'"),
         (lambda: checks.one_of("how", 1, (None, True)), "how must be one of None, True, got 1"),

@@ -7,20 +7,15 @@ import math
 
 import pytest
 
-from attent import Plan
-from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, OptionError, read_value
+from attent import Band, Plan, Pool, Soft
+from attent.cli.fields import PLAN_FIELDS, OptionError, read_value
 from attent.cli.given import from_file, from_flags
-from attent.cli.plan_making import make_plan
-from attent.cli.settings import Settings
+from attent.cli.recipe_lookup import asked_plan
 from attent.plan.schedules import cosine
 
 
 def test_every_field_of_a_plan_can_be_set():
     assert set(PLAN_FIELDS) - {"preset", "cycles"} == {field.name for field in dataclasses.fields(Plan)}
-
-
-def test_every_field_of_a_run_is_remembered():
-    assert set(RUN_FIELDS) - {"folder"} < set(Settings.__struct_fields__)
 
 
 @pytest.mark.parametrize(
@@ -31,11 +26,8 @@ def test_every_field_of_a_run_is_remembered():
         ("ratio", "0.4", 0.4),
         ("ratio", " cosine(0.2, 0.8) ", "cosine(0.2, 0.8)"),
         ("interval", "3", 3),
-        ("temperature", "1", 1.0),
-        ("temperature", "inf", "inf"),
-        ("correction", "none", "none"),
         ("cycle", "None", "none"),
-        ("selection", "band", "band"),
+        ("select", "soft(temperature=0.3)", "soft(temperature=0.3)"),
         ("reselect", True, True),
     ],
 )
@@ -51,10 +43,9 @@ def test_a_flag_is_read_as_its_field_wants_it(name, text, value):
         ("epochs", "abc", "it must be a whole number, got 'abc'"),
         ("epochs", "3.0", "it must be a whole number, got '3.0'"),
         ("cycle", "x", "it must be a whole number, or none, got 'x'"),
-        ("temperature", "warm", "it must be a number, got 'warm'"),
-        ("temperature", "none", "it must be a number, got 'none'"),
         ("ratio", "", "it must be a number or a schedule such as cosine(0.2, 0.8), got ''"),
-        ("selection", " ", "it must be a word, got ' '"),
+        ("select", " ", "it must be a policy such as soft(temperature=0.3), got ' '"),
+        ("non_finite", " ", "it must be a word, got ' '"),
     ],
 )
 def test_a_flag_that_cannot_be_read_is_refused(name, text, message):
@@ -65,7 +56,7 @@ def test_a_flag_that_cannot_be_read_is_refused(name, text, message):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("epochs", "12"), ("epochs", 12.0), ("epochs", True), ("cap", "0.9"), ("selection", 3), ("reselect", "true")],
+    [("epochs", "12"), ("epochs", 12.0), ("epochs", True), ("interval", [1]), ("select", 3), ("reselect", "true")],
 )
 def test_a_file_must_have_the_right_type(name, value):
     with pytest.raises(OptionError, match="^plan.x must be"):
@@ -75,11 +66,10 @@ def test_a_file_must_have_the_right_type(name, value):
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"temperature": "inf"}, {"temperature": math.inf}),
-        ({"correction": "3"}, {"correction": 3.0}),
+        ({"select": "soft(temperature=inf)"}, {"select": Soft(temperature=math.inf)}),
+        ({"select": "band", "source": "pool(share=0.6)"}, {"select": Band(), "source": Pool(share=0.6)}),
         ({"cycle": "none"}, {"cycle": None}),
         ({"ratio": "cosine(0.2, 0.8)"}, {"ratio": cosine(0.2, 0.8)}),
-        ({"scaling": "none"}, {"scaling": "none"}),
         ({"preset": "paper"}, {}),
         ({"preset": "official", "cycles": "3"}, {}),
         ({"preset": "official-simple", "warm_up": "2"}, {"warm_up": 2}),
@@ -91,21 +81,36 @@ def test_flags_make_the_plan_that_python_makes(fields, expected):
         "default": Plan.default, "paper": Plan.paper, "official-simple": Plan.official_simple, "full": Plan.full,
         "official": lambda **given: Plan.official(cycles=3, **given),
     }  # fmt: skip
-    given = from_flags({"epochs": "12", "batch_size": "8", "seed": "4", **fields}, {})
-    made = make_plan(given.plan, {}, given)
+    given = from_flags({"preset": "default", "epochs": "12", "batch_size": "8", "seed": "4", **fields}, {})
+    made = asked_plan(given.plan, {}, given).plan
     assert made == makers[fields.get("preset", "default")](epochs=12, batch_size=8, seed=4, **expected)
 
 
 def test_a_recipe_suggests_and_flags_win():
-    suggested = {"epochs": 9, "batch_size": 8, "ratio": 0.7, "seed": 3, "selection": "hard"}
+    suggested = {"epochs": 9, "batch_size": 8, "ratio": 0.7, "seed": 3, "select": "hard"}
     given = from_flags({"epochs": "5"}, {})
-    assert make_plan(given.plan, suggested, given) == Plan.default(**{**suggested, "epochs": 5})
+    assert asked_plan(given.plan, suggested, given).plan == Plan.default(**{**suggested, "epochs": 5})
+
+
+@pytest.mark.parametrize(
+    ("flags", "suggested", "maker"),
+    [
+        ({}, {}, Plan.auto),
+        ({"seed": "0"}, {"non_finite": "error"}, Plan.auto),
+        ({"cool_down": "1"}, {}, Plan.default),
+        ({}, {"select": "soft(temperature=0.3)"}, Plan.default),
+    ],
+)
+def test_without_a_preset_it_is_auto_unless_more_is_said(flags, suggested, maker):
+    given = from_flags(flags, {})
+    both = {"epochs": 5, "batch_size": 8}
+    assert asked_plan(given.plan, {**both, **suggested}, given).plan == maker(**both)
 
 
 def test_a_preset_decides_what_it_is_about():
-    suggested = {"epochs": 9, "batch_size": 8, "ratio": 0.7, "seed": 3, "selection": "hard"}
+    suggested = {"epochs": 9, "batch_size": 8, "ratio": 0.7, "seed": 3, "select": "hard"}
     given = from_flags({"preset": "paper"}, {})
-    assert make_plan(given.plan, suggested, given) == Plan.paper(epochs=9, batch_size=8, seed=3)
+    assert asked_plan(given.plan, suggested, given).plan == Plan.paper(epochs=9, batch_size=8, seed=3)
 
 
 @pytest.mark.parametrize(
@@ -113,27 +118,25 @@ def test_a_preset_decides_what_it_is_about():
     [
         ({"ratio": "1.4"}, "--ratio must be in (0, 1], got 1.4"),
         ({"ratio": "cosin(0, 1)"},
-         "--ratio: no schedule 'cosin'; known: constant, cosine, incremental, linear, step"),
+         "--ratio cannot be taken: no schedule 'cosin'; known: constant, linear, cosine, step; your own as package.module:Class(...)"),
         ({"ratio": "linear(0.2, 1.4)"}, "--ratio must be in (0, 1], got 1.4 from linear(0.2, 1.4) at progress 1"),
-        ({"interval": "0"}, "--interval must be at least 1, got 0"),
-        ({"selection": "best"}, "--selection: no selection 'best'; known: hard, soft, random, infobatch, band"),
+        ({"interval": "0"}, "--interval must be a whole number of at least 1, got 0"),
+        ({"select": "best"}, "--select cannot be taken: no policy 'best'; known: hard, soft, random, band, infobatch, in_turn, balanced, auto; your own as package.module:Class(...)"),
+        ({"select": "soft(temperature=-1)"}, "--select cannot be taken: temperature must be at least 0, got -1"),
         ({"warm_up": "3", "cool_down": "2"}, "--warm-up + --cool-down must be at most epochs (4), got 3 + 2"),
-        ({"seed": "-1"}, "--seed must be in [0, 18446744073709551615], got -1"),
-        ({"source": "thin-air"}, "--source must be one of reuse, fresh, pool, replay, got 'thin-air'"),
-        ({"correction": "2", "selection": "hard"},
-         "--correction needs a selection that is random: 'soft' with a temperature above 0, or 'random'; "
-         "got 'hard' at temperature 0.3"),
+        ({"seed": "-1"}, "--seed must be a whole number in [0, 18446744073709551615], got -1"),
+        ({"source": "thin-air"}, "--source cannot be taken: no source 'thin-air'; known: reuse, fresh, pool, proxy, replay"),
         ({"preset": "best"},
-         "--preset must be one of default, auto, rs2, infobatch, paper, official, official-simple, full, got 'best'"),
-        ({"cycles": "3"}, "--cycles belongs to the preset official, not to default"),
-        ({"preset": "full", "ratio": "0.3"}, "--ratio has no meaning with the preset full: leave it out"),
+         "--preset must be one of default, auto, balanced, rs2, infobatch, paper, official, official-simple, full, got 'best'"),
+        ({"preset": "default", "cycles": "3"}, "--cycles belongs to the preset official, not to default"),
+        ({"preset": "full", "ratio": "0.3"}, "--ratio changes nothing in a plan that trains on all examples in every epoch"),
         ({"preset": "official", "epochs": "5"}, "--epochs must be at least cycles + 1 = 11, got 5"),
     ],
 )  # fmt: skip
 def test_an_impossible_plan_is_refused_by_flag(flags, message):
     given = from_flags(flags, {})
     with pytest.raises(OptionError) as caught:
-        make_plan(given.plan, {"epochs": 4, "batch_size": 8}, given)
+        asked_plan(given.plan, {"epochs": 4, "batch_size": 8}, given)
     assert str(caught.value) == message
 
 
@@ -143,7 +146,7 @@ def test_epochs_and_batch_size_are_needed(missing):
     suggested = {"epochs": 4, "batch_size": 8}
     del suggested[missing]
     with pytest.raises(OptionError, match=f"--{missing.replace('_', '-')} is needed: no recipe suggests a value"):
-        make_plan({}, suggested, given)
+        asked_plan({}, suggested, given)
 
 
 CONFIG = """
@@ -151,7 +154,8 @@ CONFIG = """
 preset = "paper"
 epochs = 20
 ratio = "cosine(0.2, 0.8)"
-temperature = inf
+select = {name = "soft", temperature = inf}
+source = "fresh"
 reselect = true
 
 [recipe]
@@ -170,7 +174,8 @@ def test_a_file_says_everything(tmp_path):
     path.write_text(CONFIG)
     given = from_file(path)
     assert given.plan == {
-        "preset": "paper", "epochs": 20, "ratio": "cosine(0.2, 0.8)", "temperature": "inf", "reselect": True
+        "preset": "paper", "epochs": 20, "ratio": "cosine(0.2, 0.8)", "reselect": True,
+        "select": {"name": "soft", "temperature": math.inf}, "source": "fresh",
     }  # fmt: skip
     assert given.run == {"recipe": "vit-digits", "against": "full,random", "forward_share": 0.4}
     assert {name: option.value for name, option in given.options.items()} == {"width": 16, "tags": ["a", "b"]}
@@ -215,7 +220,7 @@ def test_an_impossible_value_of_a_file_is_refused_with_its_path(tmp_path):
     path.write_text("[plan]\nepochs = 4\nbatch_size = 8\nratio = 1.4")
     given = from_file(path)
     with pytest.raises(OptionError, match=r"^plan.ratio in a.toml must be in \(0, 1\], got 1.4$"):
-        make_plan(given.plan, {}, given)
+        asked_plan(given.plan, {}, given)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

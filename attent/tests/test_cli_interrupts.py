@@ -45,29 +45,29 @@ def lines(path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
-    options = ("--epochs", "5", "--seed", "2", "--segment-steps", "2", "--set", "rate=0.25")
+    options = ("--preset", "default", "--epochs", "5", "--seed", "2", "--segment-steps", "2", "--set", "rate=0.25")
     process = start(RECIPE, *options, "--run", "my run", "--set", "pause=0.03")
-    wait_for(lambda: lines(tmp_path / "my run/taught/trace.jsonl") >= 2, process)
+    wait_for(lambda: lines(tmp_path / "my run/seed-2/taught/trace.jsonl") >= 2, process)
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert out == ""
+    assert "Nothing can be concluded: there is no seed of which every arm has finished." in " ".join(out.split())
     assert "\nstopping after this segment, with a checkpoint; once more to stop at once\n" in err
-    stopped = Trace.read("my run/taught")
+    stopped = Trace.read("my run/seed-2/taught")
     assert not stopped.finished
-    last = err.splitlines()[-1]
-    assert last.startswith("Stopped in epoch ")
-    assert last.endswith(" of 5 of arm taught. Go on with: attent teach --resume 'my run'")
+    assert err.splitlines()[-1] == "Stopped. Go on with: attent teach --resume 'my run'"
     assert "epochs so far" in command("report", "my run").out
-    edit(tmp_path / "my run/settings.json", '"pause": 0.03', '"pause": 0.0')
+    edit(tmp_path / "my run/settings.json", '"pause": 0.03', '"pause": 0.0')  # the rest need not take its time
 
     assert command("teach", "--resume", "my run").code == 0
     assert command("teach", RECIPE, *options, "--run", "whole").code == 0
-    for arm in ("taught", "full", "short"):
-        resumed, whole = Trace.read(f"my run/{arm}"), Trace.read(f"whole/{arm}")
+    for arm in ("taught", "full", "short-taught"):
+        resumed, whole = Trace.read(f"my run/seed-2/{arm}"), Trace.read(f"whole/seed-2/{arm}")
         assert first_difference(resumed, whole) is None
         assert [record.loss for record in resumed.records] == [record.loss for record in whole.records]
-        ends = [read_arrays(tmp_path / run / arm / "checkpoint.safetensors")[0] for run in ("my run", "whole")]
+        ends = [
+            read_arrays(tmp_path / run / "seed-2" / arm / "checkpoint.safetensors")[0] for run in ("my run", "whole")
+        ]
         assert ends[0].keys() == ends[1].keys()
         for name in ends[0]:
             assert np.array_equal(ends[0][name], ends[1][name]), name
@@ -76,7 +76,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
 def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     process = start(RECIPE, "--run", "mine", "--set", "pause=5")  # one segment takes minutes
-    wait_for((tmp_path / "mine/taught/run.json").exists, process)
+    wait_for((tmp_path / "mine/seed-0/taught/run.json").exists, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     while "stopping after this segment" not in process.stderr.readline():
@@ -88,7 +88,8 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
     assert process.returncode == 130
     assert err.splitlines() == [
         "attent: stopped at once",
-        "The run folder is mine. Go on with: attent teach --resume mine",
+        "What has finished is kept in mine.",
+        "The folder is mine. Go on with: attent teach --resume mine",
     ]
 
 
@@ -139,11 +140,12 @@ def test_a_stop_between_two_arms_says_so(tmp_path, monkeypatch):
     import attent.tests.cli_toy as toy
 
     def judge_and_signal(self):
-        os.kill(os.getpid(), signal.SIGTERM)
+        if self.steps > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         return {"loss": 1.0}
 
     monkeypatch.setattr(toy.Judged, "evaluate", judge_and_signal)
     outcome = command("teach", RECIPE, "--run", "mine")
     assert outcome.code == 130
-    assert outcome.err.endswith("Stopped before arm full. Go on with: attent teach --resume mine\n")
-    assert [arm["name"] for arm in json.loads((tmp_path / "mine/report.json").read_text())["arms"]] == ["taught"]
+    assert outcome.err.endswith("Stopped. Go on with: attent teach --resume mine\n")
+    assert [job["arm"] for job in json.loads((tmp_path / "mine/judge.json").read_text())["jobs"]] == ["taught"]

@@ -17,8 +17,8 @@ from attent.tests.toy import edit
 
 RECIPE = "attent.tests.judging_toy:steady"
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
-QUICK = ("--lengths", "0.5,1", "--tuned", "--no-short", "--forward-share", "0.25")
-HARD = ("--arms", "hard", "--arm", "hard:default,selection=hard")
+QUICK = ("--lengths", "0.5,1", "--tuned", "--against", "full", "--forward-share", "0.25")
+HARD = ("--arms", "hard", "--arm", "hard:default,select=hard")
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +35,19 @@ def test_a_judgement_from_end_to_end():
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1] == "Folder: mine"
     assert "it saves 16 % (95 %: 16 to 16, 5 seeds)" in " ".join(outcome.out.split())
-    assert max(map(len, outcome.out.splitlines())) <= 100
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert outcome.out.splitlines()[-2] == "Picture: mine/judge.svg"
     lines = outcome.err.splitlines()
-    assert lines[0] == f"{RECIPE}; arms hard; in mine"
+    assert lines[0] == f"{RECIPE}, 50 examples; arms full, hard, full-0.5; in mine"
     assert lines[1].startswith("seed 0, full (1 of 15): skill ")
     found = result("mine")
     assert found["recipe"] == RECIPE
     assert found["backend"] == "numpy"
     assert [arm["name"] for arm in found["arms"]] == ["full", "hard", "full-0.5"]
     assert found["rows"][1]["savings"]["skill"]["full_epochs"]["value"] == pytest.approx(0.16)
-    assert command("report", "mine").out == outcome.out.removesuffix("Folder: mine\n")
+    report = command("report", "mine").out
+    assert report.endswith(outcome.out.removesuffix("Picture: mine/judge.svg\nFolder: mine\n"))
+    assert report.startswith("hard: attent.tests.judging_toy:steady, 50 examples, finished\n")
 
 
 def test_an_arm_that_is_not_judged_is_told():
@@ -87,7 +90,7 @@ def test_everything_from_a_file(tmp_path):
 
         [arms.hard]
         preset = "default"
-        selection = "hard"
+        select = "hard"
         ratio = "linear(0.6, 0.3)"
         """
     )
@@ -109,8 +112,11 @@ def test_own_arms_join_those_by_default():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
-        ((RECIPE, "--arms", "none-such"), "arm 'none-such': no preset 'none-such'; known: auto, default, "),
+        (
+            (),
+            "which recipe? For example `attent judge known-digits`; `attent backends` lists others, and your own is package",
+        ),
+        ((RECIPE, "--arms", "none-such"), "arm 'none-such': preset must be one of default, auto, balanced, "),
         ((RECIPE, "--arms", "default,rs2,default"), "--arms names default twice: name it once"),
         ((RECIPE, "--arms", "rs2", "--arm", "x:default,ratoi=1"), "arm 'x': ratoi is no field of a plan; known: "),
         (
@@ -123,11 +129,11 @@ def test_own_arms_join_those_by_default():
         ((RECIPE, "--tune", "rate=1,x"), "--tune rate must be float, got 'x'"),
         ((RECIPE, "--lengths", "half,1"), "--lengths must be numbers separated by commas, got 'half,1'"),
         ((RECIPE, "--batch-sizes", "8,1.5"), "--batch-sizes must be whole numbers separated by commas, got '8,1.5'"),
-        ((RECIPE, "--lengths", "1"), "lengths must be at least 2, got 1"),
+        ((RECIPE, "--lengths", "1", "--against", "full"), "lengths must be at least 2, got 1"),
         ((RECIPE, "--budget", "soon"), "budget must be a time above 0 such as 90s, 10m or 1.5h, got 'soon'"),
         ((RECIPE, "--seeds", "many"), "--seeds must be a whole number, got 'many'"),
-        ((RECIPE, "--forward-share", "-1"), "--forward-share must be a finite number of at least 0, got -1.0"),
-        ((RECIPE, "--resume"), f"no judgement to go on with in {RECIPE}: it has no judge-settings.json"),
+        ((RECIPE, "--forward-share", "-1"), "--forward-share must be at least 0 and finite, got -1.0"),
+        ((RECIPE, "--resume"), f"no run to go on with in {RECIPE}: it has no settings.json"),
         (("--resume",), "--resume needs the folder: attent judge --resume FOLDER"),
         (("attent.tests.judging_toy:silent",), "recipe 'attent.tests.judging_toy:silent' has no held-out data"),
     ],
@@ -147,7 +153,7 @@ def test_what_is_refused(tmp_path, arguments, complaint):
         ("judge = 3", "judge in judge.toml is not a table; tables: [judge], [recipe], [tune], [arms.NAME]"),
         ("[judge]\nlength = 3", "judge.toml: judge.length is not known; known: recipe, "),
         ("[judge]\nseeds = 'x'", "judge.seeds in judge.toml must be a whole number, got 'x'"),
-        ("[arms.mine]\npreset = 'rs9'", "arm 'mine': no preset 'rs9'; known: "),
+        ("[arms.mine]\npreset = 'rs9'", "arm 'mine': preset must be one of default, auto, "),
         ("[judge", "--config: judge.toml is not TOML"),
     ],
 )
@@ -159,7 +165,7 @@ def test_what_is_refused_in_a_file(tmp_path, text, complaint):
 def test_a_folder_goes_on_only_when_asked_to():
     command("judge", RECIPE, *HARD, *QUICK, "--seeds", 1, "--run", "mine")
     assert refused("judge", RECIPE, *HARD, *QUICK, "--run", "mine") == (
-        "mine holds a judgement already: add --resume to go on with it, or name another folder"
+        "mine holds a run already: add --resume to go on with it, or name another folder"
     )
     command("judge", "--resume", "mine", "--seeds", 2, "--arms", "hard,default")
     found = result("mine")
@@ -172,9 +178,12 @@ def test_a_folder_goes_on_only_when_asked_to():
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--epochs", "4"), "--epochs was None when this run began, now it is 4"),
+        (("--epochs", "4"), "--epochs was 6 when this run began, now it is 4"),
         (("--set", "shift=3"), "--set shift was 10.0 when this run began, now it is 3.0"),
-        (("--arm", "hard:default"), "arm hard was {'preset': 'default', 'selection': 'hard'} when this run began"),
+        (
+            ("--arm", "hard:default"),
+            "arm hard was 'hard:default,select=hard' when this run began, now it is 'hard:default'",
+        ),
         (("--no-tuned",), "--tuned was True when this run began, now it is False"),
     ],
 )
@@ -185,11 +194,20 @@ def test_what_must_stay(arguments, complaint):
     assert result("mine") == before
 
 
-def test_a_run_of_teach_is_no_folder_for_a_judgement():
-    command("teach", RECIPE, "--run", "taught", "--against", "none")
-    assert refused("judge", RECIPE, "--run", "taught") == (
-        "taught holds a run that `attent judge` did not begin: name another folder"
-    )
+@pytest.mark.parametrize(("begun", "on"), [("teach", "judge"), ("judge", "teach")])
+def test_either_command_goes_on_with_what_the_other_began(begun, on):
+    options = QUICK if begun == "judge" else ()
+    command(begun, RECIPE, *options, "--seeds", 1, "--run", "mine")
+    assert command(on, "--resume", "mine", "--seeds", 2).code == 0
+    assert result("mine")["seeds"] == [0, 1]
+    command(begun, RECIPE, *options, "--seeds", 2, "--run", "whole")
+    assert without_seconds(result("mine")) == without_seconds(result("whole"))
+
+
+def test_policies_can_join_a_plan_that_was_taught():
+    command("teach", RECIPE, "--run", "mine", "--against", "full")
+    assert command("judge", "--resume", "mine", "--arms", "rs2").code == 0
+    assert [arm["name"] for arm in result("mine")["arms"]] == ["full-2", "rs2", "taught", "full-1.5", "full"]
 
 
 def test_a_budget_that_ends_says_how_to_go_on():

@@ -5,25 +5,26 @@ from __future__ import annotations
 import pytest
 
 from attent import Plan
-from attent.cli.tables import timeline_table
+from attent.cli.plan_command import timeline_table
 from attent.tests.cli_toy import RECIPE, Softmax, command, refused
 
 
 def test_a_plan_needs_no_recipe():
-    outcome = command("plan", "--n", 10000, "--epochs", 20, "--batch-size", 64)
+    outcome = command("plan", "--n", 10000, "--epochs", 20, "--batch-size", 64, "--preset", "default")
     assert outcome == (
         0,
-        "epochs 20, batch_size 64, ratio 0.4, selection soft, source reuse, warm_up 1, cool_down 1, "
-        "temperature 0.3, seed 0\n"
+        "epochs 20, batch_size 64, ratio 0.4, select soft(temperature=0.3), source\n"
+        "reuse(), warm_up 1, cool_down 1, seed 0\n"
         "\n"
         "epochs  phase      ratio       k  score  select  steps\n"
         "0       warm-up     1.00  10,000      -       -    157\n"
         "1-18    taught      0.40   4,000      -     yes     63\n"
         "19      cool-down   1.00  10,000      -       -    157\n"
         "\n"
-        "1,448 optimiser steps (on all examples: 3,140), 92,000 examples trained, 0 scored.\n"
-        "Cost: 9.20 epochs on all examples instead of 20, 54 % saved, a scored example counting 0.33 of a\n"
-        "trained one (--forward-share).\n",
+        "1,448 optimiser steps (on all examples: 3,140), 92,000 examples trained, 0\n"
+        "scored.\n"
+        "Cost: 9.20 epochs on all examples instead of 20, 54 % saved, a scored example\n"
+        "counting 0.33 of a trained one (--forward-share).\n",
         "",
     )
 
@@ -31,22 +32,23 @@ def test_a_plan_needs_no_recipe():
 def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Softmax, "train", lambda *_: pytest.fail("a plan was shown, and something was trained"))
-    outcome = command("plan", RECIPE, "--set", "width=3", "--epochs", 3)
+    outcome = command("plan", RECIPE, "--set", "width=3", "--epochs", 3, "--preset", "default")
     assert outcome.err == ""
     out = outcome.out
-    assert out.startswith("epochs 3, batch_size 8, ratio 0.4, selection soft")
+    assert out.startswith("epochs 3, batch_size 8, ratio 0.4, select soft(temperature=0.3)")
     assert "0       warm-up     1.00  60      -       -      8\n" in out
     assert "1       taught      0.40  24      -     yes      3\n" in out
     assert list(tmp_path.iterdir()) == []
-    assert "1.00  500 " in command("plan", RECIPE, "--n", 500).out
+    assert "1.00      500 " in command("plan", RECIPE, "--n", 500).out
 
 
 def test_the_words_are_those_of_the_plan():
     out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
-    lines = out.splitlines()
-    assert lines[0].startswith("passes 14, batch_size 10, ratio 0.333333, selection hard, ")
-    assert lines[2].split()[:2] == ["passes", "phase"]
-    assert [line.split()[:2] for line in lines[3:6]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
+    assert out == command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10).out  # without a plan it is auto
+    assert out.startswith("passes 14, batch_size 10, ratio 0.333333, select auto(bonus=0.1), ")
+    lines = out.partition("\n\n")[2].splitlines()
+    assert lines[0].split()[:2] == ["passes", "phase"]
+    assert [line.split()[:2] for line in lines[1:4]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
     lines = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "full").out.splitlines()
     assert [line.split()[:2] for line in lines[2:4]] == [["epochs", "phase"], ["0-5", "all"]]
 
@@ -109,10 +111,10 @@ def test_a_file_is_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give a recipe, or the number of examples by --n"),
+        ((), "give a recipe, for example known-digits, or the number of examples by --n"),
         (("--n", 100), "--epochs is needed: no recipe suggests a value"),
         (("--n", 100, "--epochs", 3), "--batch-size is needed: no recipe suggests a value"),
-        (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be at least 1, got 0: there is nothing to teach"),
+        (("--n", 0, "--epochs", 3, "--batch-size", 2), "n must be a whole number of at least 1, got 0"),
         (("--n", 9, "--set", "width=3"), "an option of a recipe (--set) needs a recipe"),
         (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         ((RECIPE, "--set", "depth=3"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from attent import Plan, plugins, teach
 from attent.cli.progress import TimeLeft, lines, watching
-from attent.tests.cli_toy import N, command, tiny
+from attent.judging.referee import Work
+from attent.tests import cli_toy
+from attent.tests.cli_toy import command, tiny
 
 COMMANDS = ("teach", "plan", "report", "diff", "backends")
 
@@ -94,7 +97,7 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     install("broken", "import nothing_of_this_name", "broken-one")
     install(
         "extra",
-        "import attent\n@attent.hookimpl\ndef attent_selections(): return {'lowest': print}\n"
+        "import attent\n@attent.hookimpl\ndef attent_policies(): return {'lowest': print}\n"
         "@attent.hookimpl\ndef attent_recipes(): return {'mine': 'm:f'}",
         "extra-one",
     )
@@ -104,7 +107,7 @@ def test_backends_are_listed_and_a_broken_one_harms_no_other(install):
     rows = {line.split()[0]: line for line in table.splitlines()}
     assert rows["plugin"].split() == ["plugin", "distribution", "backend", "recipes"]
     assert rows["numpy"].split() == ["numpy", "attent", "0.1.0", "yes", "byte-gpt,", "known-digits,", "vit-digits"]
-    assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "selections:", "lowest"]
+    assert rows["extra"].split() == ["extra", "extra-one", "1.0", "no", "mine;", "policies:", "lowest"]
     assert rows["broken"].endswith("cannot be loaded, see below")
     assert problem == (
         "plugin 'broken' (cli_plugin_broken of broken-one 1.0) cannot be imported: ModuleNotFoundError: "
@@ -141,20 +144,22 @@ class Clock:
 
 def test_the_time_left_counts_every_arm_and_no_pause_between_them():
     clock = Clock()
-    left = TimeLeft({"taught": 1.0, "full": 3.0}, clock)
-    assert left.update("taught", 0.5) is None  # a resumed arm begins in the middle
+    left = TimeLeft(clock)
+    left.begin(1.0, 3.0)
+    assert left.update(0.5) is None  # a resumed arm begins in the middle
     clock.now = 10.0
-    assert left.update("taught", 1.0) == pytest.approx(60.0)
+    assert left.update(1.0) == pytest.approx(60.0)
     clock.now = 1000.0
-    assert left.update("full", 0.0) == pytest.approx(60.0)
+    left.begin(3.0, 0.0)
+    assert left.update(0.0) == pytest.approx(60.0)
     clock.now = 1040.0
-    assert left.update("full", 0.5) == pytest.approx(1.5 * 50 / 2)
+    assert left.update(0.5) == pytest.approx(1.5 * 50 / 2)
 
 
-def lines_told(plan, seconds):
+def lines_told(plan, seconds, seeds=1):
     """Return the lines told of a run in which so many seconds pass before each look at its progress."""
     clock, told = Clock(), io.StringIO()
-    listen = lines({"taught": 1.0}, told, clock)("taught", plan)
+    listen = lines(told, clock)(Work("taught", plan, seeds, 1.0, 0.0))
 
     def tick(progress):
         clock.now += seconds
@@ -166,10 +171,11 @@ def lines_told(plan, seconds):
 
 def test_lines_are_few_and_say_what_is_under_way():
     shown = lines_told(Plan.default(epochs=4, batch_size=8), 2.0)
-    assert len(shown) == 2  # after 6 seconds, and at the end
-    assert shown[0].startswith("taught: epoch 3/4 taught, loss ")
-    assert shown[0].endswith(f", ratio 0.40, {round(N * 0.4)} examples, 0:00:05 left")
-    assert shown[1].startswith("taught: epoch 4/4 cool-down, loss ")
+    assert len(shown) == 1  # after 6 seconds
+    assert shown[0].startswith("taught: epoch 3/4, loss ")
+    assert shown[0].endswith(", 0:05 left")
+    (one,) = lines_told(Plan.default(epochs=4, batch_size=8, seed=7), 2.0, seeds=5)
+    assert one.startswith("taught: seed 7, epoch 3/4, loss ")
 
 
 @pytest.mark.parametrize(
@@ -177,9 +183,9 @@ def test_lines_are_few_and_say_what_is_under_way():
     [
         (
             Plan.auto(epochs=4, batch_size=8),
-            ["pass 1/8 warm-up, loss ", "pass 2/8, loss ", "pass 8/8 cool-down, loss "],
+            ["pass 1/8, loss ", "pass 2/8, loss ", "pass 8/8, loss "],
         ),
-        (Plan.full(epochs=4, batch_size=8), ["epoch 1/4 all, loss ", "epoch 2/4 all, loss ", "epoch 4/4 all, loss "]),
+        (Plan.full(epochs=4, batch_size=8), ["epoch 1/4, loss ", "epoch 2/4, loss ", "epoch 4/4, loss "]),
     ],
 )
 def test_what_is_counted_is_called_what_it_is(plan, starts):
@@ -195,13 +201,35 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_there_are_bars(monkeypatch):
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_terminal_there_is_a_bar_per_arm_on_a_line(monkeypatch, columns):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", str(columns))
     terminal, plan = Terminal(), Plan.default(epochs=3, batch_size=8)
-    with watching({"taught": 1.0, "full": 2.0}, terminal) as watch:
-        for name in ("taught", "full"):
-            teach(tiny(plan), plan, listeners=[watch(name, plan)])
+    with watching(terminal) as (tell, watch):
+        for name in ("taught", "full-0.55"):
+            teach(tiny(plan), plan, listeners=[watch(Work(name, plan, 5, 1.0, 2.0))])
+            tell(f"seed 0, {name}: done")
     shown = terminal.getvalue()
-    for part in ("taught", "full", "100%", "epoch 3/3", "ratio 1.00, 60 examples"):
+    for part in ("taught", "full-0.55", "seed 0, epoch 3/3, loss", "seed 0, taught: done\n"):
         assert part in shown
+    drawn = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    assert max(map(len, drawn)) <= columns
+
+
+@pytest.mark.parametrize("arguments", [(), ("teach",)])
+def test_what_to_type_next_is_said_in_a_few_lines(arguments):
+    outcome = command(*arguments)
+    said = outcome.out + outcome.err
+    assert outcome.code == (2 if arguments else 0)
+    assert "attent teach known-digits" in said
+    assert len(said.splitlines()) <= 10
+
+
+def test_on_a_terminal_an_error_is_wrapped_between_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(cli_toy.Captured, "isatty", lambda self: True)
+    lines = command("teach", "nope").err.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 60
+    assert "package.module:function" in " ".join(lines)

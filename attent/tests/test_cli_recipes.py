@@ -13,7 +13,7 @@ from attent import PluginError, RecipeError
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given, Option, from_flags
-from attent.cli.recipe_options import default_of, kept_options, option_types, read_options
+from attent.cli.recipe_lookup import default_of, kept_options, option_types, read_options
 from attent.plan.plan import Plan
 from attent.tests.cli_toy import RECIPE
 

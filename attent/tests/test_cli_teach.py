@@ -1,9 +1,10 @@
-"""``attent teach``: arms run, compared, kept and resumed; what is refused leaves nothing behind."""
+"""``attent teach``: one plan taught, compared, kept and resumed; what is refused leaves nothing behind."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from attent import Plan, Trace, first_difference
 from attent.plan.cost import short_plan
 from attent.run.files import read_arrays, sealed, write_arrays
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
+from attent.tests.judging_toy import without_seconds
 
 ALL = ("--against", "full,short,random")
+DEFAULT = ("--preset", "default")
+FOLDERS = {"taught": "taught", "full": "full", "short": "short-taught", "random": "random-taught"}
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +29,22 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
+def result(folder):
+    """Return the judgement that a folder keeps."""
+    return json.loads(Path(folder, "judge.json").read_text())
+
+
+def trace(folder, arm, seed=0):
+    """Return the trace of an arm."""
+    return Trace.read(f"{folder}/seed-{seed}/{FOLDERS.get(arm, arm)}")
+
+
 def rows_of(table):
     """Return the arms' table of an output as a dict of cells by arm and column."""
     lines = table[table.index("arm ") :].split("\n\n")[0].splitlines()
-    header = lines[0].replace("scoring s", "scoring").replace("selecting s", "selecting").replace(
-        "training s", "training").split()  # fmt: skip
-    rows = (line.replace(" %", "%").split() for line in lines[1:])
-    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    header = lines[0].replace("95 %", "95%").replace("by time", "by-time").split()
+    rows = (line.replace(" %", "%").replace("<= ", "<=").replace(">= ", ">=").split() for line in lines[1:])
+    return {row[0]: dict(zip(header, row, strict=False)) for row in rows}
 
 
 def test_every_arm_is_run_as_python_would_run_it(elsewhere):
@@ -42,60 +55,98 @@ def test_every_arm_is_run_as_python_would_run_it(elsewhere):
         "taught": plan,
         "full": Plan.full(epochs=6, batch_size=8),
         "short": short_plan(plan, N, 1 / 3),
-        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, select="random", source="fresh"),
+        "random": Plan.default(epochs=6, batch_size=8, ratio=0.3, source="fresh", select="random"),
     }
-    told = json.loads((elsewhere / "runs/tiny-1/report.json").read_text())
-    assert [row["name"] for row in told["arms"]] == list(plans)
-    for row in told["arms"]:
-        learner = Judged(plans[row["name"]], width=3)
-        trace = attent.teach(learner, plans[row["name"]])
-        kept = Trace.read(elsewhere / "runs/tiny-1" / row["name"])
+    told = result("runs/tiny-1")
+    jobs = {job["arm"]: job for job in told["jobs"]}
+    assert jobs.keys() == plans.keys()
+    for arm, job in jobs.items():
+        learner = Judged(plans[arm], width=3)
+        alone = attent.teach(learner, plans[arm])
+        kept = trace("runs/tiny-1", arm)
         assert kept.finished
-        assert first_difference(trace, kept) is None
-        assert [record.loss for record in trace.records] == [record.loss for record in kept.records]
-        assert row["quality"] == learner.evaluate()
-        assert row["plan"] == plans[row["name"]].to_dict()
+        assert first_difference(alone, kept) is None
+        assert [record.loss for record in alone.records] == [record.loss for record in kept.records]
+        assert job["quality"] == learner.evaluate()
+        assert job["plan"] == plans[arm].to_dict()
+
+
+def test_without_a_plan_it_is_auto_against_longer_training_too(elsewhere):
+    outcome = command("teach", RECIPE, "--run", "mine")
+    plans = {
+        "taught": Plan.auto(epochs=6, batch_size=8),
+        "full": Plan.full(epochs=6, batch_size=8),
+        "full-1.5": Plan.full(epochs=9, batch_size=8),
+        "full-2": Plan.full(epochs=12, batch_size=8),
+    }
+    jobs = {job["arm"]: job["plan"] for job in result("mine")["jobs"]}
+    assert jobs == {arm: plan.to_dict() for arm, plan in plans.items()}
+    assert "short: the same training as full, run once." in outcome.out
+    assert list(rows_of(outcome.out))[-1] == "taught"  # where it is seen
 
 
 def test_the_table_says_what_the_traces_say(elsewhere):
-    outcome = command("teach", RECIPE, *ALL, "--source", "fresh", "--epochs", "7")
+    outcome = command("teach", RECIPE, *ALL, "--source", "fresh", "--epochs", "7", "--forward-share", "0.25")
     rows = rows_of(outcome.out)
-    report = json.loads((elsewhere / "runs/tiny-1/report.json").read_text())
-    assert list(rows) == ["taught", "full", "short", "random"]
-    for kept in report["arms"]:
-        records = Trace.read(elsewhere / "runs/tiny-1" / kept["name"]).records
+    found = result("runs/tiny-1")
+    assert list(rows) == ["short", "full", "random", "taught"]
+    for job in found["jobs"]:
+        records = trace("runs/tiny-1", job["arm"]).records
         scored = sum(record.examples_scored for record in records)
         trained = sum(record.examples_trained for record in records)
-        row = rows[kept["name"]]
-        assert (kept["examples_scored"], kept["examples_trained"]) == (scored, trained)
-        assert row["forward"] == f"{scored + trained:,}"
-        assert row["backward"] == f"{trained:,}"
+        row = rows[job["arm"]]
+        assert (job["examples_scored"], job["examples_trained"]) == (scored, trained)
         for phase in ("scoring", "selecting", "training"):
-            assert kept["seconds"][phase] == pytest.approx(sum(getattr(r.seconds, phase) for r in records))
-            assert row[phase] == f"{kept['seconds'][phase]:.2f}"
-        cost = (trained + scored / 3) / N
-        assert row["cost"] == f"{cost:.2f}"
-        assert row["saved"] == f"{round(100 * (1 - cost / 7))}%"
-        assert row["accuracy"] == f"{kept['quality']['accuracy']:.4g}"
-        assert row["loss"] == f"{kept['quality']['loss']:.4g}"
-    assert rows["taught"]["cost"] == rows["short"]["cost"]
-    assert rows["taught"]["backward"] == rows["random"]["backward"]
-    assert rows["random"]["forward"] == rows["random"]["backward"]  # it looks at no score
-    assert outcome.out.endswith("Run folder: runs/tiny-1\n")
+            assert job["seconds"][phase] == pytest.approx(sum(getattr(r.seconds, phase) for r in records))
+        assert row["cost"] == f"{(trained + scored / 4) / N:.2f}"
+        assert row["accuracy"].rstrip("*") == f"{job['quality']['accuracy']:.4g}"
+        assert row["loss"].rstrip("*") == f"{job['quality']['loss']:.4g}"
+    assert rows["taught"]["cost"] == pytest.approx(rows["short"]["cost"])
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    assert outcome.out.endswith("Picture: runs/tiny-1/judge.svg\nFolder: runs/tiny-1\n")
+    assert (elsewhere / "runs/tiny-1/judge.svg").read_text().startswith("<svg")
+    assert (elsewhere / "runs/tiny-1/report.md").exists()
 
 
-def test_progress_goes_to_standard_error(elsewhere):
-    outcome = command("teach", RECIPE, "--against", "none")
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_what_is_said_fits_the_terminal(elsewhere, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = command("teach", RECIPE, "--run", "mine").out + command("plan", RECIPE).out + command("report", "mine").out
+    assert max(map(len, out.splitlines())) <= columns
+    assert ("  by time\n" in out) == (columns > 50)
+
+
+def test_progress_goes_to_standard_error_and_the_taught_arm_goes_first(elsewhere):
+    outcome = command("teach", RECIPE, *DEFAULT)
     lines = outcome.err.splitlines()
-    assert lines[0] == f"{RECIPE}, 60 examples; arms to run: taught; in runs/tiny-1"
-    assert lines[-1].startswith("taught: epoch 6/6 cool-down, loss ")
-    assert lines[-1].endswith("ratio 1.00, 60 examples, 0:00:00 left")
-    assert "no short arm has run" in outcome.out.replace("\n", " ")
+    assert lines[0] == f"{RECIPE}, 60 examples; arms full, taught, short; in runs/tiny-1"
+    assert [line.partition(": accuracy ")[0] for line in lines[1:]] == [
+        "seed 0, taught (1 of 3)", "seed 0, full (2 of 3)", "seed 0, short (3 of 3)",
+    ]  # fmt: skip
+
+
+def test_alone_it_is_compared_with_nothing(elsewhere):
+    outcome = command("teach", RECIPE, "--against", "none")
+    assert "Whether teaching beats training on all examples is not known" in outcome.out.replace("\n", " ")
+    assert not (elsewhere / "runs/tiny-1/judge.svg").exists()
+
+
+def test_seeds_are_paired_and_counted_up(elsewhere):
+    command("teach", RECIPE, *DEFAULT, "--seeds", "2", "--seed", "7", "--run", "mine")
+    assert result("mine")["seeds"] == [7, 8]
+    for arm in ("taught", "full", "short"):
+        assert trace("mine", arm, 8).header.plan["seed"] == 8
+
+
+def test_a_recipe_may_suggest_how_many_seeds(elsewhere, monkeypatch):
+    monkeypatch.setattr(tiny, "seeds", 2)
+    command("teach", RECIPE, *DEFAULT, "--run", "mine")
+    assert result("mine")["seeds"] == [0, 1]
 
 
 def test_folders_are_numbered_and_never_reused(elsewhere):
     for number in (1, 2):
-        assert f"Run folder: runs/tiny-{number}\n" in command("teach", RECIPE, "--against", "none").out
+        assert f"Folder: runs/tiny-{number}\n" in command("teach", RECIPE, "--against", "none").out
     assert command("teach", RECIPE, "--run", "mine", "--against", "none").code == 0
     message = refused("teach", RECIPE, "--run", "mine")
     assert message == "mine holds a run already: add --resume to go on with it, or name another folder"
@@ -117,27 +168,31 @@ def test_everything_can_come_from_a_file(elsewhere):
         f'[plan]\nepochs = 3\nseed = 4\n[recipe]\nwidth = 2\n[run]\nrecipe = "{RECIPE}"\nfolder = "out"\nagainst = []'
     )
     assert command("teach", "--config", "a.toml", "--seed", "5").code == 0
-    header = Trace.read("out/taught").header
-    assert (header.plan["epochs"], header.plan["seed"], header.recipe) == (3, 5, RECIPE)
-    assert json.loads((elsewhere / "out/report.json").read_text())["options"] == {"width": 2}
+    header = trace("out", "taught", 5).header
+    assert (header.plan["epochs"], header.plan["seed"], header.recipe) == (
+        Plan.auto(epochs=3, batch_size=8).epochs,
+        5,
+        RECIPE,
+    )
+    assert result("out")["options"] == {"width": 2}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "which recipe? Give a name that `attent backends` lists, or package.module:function"),
+        ((), "which recipe? For example `attent teach known-digits`; `attent backends` lists others, and your own is package"),
         (("nope",), "no recipe 'nope'; recipes of numpy: byte-gpt, known-digits, vit-digits; your own as package.module:function"),
         (("vit-digits", "--backend", "abacus"), "no backend 'abacus'. Installed: "),
         ((RECIPE, "--epochs", "many"), "--epochs must be a whole number, got 'many'"),
         ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),
         ((RECIPE, "--set", "depth=3"), "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known:"),
-        ((RECIPE, "--against", "long"), "--against must be some of full, short, random, or none, got 'long'"),
-        ((RECIPE, "--forward-share", "-1"), "--forward-share must be a finite number of at least 0, got -1.0"),
-        ((RECIPE, "--forward-share", "inf"), "--forward-share must be a finite number of at least 0, got inf"),
-        ((RECIPE, "--segment-steps", "0"), "--segment-steps must be a finite number of at least 1, got 0"),
+        ((RECIPE, "--against", "long"), "--against must be one of full, short, shorts, random, balanced, got 'long'"),
+        ((RECIPE, "--forward-share", "-1"), "--forward-share must be at least 0 and finite, got -1.0"),
+        ((RECIPE, "--forward-share", "inf"), "--forward-share must be at least 0 and finite, got 'inf'"),
+        ((RECIPE, "--segment-steps", "0"), "--segment-steps must be a whole number of at least 1, got 0"),
         ((RECIPE.replace("tiny", "no_learner"),), "recipe 'attent.tests.cli_toy:no_learner' must return a learner"),
         (("--config", "a.toml"), "cannot read a.toml: No such file or directory"),
-        (("--resume",), "--resume needs the run folder: attent teach --resume FOLDER"),
+        (("--resume",), "--resume needs the folder: attent teach --resume FOLDER"),
         (("--resume", "nowhere"), "no run to go on with in nowhere: it has no settings.json"),
     ],
 )  # fmt: skip
@@ -146,73 +201,73 @@ def test_what_is_refused_leaves_nothing_behind(elsewhere, arguments, message):
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("--resume", "my folder"), (RECIPE, "--run", "my folder")])
-def test_a_folder_of_judge_is_named_as_such(elsewhere, arguments):
-    (elsewhere / "my folder").mkdir()
-    (elsewhere / "my folder/judge-settings.json").write_text("{}")
-    assert refused("teach", *arguments) == (
-        "my folder is a folder of `attent judge`: go on with it by attent judge --resume 'my folder', "
-        "or name another folder"
-    )
-    assert len(list(elsewhere.rglob("*"))) == 2
-
-
 def test_debug_shows_the_traceback(elsewhere):
     with pytest.raises(attent.RecipeError, match="no recipe 'nope'"):
         command("teach", "nope", "--debug")
 
 
 def test_arms_that_train_alike_are_run_once(elsewhere):
-    outcome = command("teach", RECIPE, "--preset", "full", *ALL[:1], "full,short")
+    outcome = command("teach", RECIPE, "--preset", "full", "--against", "full,short")
     rows = rows_of(outcome.out)
-    assert list(rows) == ["taught", "full", "short"]
-    assert rows["full"] | {"arm": "taught"} == rows["short"] | {"arm": "taught"} == rows["taught"]
-    assert "short: the same training as taught, run once." in outcome.out
-    assert sorted(path.name for path in (elsewhere / "runs/tiny-1").iterdir()) == [
-        "report.json", "settings.json", "taught",
-    ]  # fmt: skip
+    assert list(rows) == ["full", "taught"]
+    assert rows["full"]["accuracy"] == rows["taught"]["accuracy"]
+    for name in ("short", "taught"):
+        assert f"{name}: the same training as full, run once." in outcome.out
+    assert [path.name for path in (elsewhere / "runs/tiny-1/seed-0").iterdir()] == ["full"]
 
 
 def test_a_plan_that_costs_more_is_announced(elsewhere):
     outcome = command("teach", RECIPE, "--ratio", "0.9", "--source", "fresh", "--against", "none")
     assert "Note: this plan costs 6.93 epochs on all examples, 16 % more than the 6 it is to shorten." in outcome.err
-    assert "nothing was saved" in outcome.out.replace("\n", " ")
 
 
 def test_a_learner_that_does_not_judge_itself_still_gets_a_table(elsewhere):
     outcome = command("teach", RECIPE.replace("tiny", "silent"))
+    assert outcome.code == 0
     rows = rows_of(outcome.out)
     assert "accuracy" not in rows["taught"]
-    assert rows["taught"]["saved"] == "50%"
+    assert rows["taught"]["cost"] == "1.50"
     assert "whether teaching paid is not known" in outcome.out.replace("\n", " ")
 
 
-def test_a_quality_that_cannot_be_told_does_not_end_the_run(elsewhere, monkeypatch):
+def test_a_quality_that_cannot_be_told_is_refused_before_anything_is_taught(elsewhere, monkeypatch):
     monkeypatch.setattr(Judged, "evaluate", lambda self: {"accuracy": "high"})
-    outcome = command("teach", RECIPE, "--against", "short")
-    assert outcome.code == 0
-    assert "attent: the quality of arm taught is unknown: learner.evaluate() must return numbers by metric name, " \
-           "got {'accuracy': 'high'}" in outcome.err  # fmt: skip
-    monkeypatch.setattr(Judged, "evaluate", lambda self: {"loss": float("nan")})
-    outcome = command("teach", RECIPE, "--against", "short")
-    assert rows_of(outcome.out.replace("not finite", "not-finite"))["taught"]["loss"] == "not-finite"
+    assert refused("teach", RECIPE) == (
+        "learner.evaluate() must return numbers by metric name, got {'accuracy': 'high'}"
+    )
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_model_that_diverges_is_told_and_the_exit_code_is_1(elsewhere, monkeypatch):
+    monkeypatch.setattr(Judged, "score", lambda self, ids: np.full(len(ids), np.nan))
+    outcome = command("teach", RECIPE, *DEFAULT, "--source", "fresh")
+    assert outcome.code == 1
+    assert "taught (1 of 3): failed in epoch 0: " in outcome.err
+    assert "Nothing can be concluded: the main metric, accuracy, is missing" in outcome.out
 
 
 def test_an_unforeseen_error_says_where_the_run_is(elsewhere):
     with pytest.raises(ZeroDivisionError) as caught:
         command("teach", RECIPE.replace("tiny", "fails"))
-    assert caught.value.__notes__ == ["The run folder is runs/fails-1. Go on with: attent teach --resume runs/fails-1"]
+    assert caught.value.__notes__ == [
+        "What has finished is kept in runs/fails-1.",
+        "The folder is runs/fails-1. Go on with: attent teach --resume runs/fails-1",
+    ]
 
 
 def test_attent_s_own_error_in_the_middle_says_how_to_go_on(elsewhere, monkeypatch):
-    monkeypatch.setattr(Judged, "train", lambda self, batches, weights=None: [1.0])
-    outcome = command("teach", RECIPE)
+    train = Judged.train
+    monkeypatch.setattr(
+        Judged, "train", lambda self, batches, weights=None: [1.0] if self.steps else train(self, batches)
+    )
+    outcome = command("teach", RECIPE, "--segment-steps", "1")
     assert outcome.code == 2
     assert outcome.err.splitlines()[1:] == [
         "attent: learner.train() must return a NumPy array, got builtins.list; convert it once per call, on the host (rule P2)",
         "The learner is a attent.tests.cli_toy.Judged.",
-        "Epochs recorded in runs/tiny-1/taught: 0.",
-        "The run folder is runs/tiny-1. Go on with: attent teach --resume runs/tiny-1",
+        "Epochs recorded in runs/tiny-1/seed-0/taught: 0.",
+        "What has finished is kept in runs/tiny-1.",
+        "The folder is runs/tiny-1. Go on with: attent teach --resume runs/tiny-1",
     ]
 
 
@@ -225,8 +280,8 @@ def cut(monkeypatch):
     """Return a function that makes training fail after so many steps in this process, or never again."""
     train = Judged.train
 
-    def at(steps):
-        taken = 0
+    def at(steps, checked=2):
+        taken = -checked  # the first steps of two builds, to see whether they are equal
 
         def limited(self, batches, weights=None):
             nonlocal taken
@@ -242,7 +297,19 @@ def cut(monkeypatch):
 
 @pytest.mark.parametrize("steps", [0, 3, 31, 80])
 def test_a_run_cut_off_anywhere_goes_on_as_if_it_had_not_been(elsewhere, cut, steps):
-    options = (RECIPE, *ALL, "--set", "width=3", "--seed", "3", "--checkpoint-seconds", "0", "--segment-steps", "3")
+    options = (
+        RECIPE,
+        *DEFAULT,
+        *ALL,
+        "--set",
+        "width=3",
+        "--seed",
+        "3",
+        "--checkpoint-seconds",
+        "0",
+        "--segment-steps",
+        "3",
+    )
     assert command("teach", *options, "--run", "whole").code == 0
     cut(steps)
     with pytest.raises(Interrupted):
@@ -252,31 +319,29 @@ def test_a_run_cut_off_anywhere_goes_on_as_if_it_had_not_been(elsewhere, cut, st
     assert outcome.code == 0
     arms = ("taught", "full", "short", "random")
     for arm in arms:
-        assert first_difference(Trace.read(f"whole/{arm}"), Trace.read(f"cut/{arm}")) is None
-    whole, resumed = (json.loads((elsewhere / f"{name}/report.json").read_text()) for name in ("whole", "cut"))
-    assert [arm["name"] for arm in resumed["arms"]] == list(arms)
-    assert [arm["quality"] for arm in resumed["arms"]] == [arm["quality"] for arm in whole["arms"]]
-    assert [arm["examples_trained"] for arm in resumed["arms"]] == [arm["examples_trained"] for arm in whole["arms"]]
+        assert first_difference(trace("whole", arm, 3), trace("cut", arm, 3)) is None
+    assert without_seconds(result("cut")) == without_seconds(result("whole"))
+    assert {job["arm"] for job in result("cut")["jobs"]} == set(arms)
 
 
 @pytest.mark.parametrize(
     ("steps", "seconds", "told"),
     [
-        (0, 0, "taught: no checkpoint yet: begins anew"),
-        (19, 1000, "taught: no checkpoint yet: begins anew"),
-        (5, 0, "taught: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),
-        (8, 0, "taught: goes on from its last checkpoint: epoch 2 of 6, its start"),
-        (31, 0, "full: goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),  # 28 are of taught
+        (0, 0, "taught (1 of 3): no checkpoint yet: begins anew"),
+        (19, 1000, "taught (1 of 3): no checkpoint yet: begins anew"),
+        (5, 0, "taught (1 of 3): goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),
+        (8, 0, "taught (1 of 3): goes on from its last checkpoint: epoch 2 of 6, its start"),
+        (31, 0, "full (2 of 3): goes on from its last checkpoint: epoch 1 of 6, step 3 of 8"),  # 28 are of taught
     ],
 )
 def test_a_run_that_goes_on_says_where_from(elsewhere, cut, steps, seconds, told):
     cut(steps)
     options = ("--checkpoint-seconds", seconds, "--segment-steps", "3")
     with pytest.raises(Interrupted):
-        command("teach", RECIPE, *options, "--run", "mine")
+        command("teach", RECIPE, *DEFAULT, *options, "--run", "mine")
     cut(None)
     lines = command("teach", "--resume", "mine").err.splitlines()
-    assert lines[1] == told
+    assert lines[1] == f"seed 0, {told}"
     assert not any("goes on" in line or "anew" in line for line in lines[2:])
 
 
@@ -284,27 +349,28 @@ def test_a_run_whose_checkpoint_is_gone_does_not_say_that_it_begins_anew(elsewhe
     cut(13)
     with pytest.raises(Interrupted):
         command("teach", RECIPE, "--segment-steps", "3", "--run", "mine")
-    (elsewhere / "mine/taught/checkpoint.safetensors").unlink()
+    (elsewhere / "mine/seed-0/taught/checkpoint.safetensors").unlink()
     assert (
         command("teach", "--resume", "mine")
         .err.splitlines()[1]
-        .startswith("attent: mine/taught cannot be continued: its checkpoint.safetensors is gone.")
+        .startswith("attent: mine/seed-0/taught cannot be continued: its checkpoint.safetensors is gone.")
     )
 
 
 def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
     cut(13)
     with pytest.raises(Interrupted):
-        command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
-    checkpoint = elsewhere / "mine/taught/checkpoint.safetensors"
+        command("teach", RECIPE, *DEFAULT, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
+    checkpoint = elsewhere / "mine/seed-0/taught/checkpoint.safetensors"
     kept = checkpoint.read_bytes()
-    cut(7)
+    cut(7, checked=0)
     with pytest.raises(Interrupted):
         command("teach", "--resume", "mine")
     checkpoint.write_bytes(kept)  # as a kill before the next checkpoint would have left it
     cut(None)
     assert command("teach", "--resume", "mine").err.splitlines()[1] == (
-        "taught: goes on from its last checkpoint: epoch 3 of 6, its start; 2 recorded since are taught again"
+        "seed 0, taught (1 of 3): goes on from its last checkpoint: epoch 3 of 6, its start; "
+        "2 recorded since are taught again"
     )
 
 
@@ -319,7 +385,7 @@ def test_a_damaged_position_is_named(elsewhere, cut, position, message):
     cut(13)
     with pytest.raises(Interrupted):
         command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
-    checkpoint = elsewhere / "mine/taught/checkpoint.safetensors"
+    checkpoint = elsewhere / "mine/seed-0/taught/checkpoint.safetensors"
     arrays, metadata = read_arrays(checkpoint)
     write_arrays(checkpoint, {**arrays, "course/position": np.frombuffer(position, np.uint8)}, metadata)
     assert command("teach", "--resume", "mine").err.splitlines()[1].startswith(message)
@@ -328,11 +394,11 @@ def test_a_damaged_position_is_named(elsewhere, cut, position, message):
 def test_a_finished_arm_is_not_run_again(elsewhere, cut):
     command("teach", RECIPE, "--run", "mine")
     before = {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*.safetensors")}
-    cut(0)
+    cut(0, checked=0)
     first, again = command("report", "mine").out, command("teach", "mine", "--resume")
     assert again.code == 0
-    assert "arms to run: none" in again.err
-    assert first.endswith(again.out.removesuffix("Run folder: mine\n"))
+    assert len(again.err.splitlines()) == 1
+    assert first.endswith(again.out.removesuffix("Picture: mine/judge.svg\nFolder: mine\n"))
     assert before == {path: path.stat().st_mtime_ns for path in elsewhere.rglob("*.safetensors")}
 
 
@@ -345,15 +411,16 @@ def test_resume_takes_any_form_and_begins_what_is_not_there(elsewhere, cut):
     assert command("teach", *options).code == 0
     assert command("teach", "--run", "mine", "--resume").code == 0
     assert command("teach", "--resume", "mine", "--epochs", "4", "--set", "pause=0").code == 0
-    assert Trace.read("mine/taught").header.plan["epochs"] == 4
-    assert json.loads((elsewhere / "mine/report.json").read_text())["options"] == {"width": 3, "rate": 0.25}
+    assert trace("mine", "full").header.plan["epochs"] == 4
+    assert result("mine")["options"] == {"width": 3, "rate": 0.25}
 
 
 def test_more_arms_can_be_asked_for_later(elsewhere):
-    command("teach", RECIPE, "--run", "mine", "--against", "none")
+    command("teach", RECIPE, *DEFAULT, "--run", "mine", "--against", "none")
     outcome = command("teach", "--resume", "mine", "--against", "random,short")
-    assert "arms to run: random, short" in outcome.err
-    assert list(rows_of(outcome.out)) == ["taught", "random", "short"]
+    assert "seed 0, short (2 of 3): accuracy" in outcome.err
+    assert "taught (" not in outcome.err
+    assert list(rows_of(outcome.out)) == ["short", "random", "taught"]
 
 
 @pytest.mark.parametrize(
@@ -363,8 +430,11 @@ def test_more_arms_can_be_asked_for_later(elsewhere):
         (("--ratio", "0.5"), "--ratio was 0.3 when this run began, now it is 0.5: "),
         (("--set", "width=9"), "--set width was 3 when this run began, now it is 9: "),
         (("--set", "rate=0.125"), "--set rate was 0.5 when this run began, now it is 0.125: "),
-        (("--forward-share", "0.4"), "--forward-share was 0.3333333333333333 when this run began, now it is 0.4: "),
-        (("--run", "mine", "vit-digits"), "recipe was 'attent.tests.cli_toy:tiny' when this run began, now it is 'vit"),
+        (("--forward-share", "0.4"), "--forward-share was not given when this run began, now it is 0.4: "),
+        (
+            ("--run", "mine", "vit-digits"),
+            "--recipe was 'attent.tests.cli_toy:tiny' when this run began, now it is 'vit",
+        ),
     ],
 )
 def test_a_run_does_not_go_on_as_another(elsewhere, arguments, message):
@@ -379,9 +449,12 @@ def test_a_run_does_not_go_on_as_another(elsewhere, arguments, message):
     ("text", "message"),
     [
         ("{", "mine/settings.json is damaged: "),
-        ('{"format": 1, "recipe": "x"}', "mine/settings.json has format 1, this attent reads format 2: go on with the"),
-        ('{"format": 2, "recipe": "x"}', "mine/settings.json has no checksum ('sha256')"),
-        (sealed({"format": 2}).decode(), "mine/settings.json cannot be read: Object missing required field `recipe`"),
+        (
+            '{"format": 1, "command": "teach"}',
+            "mine/settings.json has format 1, this attent reads format 2: go on with the",
+        ),
+        ('{"format": 2, "command": "teach"}', "mine/settings.json has no checksum ('sha256')"),
+        (sealed({"format": 2}).decode(), "mine/settings.json cannot be read: Object missing required field `command`"),
     ],
 )
 def test_damaged_settings_are_named(elsewhere, text, message):

@@ -7,11 +7,11 @@ import pytest
 
 import attent
 from attent import Course, Plan
-from attent.choose.auto import Stand, decide, signs
+from attent.choose.auto import Stand, decide, signs, told
 from attent.tests.toy import Toy, drive
 
 NONE = np.full(1000, np.nan)
-BELOW = "losses below 0, of which no share can be told: all in turn"
+BELOW = {"sign": "below 0"}
 # Of 1000 examples the last 100 are hard: at first sight they hold most of the loss.
 HARD = np.r_[np.full(900, 0.1), np.full(100, 3.0)]
 ONE_BELOW = np.r_[-1e-9, HARD[1:]]
@@ -23,6 +23,7 @@ def test_the_losses_of_a_density_have_no_shares():
     assert losses.sum() > 0
     assert decide(NONE, losses) == (Stand(), BELOW)
     assert decide(NONE, losses - 5) == (Stand(), BELOW)
+    assert told(BELOW) == "losses below 0, of which no share can be told: all in turn"
 
 
 @pytest.mark.parametrize("stand", [None, Stand(), Stand(first=1.0), Stand("hard", 1, 1.0), Stand("soft", 2, 50.0)])
@@ -35,20 +36,20 @@ def test_one_loss_below_0_and_all_are_in_turn(stand, before, latest):
 
 def test_a_loss_of_exactly_0_is_no_loss_below_0():
     zeros = np.r_[np.full(450, -0.0), np.zeros(450), np.full(100, 3.0)]
-    told = "at first sight the harder half holds 100 % of the loss: try the hardest"
-    assert decide(NONE, zeros) == (Stand("hard", 1, 0.3), told)
+    assert decide(NONE, zeros) == (Stand("hard", 1, 0.3), {"sign": "known", "share": 1.0})
     assert signs(np.r_[zeros[:899], 1.0, zeros[900:]], zeros * 0.5) == (1.0, 0.5, 0.0, 1000)
-    assert decide(zeros, zeros * 0.05, None, Stand(first=0.3)).why.endswith("first sight: learnt, all in turn")
+    assert decide(zeros, zeros * 0.05, None, Stand(first=0.3)).why == {"sign": "learnt", "share": pytest.approx(0.05)}
 
 
 @pytest.mark.parametrize("size", [1e308, LARGEST])
 def test_losses_too_large_to_be_summed_are_decided_as_smaller_ones(size):
     alike = decide(NONE, np.full(1000, size))
     assert alike.stand == Stand(first=size)
-    assert alike.why.endswith(" % of the loss: too alike, all in turn")
+    assert alike.why == {"sign": "alike at first", "share": pytest.approx(0.5)}
     huge, hardest = HARD / 3 * size, np.arange(700, 1000)
     stand, why = decide(NONE, huge)
-    assert why == decide(NONE, HARD).why == "at first sight the harder half holds 87 % of the loss: try the hardest"
+    said = "at first sight the harder half holds 87 % of the loss: try the hardest"
+    assert told(why) == told(decide(NONE, HARD).why) == said
     assert (stand.how, stand.tries, stand.first) == ("hard", 1, pytest.approx(0.13 * size, rel=1e-12))
     seen = np.where(np.arange(1000) < 700, np.nan, huge)
     for fall in (0.6, 0.9, 0.05):
@@ -61,7 +62,7 @@ def test_losses_too_large_to_be_summed_are_decided_as_smaller_ones(size):
 
 def test_one_loss_too_large_among_others_is_most_of_all():
     losses = np.r_[np.ones(999), LARGEST]
-    assert decide(NONE, losses).why == "at first sight the harder half holds 100 % of the loss: try the hardest"
+    assert decide(NONE, losses).why == {"sign": "known", "share": 1.0}
 
 
 def test_an_adaptive_course_over_a_density_teaches_all_in_turn():
@@ -72,6 +73,6 @@ def test_an_adaptive_course_over_a_density_teaches_all_in_turn():
     course = Course(Plan.auto(epochs=4, batch_size=10), 100)
     records = drive(course, Density(100))
     assert [record.selection.why for record in records if record.selection] == [BELOW] * 6
-    assert course.stand == Stand()
+    assert course.memory == Stand()._asdict()
     plain = attent.teach(Density(100), Plan.full(epochs=4, batch_size=10))
     assert sum(record.steps for record in records) == sum(record.steps for record in plain.records)

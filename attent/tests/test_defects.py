@@ -38,8 +38,8 @@ def test_small_losses_are_told_apart_once_scaled():
     assert reached("none") < 0.05
     assert reached("std") > 0.5
     assert reached("rank") > 0.5
-    assert Plan.official(epochs=11, batch_size=1, select="soft").scaling != "none"
-    assert Plan.paper(epochs=11, batch_size=1).scaling != "none"
+    assert Plan.official(epochs=11, batch_size=1, select="soft").select.scaling != "none"
+    assert Plan.paper(epochs=11, batch_size=1).select.scaling != "none"
 
 
 def test_no_example_is_lost_to_rounding():
@@ -69,7 +69,7 @@ def test_a_loss_that_is_not_a_number_is_not_the_hardest():
 def test_the_timeline_never_overruns_nor_falls_short_of_its_budget():
     for epochs in range(11, 60):
         for selection in ("hard", "soft"):
-            plan = Plan.official(epochs=epochs, batch_size=1, interval=attent.incremental(5, 10), select=selection)
+            plan = Plan.official(epochs=epochs, batch_size=1, interval=attent.linear(5, 10), select=selection)
             rows = plan.timeline(10)
             assert [row.epoch for row in rows] == list(range(epochs))
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import attent
-from attent.judging.arms import alike, checked_lengths, plans_of
-from attent.judging.policies import Policy, default_arms, named_arm, policy_plan, presets, read_policies
+from attent.judging.arms import (
+    DEFAULT_ARMS,
+    Policy,
+    Question,
+    alike,
+    checked_lengths,
+    named_arm,
+    plans_of,
+    policy_plan,
+    read_policies,
+)
 
 
 def plan_of(text, epochs=12, suggested=None):
@@ -14,18 +25,9 @@ def plan_of(text, epochs=12, suggested=None):
     return policy_plan(name, policy, epochs=epochs, batch_size=8, seed=3, suggested=suggested or {})[0]
 
 
-def made(policies, epochs=6, lengths=(0.4, 1), short=False, n=100, share=1 / 3):
-    return plans_of(
-        read_policies(policies),
-        n=n,
-        epochs=epochs,
-        batch_size=10,
-        seed=3,
-        lengths=lengths,
-        short=short,
-        forward_share=share,
-        suggested={},
-    )
+def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3, groups=False):
+    question = Question("mine", read_policies(policies), epochs, 10, lengths, against, share)
+    return plans_of(question, n=n, batch_size=10, seed=3, groups=groups)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +39,22 @@ def made(policies, epochs=6, lengths=(0.4, 1), short=False, n=100, share=1 / 3):
         ("mine:full", attent.Plan.full(epochs=12, batch_size=8, seed=3)),
         ("mine:default,ratio=0.2", attent.Plan.default(epochs=12, batch_size=8, seed=3, ratio=0.2)),
         (
-            "mine:default,ratio=linear(0.6, 0.3),selection=hard,reselect=true,cycle=none",
+            "mine:default,ratio=linear(0.6, 0.3),select=hard,reselect=true,cycle=none",
             attent.Plan.default(
                 epochs=12, batch_size=8, seed=3, ratio=attent.linear(0.6, 0.3), select="hard", reselect=True
             ),
         ),
         ("o:official,cycles=2", attent.Plan.official(epochs=12, batch_size=8, seed=3, cycles=2)),
-        ("t:default,temperature=inf", attent.Plan.default(epochs=12, batch_size=8, seed=3, temperature=float("inf"))),
+        (
+            "t:default,select=in_turn(ties=soft(temperature=inf, scaling=rank)),warm_up=2",
+            attent.Plan.default(
+                epochs=12,
+                batch_size=8,
+                seed=3,
+                warm_up=2,
+                select=attent.InTurn(ties=attent.Soft(temperature=float("inf"), scaling="rank")),
+            ),
+        ),
     ],
 )
 def test_from_words_to_a_plan(text, plan):
@@ -78,7 +89,7 @@ def test_a_suggestion_that_a_preset_cannot_have_is_left_and_told():
 def test_a_policy_that_is_a_length_of_full_training_leaves_the_curve_its_point():
     found = made(["mine:full,epochs=3"], lengths=(0.5, 1))
     assert alike(found, 100) == {"mine": "full-0.5"}
-    found = made(["mine:full,epochs=3"], lengths=(0.4, 1), short=None)
+    found = made(["mine:full,epochs=3"], lengths=(0.4, 1), against=("full", "short"))
     assert alike(found, 100) == {"mine": "short"}
 
 
@@ -96,12 +107,12 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
 @pytest.mark.parametrize(
     ("arms", "complaint"),
     [
-        (["rs3"], "arm 'rs3': no preset 'rs3'; known: auto, default, "),
+        (["rs3"], "arm 'rs3': preset must be one of default, auto, balanced, "),
         (["m:default,ratoi=1"], "arm 'm': ratoi is no field of a plan; known: "),
         (["m:default,batch_size=3"], "arm 'm': batch_size is the same for all arms"),
         (["m:default,ratio"], "arm 'm': fields read field=value, separated by commas, got 'ratio'"),
         (["default", "default"], "arm 'default' is named twice"),
-        (["full"], "an arm's name must be letters, digits, '_', '-' and '.', and not full or short, got 'full'"),
+        (["full"], "must be letters, digits, '_', '-' and '.', and not full, short, random, balanced, got 'full'"),
         (["full-0.4:default"], "got 'full-0.4'"),
         (["short-x:default"], "got 'short-x'"),
         (["a/b:default"], "got 'a/b'"),
@@ -118,10 +129,10 @@ def test_arms_that_cannot_be(arms, complaint):
     ("text", "complaint"),
     [
         ("m:default,ratio=1.4", "arm 'm': ratio must be in (0, 1], got 1.4"),
-        ("m:default,ratio=wave(3)", "arm 'm': no schedule 'wave'; known: "),
+        ("m:default,ratio=wave(3)", "arm 'm': ratio cannot be taken: no schedule 'wave'; known: "),
         ("m:official,cycles=20", "arm 'm': epochs must be at least cycles + 1 = 21, got 12"),
-        ("m:default,selection=hardest", "arm 'm': no selection 'hardest'"),
-        ("x:default,source=replay", "arm 'x': source 'replay' needs the scores of an earlier run"),
+        ("m:default,select=hardest", "arm 'm': select cannot be taken: no policy 'hardest'"),
+        ("x:default,source=replay", "arm 'x': source replay() needs the trace of an earlier run"),
         ("x:full,ratio=0.5", "arm 'x': ratio changes nothing in a plan that trains on all examples in every epoch"),
     ],
 )
@@ -149,13 +160,13 @@ def test_longer_than_full_is_a_length_too():
 
 
 def test_short_costs_what_the_last_policy_does():
-    found = made(["default", "paper"], short=None)
+    found = made(["default", "paper"], against=("full", "short"))
     paper, short = found["paper"][0], found["short"][0]
     assert short.cost(100).examples_trained == pytest.approx(paper.cost(100).epochs * 100, abs=5)
     assert list(found)[:4] == ["full", "default", "paper", "short"]
     assert found["short"][1].note == "all examples at the cost of paper, a scored one counted as 0.33 of a trained one"
     assert "short-default" not in found
-    found = made(["default", "paper"], short=True)
+    found = made(["default", "paper"], against=("full", "shorts"))
     assert list(found) == ["full", "default", "paper", "short", "short-default", "full-0.4"]
     assert found["short-default"][0].cost(100).examples_trained == found["default"][0].cost(100).examples_trained
     assert found["short-default"][1].note == "all examples at the cost of default"
@@ -164,8 +175,7 @@ def test_short_costs_what_the_last_policy_does():
 @pytest.mark.parametrize(
     ("lengths", "complaint"),
     [
-        ([1], "lengths must be at least 2, got 1"),
-        ([1, 1], "lengths must be at least 2, got 1"),
+        ([], "lengths must be at least one share of the epochs, such as 1, got none"),
         ([0, 1], "a length must be a share of the epochs in (0, 10], got 0"),
         ([float("nan"), 1], "got nan"),
         ([11, 1], "got 11"),
@@ -184,6 +194,38 @@ def test_what_trains_alike_is_run_once():
     assert alike(made(["default"], lengths=(0.33, 0.34, 1), n=5), 5) == {"full-0.33": "full-0.34"}
 
 
-def test_by_default_those_there_are():
-    assert set(default_arms()) <= presets().keys()
-    assert {"official", "default"} <= set(default_arms())
+def test_by_default_four_presets_are_judged():
+    assert list(read_policies(DEFAULT_ARMS)) == ["rs2", "official", "default", "auto"]
+
+
+def test_a_plan_is_a_policy_as_it_stands():
+    plan = attent.Plan.default(epochs=4, batch_size=2, ratio=0.25)
+    found = made({"mine": plan})
+    assert found["mine"][0] == attent.Plan.default(epochs=4, batch_size=10, ratio=0.25, seed=3)
+
+
+def test_chance_is_the_plan_of_the_last_policy_without_its_scores():
+    found = made(["paper", "auto"], against=("random",))
+    assert list(found) == ["paper", "auto", "random"]
+    auto, chance = found["auto"][0], found["random"][0]
+    assert chance == dataclasses.replace(auto, select=attent.InTurn())
+    assert chance.cost(100).epochs == pytest.approx(auto.cost(100).epochs, abs=0.1)
+    assert (found["random"][1].kind, found["random"][1].of, found["random"][1].folder) == (
+        "control", "auto", "random-auto",
+    )  # fmt: skip
+    assert list(made(["mine:full"], against=("random",))) == ["mine"]  # nothing is drawn in it
+
+
+def test_evenly_by_class_costs_what_the_last_policy_does():
+    found = made(["default", "auto"], against=("balanced",), groups=True)
+    assert list(found) == ["default", "auto", "balanced"]
+    assert found["balanced"][0] == attent.Plan.balanced(epochs=found["auto"][0].full_epochs, batch_size=10, seed=3)
+    found = made(["paper"], epochs=8, against=("balanced",), groups=True)
+    paper, balanced = found["paper"][0], found["balanced"][0]
+    assert balanced == dataclasses.replace(paper, select=attent.Balanced(), source=attent.Reuse())
+    assert balanced.cost(100).examples_trained == paper.cost(100).examples_trained
+    assert list(made(["auto"], against=("balanced",))) == ["auto"]  # no groups are known
+
+
+def test_nothing_need_be_held_against():
+    assert list(made(["default"], against=())) == ["default"]

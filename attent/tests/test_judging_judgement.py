@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from attent.judging.arms import Arm
-from attent.judging.bootstrap import Estimate, estimate, resamples
-from attent.judging.curve import Read
+from attent.judging.curve import Estimate, Read, estimate, resamples
 from attent.judging.jobs import JobResult
 from attent.judging.judgement import complete_seeds, measured_forward_share, rows_of
 from attent.judging.verdict import best_of, certainty, percent, verdict
@@ -272,7 +271,8 @@ def test_the_verdict_where_teaching_pays():
 def test_the_verdict_where_it_does_not():
     assert told((6.0, 0.7)) == (
         "On digits, no policy saves with certainty: the best is mine, -6 % (95 %: -6 to -6, 5 seeds). "
-        "Train on all data.",
+        "Train on all data. At equal cost mine is surely worse by accuracy than full training "
+        "(difference -0.0170, 95 %: -0.0170 to -0.0170, 5 seeds).",
         None,
     )
 
@@ -293,7 +293,8 @@ def test_few_seeds_prove_nothing():
     assert pays is None
     said, pays = told((4.0, 0.7), seeds=1)
     assert said == (
-        "On digits, mine saves 29 % with a single seed, which proves nothing: an interval needs at least 2."
+        "On digits, mine saves 29 % with a single seed, which proves nothing: an interval needs at least 2. "
+        "At equal cost mine is better by accuracy than full training (difference 0.100, in this single run)."
     )
     assert pays is None
 
@@ -316,3 +317,84 @@ def test_the_best_is_the_surest_of_those_worse_in_nothing():
     assert best_of([greedy, hurt, sure], "accuracy") is sure
     assert best_of([greedy, hurt], "accuracy") is greedy
     assert best_of([hurt], "accuracy") is hurt
+
+
+CONTROLLED = [*ARMS, Arm("balanced", "control", {}, of="mine")]
+
+
+def beside(mine, balanced, seeds=5):
+    """Return rows, and the verdict on a policy that saves for certain, beside a control of these values by seed."""
+    noise = [0.1 * seed for seed in range(seeds)]
+    jobs = jobs_of((4.0, 0.7 + mine), seeds, noise)
+    jobs += [job("balanced", seed, 4.0, {"accuracy": 0.7 + noise[seed] + balanced[seed]}) for seed in range(seeds)]
+    found, curves = rows_of(CONTROLLED, {}, jobs, range(seeds), ["accuracy"], 100, 1 / 3)
+    return {row.arm: row for row in found}, verdict("digits", found, curves, ["accuracy"], seeds)
+
+
+def test_a_control_is_compared_seed_by_seed_and_is_no_point_of_the_curve():
+    by_seed = [0.01, 0.02, 0.03, 0.04, 0.05]
+    found, _ = beside(0.0, by_seed)
+    ahead = found["mine"].ahead_of["balanced"]["accuracy"]
+    means = np.sort(-np.array(by_seed)[resamples(5)[1:]].mean(1))
+    assert (ahead.value, ahead.low, ahead.high) == (
+        pytest.approx(-0.03), pytest.approx(means[50]), pytest.approx(means[1949]),
+    )  # fmt: skip
+    assert found["mine"].savings["accuracy"]["full_epochs"].value == pytest.approx(1 - 1 / np.sqrt(2))
+    assert found["balanced"].savings["accuracy"]["full_epochs"].value > 0.29
+    assert found["balanced"].ahead_of == {}
+
+
+def test_where_a_control_surely_does_better_no_policy_pays():
+    _, (said, pays) = beside(0.0, [0.01, 0.02, 0.03, 0.04, 0.05])
+    assert said.startswith("On digits, mine reaches in 4.00 full epochs the accuracy of 5.66: it saves 29 % ")
+    assert said.endswith(
+        " But balanced, which looks at no score, does better than mine: accuracy 0.9300 against 0.9000 "
+        "(difference -0.0300, 95 %: -0.0420 to -0.0180, 5 seeds)."
+    )
+    assert pays is None
+
+
+@pytest.mark.parametrize(
+    ("balanced", "told"),
+    [
+        (
+            [-0.02, -0.03, -0.04, -0.03, -0.02],
+            "mine also beats balanced, which looks at no score: accuracy 0.8720 against",
+        ),
+        (
+            [-0.02, 0.03, -0.02, 0.03, -0.02],
+            "balanced, which looks at no score, does about as well as mine: accuracy 0.9000",
+        ),
+    ],
+)
+def test_what_a_control_shows_is_told_and_a_policy_may_pay_all_the_same(balanced, told):
+    _, (said, pays) = beside(0.0, balanced)
+    assert told in said
+    assert pays == "mine"
+
+
+def test_where_short_training_wins_that_is_said_with_its_interval():
+    said, pays = told((4.0, 0.55))
+    assert "mine, <= 0 % (95 %: <= 0 to 0, 5 seeds). Train on all data." in said
+    assert said.endswith(
+        " At equal cost mine is surely worse by accuracy than full training "
+        "(difference -0.0500, 95 %: -0.0500 to -0.0500, 5 seeds)."
+    )
+    assert pays is None
+
+
+def test_without_full_training_nothing_is_claimed():
+    jobs = [job("mine", seed, 4.0, {"accuracy": 0.7}) for seed in range(5)]
+    found, curves = rows_of([ARMS[1]], {}, jobs, range(5), ["accuracy"], 100, 1 / 3)
+    assert curves == {}
+    assert verdict("digits", found, curves, ["accuracy"], 5) == (
+        "Whether teaching beats training on all examples is not known: no such arm was run.", None,
+    )  # fmt: skip
+
+
+def test_without_quality_nothing_is_claimed():
+    jobs = [job(arm, 0, 4.0, {}) for arm in ("full", "full-0.5", "mine")]
+    found, curves = rows(jobs, [0], metrics=())
+    assert verdict("digits", list(found.values()), curves, [], 1) == (
+        "The learner does not judge itself (it has no evaluate), so whether teaching paid is not known.", None,
+    )  # fmt: skip

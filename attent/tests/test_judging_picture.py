@@ -17,8 +17,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture(scope="module")
 def found():
-    arms = ["hard:default,selection=hard", "mild:default,ratio=0.2", "auto"]
-    return attent.judge(toy.steady, arms=arms, lengths=[1 / 3, 0.5, 1], tuned=True, seeds=2, short=False)
+    arms = ["hard:default,select=hard", "mild:default,ratio=0.2", "auto"]
+    return attent.judge(toy.steady, arms=arms, lengths=[1 / 3, 0.5, 1], tuned=True, seeds=2, against=["full"])
 
 
 def dots(svg, colour):

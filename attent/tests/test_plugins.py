@@ -6,11 +6,13 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 import attent
 from attent import plugins
 from attent.cli import recipe_lookup
+from attent.tests.toy import Toy
 
 
 @pytest.fixture
@@ -34,16 +36,21 @@ def install(tmp_path, monkeypatch):
 
 
 GOOD = """
+import dataclasses
 import numpy as np
 import attent
 
-def lowest(scores, k, noise, ids, plan):
-    chosen = np.sort(np.argsort(scores, kind="stable")[:k])
-    return chosen if ids is None else ids[chosen]
+@dataclasses.dataclass(frozen=True)
+class Lowest:
+    skip: int = 0
+
+    def choose(self, scores, k, noise, ids):
+        chosen = np.sort(np.argsort(scores, kind="stable")[self.skip : self.skip + k])
+        return chosen if ids is None else ids[chosen]
 
 @attent.hookimpl
-def attent_selections():
-    return {"lowest": lowest}
+def attent_policies():
+    return {"lowest": Lowest}
 
 @attent.hookimpl
 def attent_schedules():
@@ -51,15 +58,46 @@ def attent_schedules():
 """
 
 
-def test_a_plugin_adds_a_selection_and_a_schedule(install):
+def test_a_plugin_adds_a_policy_with_parameters_of_its_own_and_a_schedule(install):
     install("good", GOOD)
-    plan = attent.Plan(epochs=3, batch_size=4, warm_up=1, select="lowest", ratio=0.25)
-    trace = attent.teach(__import__("attent.tests.toy", fromlist=["Toy"]).Toy(8), plan)
-    assert len(trace.ids(1)) == 2
+    for text, skip in (("lowest", 0), ("lowest(skip=3)", 3), ("Lowest(1)", 1)):
+        plan = attent.Plan(epochs=3, batch_size=4, warm_up=1, select=text, ratio=0.25)
+        order = np.argsort(Toy(8).data ** 2, kind="stable")
+        trace = attent.teach(Toy(8), plan)
+        assert trace.ids(1).tolist() == sorted(order[skip : skip + 2].tolist())
+        assert trace.header.plan["select"] == (f"lowest(skip={skip})" if skip else "lowest()")
+        assert attent.Plan.from_dict(plan.to_dict()) == plan
+        assert attent.Plan.from_dict({**plan.to_dict(), "select": {"name": "lowest", "skip": skip}}) == plan
     read = attent.Plan.from_dict({"epochs": 4, "batch_size": 1, "ratio": "half_at(0.5)"})
     assert [r.ratio for r in read.rounds()] == [1.0, 1.0, 0.5, 0.5]
-    with pytest.raises(attent.PlanError, match="known: hard, soft, random, infobatch, band, lowest"):
-        attent.Plan(epochs=1, batch_size=1, select="highest")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "highest",
+            "no policy 'highest'; known: hard, soft, random, band, infobatch, in_turn, balanced, auto, lowest",
+        ),
+        ("lowest(slip=3)", "policy 'lowest': got an unexpected keyword argument 'slip'; it takes: skip"),
+        ("lowest(1, 2)", "policy 'lowest': too many positional arguments; it takes: skip"),
+    ],
+)
+def test_a_plugins_policy_misnamed_is_told(install, text, words):
+    install("good", GOOD)
+    with pytest.raises(attent.PlanError) as error:
+        attent.Plan(epochs=1, batch_size=1, select=text)
+    assert (error.value.field, words in error.value.rule) == ("select", True), error.value
+
+
+@pytest.mark.parametrize("name", ["hard", "Hard"])
+def test_a_plugin_takes_no_name_of_a_built_in_policy(install, name):
+    install("good", GOOD.replace('"lowest"', f'"{name}"'))
+    for text in ("hard", "Hard()"):
+        plan = attent.Plan(epochs=1, batch_size=1, select=text)
+        assert (plan.select, plan.to_dict()["select"]) == (attent.Hard(), "hard()")
+    given = plugins.gather("attent_policies")[name]()
+    assert attent.Plan.from_dict(attent.Plan(epochs=1, batch_size=1, select=given).to_dict()).select == given
 
 
 def test_listing_imports_nothing(install):
@@ -89,7 +127,7 @@ def test_a_broken_plugin_is_named_and_harms_no_other(install, code, words):
     install("good", GOOD)
     with pytest.raises(attent.PluginError, match=words):
         plugins.load("bad")
-    assert plugins.gather("attent_selections").keys() == {"lowest"}
+    assert plugins.gather("attent_policies").keys() == {"lowest"}
     assert plugins.backend("numpy").learner == "attent.reference.learner:NumpyLearner"
     assert list(plugins.problems()) == ["bad"]
 
@@ -104,11 +142,11 @@ def test_two_of_one_name_are_refused(install):
     assert plugins.backend("numpy").name == "numpy"
 
 
-def test_two_selections_of_one_name_are_refused(install):
+def test_two_policies_of_one_name_are_refused(install):
     install("good", GOOD)
     install("twin", GOOD)
     with pytest.raises(attent.PluginError, match="'lowest' is given by plugins 'good' and 'twin'"):
-        plugins.gather("attent_selections")
+        plugins.gather("attent_policies")
 
 
 def test_what_is_not_there_or_no_backend_is_named(install):

@@ -1,6 +1,5 @@
 """What is ranked, coverage, pools, proxies and replays: which ids they teach."""
 
-import copy
 import dataclasses
 import warnings
 
@@ -9,13 +8,11 @@ import numpy as np
 import pytest
 
 import attent
-from attent import Course, Done, Noise, Plan
+from attent import Auto, Course, Done, InTurn, Noise, Plan, Pool, Proxy, Replay, Reuse
 from attent.choose.rules import in_turn, infobatch
 from attent.choose.scores import deviations, stalest
 from attent.cli.report_command import show_report
-from attent.plan.paying import forward_share
-from attent.run.proxy import Proxied
-from attent.run.records import Seconds
+from attent.run.records import Seconds, forward_share
 from attent.tests.driving import drive
 from attent.tests.toy import Toy
 
@@ -82,23 +79,12 @@ def test_random_needs_no_pool():
     assert ([len(ids) for ids in taught], scored) == ([8, 8], [])
 
 
-def test_a_random_plan_with_a_correction_goes_on(tmp_path):
+def test_a_random_plan_goes_on(tmp_path):
     plan = Plan(epochs=4, batch_size=8, warm_up=1, select="random")
     whole, calls = attent.teach(Toy(60, seed=1), plan), iter(range(100))
     attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", stop=lambda: next(calls) == 1)
     resumed = attent.teach(Toy(60, seed=1), plan, run=tmp_path / "r", resume=True)
     assert attent.first_difference(whole, resumed) is None
-
-
-def test_kept_steps_shrink_the_batch():
-    plan = Plan(epochs=2, batch_size=8, warm_up=1, ratio=0.5, keep_steps=True)
-    assert [(row.batch_size, row.steps) for row in plan.timeline(80)] == [(8, 10), (4, 10)]
-    course = Course(plan, 80)
-    drive_all = []
-    while not isinstance(lesson := course.next(), Done):
-        drive_all.append([len(batch) for batch in lesson.batches])
-        course.record(np.ones(sum(drive_all[-1])))
-    assert drive_all == [[8] * 10, [4] * 10]
 
 
 def test_infobatch_keeps_what_reaches_the_mean_and_lets_the_rest_stand_for_all():
@@ -124,34 +110,59 @@ def test_infobatch_weights_reach_the_learner_in_the_batches_of_their_ids():
 def test_a_replay_teaches_what_the_earlier_run_did_and_scores_nothing():
     plan = Plan(epochs=5, batch_size=8, source="fresh", ratio=0.3)
     earlier = attent.teach(Toy(30, seed=1), plan)
-    again = dataclasses.replace(plan, source="replay")
+    again = dataclasses.replace(plan, source=Replay())
     trace = attent.teach(Toy(30, seed=1), again, replay=earlier)
     assert [trace.ids(e).tolist() for e in range(5)] == [earlier.ids(e).tolist() for e in range(5)]
     assert sum(record.examples_scored for record in trace.records) == 0
-    with pytest.raises(attent.PlanError, match="source='replay' without replay"):
+    with pytest.raises(attent.PlanError, match=r"got source=Replay\(\) without replay"):
         attent.teach(Toy(30, seed=1), again)
+    with pytest.raises(attent.PlanError, match=r"got source=Fresh\(\) with replay"):
+        attent.teach(Toy(30, seed=1), plan, replay=earlier)
     with pytest.raises(attent.TraceError, match="over 30 examples, this one has 31"):
         attent.teach(Toy(31, seed=1), again, replay=earlier)
 
 
 def test_a_proxy_scores_and_the_learner_trains():
-    plan = Plan(epochs=1, batch_size=4, source="fresh", ratio=0.2)
+    plan = Plan(epochs=1, batch_size=4, source=Proxy(), ratio=0.2)
     learner, scorer = Toy(20, seed=1), Toy(20, seed=2)
     wanted = attent.hard(scorer.score(np.arange(20)), 4).tolist()
-    assert attent.teach(Proxied(learner, scorer), plan).ids(0).tolist() == wanted
-    with pytest.raises(attent.LearnerError, match="over the learner's 20 examples, got 3"):
-        Proxied(learner, Toy(3, seed=2))
-    with pytest.raises(attent.PlanError, match="scores for source='fresh' or 'pool', got 'reuse'"):
-        attent.teach(Proxied(learner, scorer), Plan.default(epochs=2, batch_size=4))
-    assert Proxied(learner, scorer).evaluate() == (learner.evaluate() if hasattr(learner, "evaluate") else {})
-    twin = copy.deepcopy(Proxied(learner, scorer))
-    assert twin.score(np.arange(20)).tolist() == scorer.score(np.arange(20)).tolist()
+    assert wanted != attent.hard(learner.score(np.arange(20)), 4).tolist()
+    learner.scored = scorer.scored = 0
+    assert attent.teach(learner, plan, scorer=scorer).ids(0).tolist() == wanted
+    assert (learner.scored, scorer.scored, scorer.trained) == (0, 20, [])
+    assert sorted(sum(learner.trained, [])) == wanted
+
+
+def test_a_proxy_of_a_share_scores_the_pool_that_is_drawn_for_each_selection():
+    plan = Plan(epochs=3, batch_size=2, ratio=0.2, source=Proxy(share=0.5))
+    losses = np.arange(10.0)
+    taught, scored = drive(Course(plan, 10), lambda epoch: losses)
+    pooled, drawn = drive(Course(dataclasses.replace(plan, source=Pool(share=0.5)), 10), lambda epoch: losses)
+    assert (taught, scored) == (pooled, drawn)
+    assert taught == [ids[-2:] for _, ids in scored]
+
+
+@pytest.mark.parametrize(
+    ("source", "scorer", "message"),
+    [
+        ("proxy", None, r"scorer is asked by a plan with source=Proxy\(\), and only by one; got .* without a scorer"),
+        ("fresh", Toy(20), r"got source=Fresh\(\) with a scorer"),
+        ("proxy", Toy(3), "^scorer must be a learner over the same 20 examples, got 3 examples$"),
+        ("proxy", 5, "^scorer must be a learner over the same 20 examples, got int$"),
+    ],
+    ids=["none", "fresh", "other examples", "no learner"],
+)
+def test_a_scorer_belongs_to_a_proxy_over_the_same_examples(tmp_path, source, scorer, message):
+    learner = Toy(20)
+    with pytest.raises(attent.PlanError, match=message):
+        attent.teach(learner, Plan(epochs=1, batch_size=4, source=source), scorer=scorer, run=tmp_path / "r")
+    assert (learner.trained, list(tmp_path.glob("r/*.json*"))) == ([], [])
 
 
 def test_a_replay_of_a_pool_is_refused_since_it_ranked_only_a_part():
     plan = Plan(epochs=2, batch_size=8, source="pool(share=0.5)", ratio=0.3)
     earlier = attent.teach(Toy(30, seed=1), plan)
-    with pytest.raises(attent.TraceError, match="source='pool', which ranked only a part"):
+    with pytest.raises(attent.TraceError, match=r"with source pool\(\), which ranked only a part"):
         attent.teach(Toy(30, seed=1), dataclasses.replace(plan, source="replay"), replay=earlier)
 
 
@@ -183,7 +194,7 @@ def test_a_run_goes_on_only_with_the_replay_it_began_with(tmp_path):
     one, other = (attent.teach(Toy(30, seed=seed), plan) for seed in (1, 2))
     again = dataclasses.replace(plan, source="replay")
     attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", stop=lambda: True)
-    with pytest.raises(attent.CourseError, match="another reference or replay"):
+    with pytest.raises(attent.CourseError, match="with other reference losses, replay or groups"):
         attent.teach(Toy(30, seed=1), again, replay=other, run=tmp_path / "r", resume=True)
     resumed = attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", resume=True)
     assert [resumed.ids(e).tolist() for e in range(4)] == [one.ids(e).tolist() for e in range(4)]
@@ -219,29 +230,32 @@ def test_a_state_taken_between_choosing_and_training_ranks_alike():
     plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5, source="reuse(bonus=2.0)")
     course = Course(plan, 6)
     course.record(np.arange(6.0)[np.concatenate(course.next().batches)])
-    course.next()
+    taught = course.next()
     again = Course(plan, 6)
     again.load_state(course.state())
+    assert again.next().batches[0].tolist() == taught.batches[0].tolist()
     assert again.ranked.tolist() == course.ranked.tolist() != course.scores.tolist()
 
 
-@pytest.mark.parametrize("changes", [{"keep_steps": True}, {"selection": "infobatch"}])
-def test_a_difference_in_steps_or_weights_is_one(changes):
-    plan = Plan(epochs=2, batch_size=4, warm_up=1, ratio=1 / 3, select=lambda scores, k, noise, ids, plan: first(k))
+@dataclasses.dataclass(frozen=True)
+class First:
+    """The first k, with a weight each if one is given."""
 
-    def first(k):
-        return np.arange(k)
+    weight: float | None = None
 
+    def choose(self, scores, k, noise, ids):
+        return attent.Choice(np.arange(k), None if self.weight is None else np.full(k, self.weight))
+
+
+def test_a_difference_in_steps_or_weights_is_one():
+    plan = Plan(epochs=2, batch_size=4, warm_up=1, ratio=1 / 3, select=First())
     one = attent.teach(Toy(30, seed=1), plan)
-    if "keep_steps" in changes:
-        other = attent.teach(Toy(30, seed=1), dataclasses.replace(plan, keep_steps=True))
-        assert "in 3 steps in the first and 10 in the second" in str(attent.first_difference(one, other))
-        return
-    record = one.records[1]
-    weighted = msgspec.structs.replace(record.selection, weight_max=2.0)
-    records = [one.records[0], msgspec.structs.replace(record, select=weighted)]
-    other = attent.Trace(one.header, records, one.selections)
-    assert "largest weight is None in the first and 2.0" in str(attent.first_difference(one, other))
+    longer = [one.records[0], msgspec.structs.replace(one.records[1], steps=10)]
+    steps = attent.first_difference(one, attent.Trace(one.header, longer, one.selections))
+    assert str(steps) == "epoch 1: the same examples in 3 steps in the first and 10 in the second"
+    other = attent.teach(Toy(30, seed=1), dataclasses.replace(plan, select=First(weight=2.0)))
+    weights = attent.first_difference(one, other)
+    assert str(weights) == "epoch 1: the largest weight is None in the first and 2.0 in the second"
 
 
 def test_a_plan_that_costs_more_than_it_saves_warns_before_it_starts():
@@ -271,7 +285,9 @@ def test_what_scoring_cost_is_measured_in_the_run_but_for_its_first_time(tmp_pat
 def test_a_state_of_another_reference_is_refused():
     plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5)
     state = Course(plan, 4, reference=np.ones(4)).state()
-    with pytest.raises(attent.CourseError, match="another reference"):
+    with pytest.raises(
+        attent.CourseError, match="with other reference losses, replay or groups: give those it began with"
+    ):
         Course(plan, 4).load_state(state)
 
 
@@ -281,27 +297,58 @@ def test_pieces():
     assert in_turn(np.array([5, 1, 1, 1]), 3, lambda ids, k: ids[-k:]).tolist() == [0, 2, 3]
 
 
+TOLD = "InTurn() goes by what training has shown of each example (turns)"
+TOLD_AUTO = "Auto() goes by what training has shown of each example (losses, before, turns)"
+ONLY_REUSE = ", which only Reuse() without refresh tells, got "
+
+
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "field", "rule"),
     [
-        ({"coverage": True, "source": "fresh"}, "coverage goes by when an example was last trained"),
-        ({"refresh": 0.1, "coverage": True}, "set one of them"),
-        ({"measure": "progress"}, "warm_up of at least 2, got 'reuse' and 1"),
-        ({"source": "pool", "pool": 0.3}, "pool must be at least the highest ratio"),
-        ({"adaptive": True, "warm_up": 0}, "needs warm_up of at least 1"),
-        ({"adaptive": True, "selection": "infobatch"}, "set one of them"),
-        ({"adaptive": True, "refresh": 0.1}, "adaptive goes by what was trained, refresh by what was scored"),
-        ({"adaptive": True, "cycle": 2}, "it needs cycle None, got 2"),
-        ({"coverage": True, "warm_up": 0}, "warm_up must be at least 1"),
-        ({"coverage": True, "non_finite": "drop"}, "it needs non_finite='error', got 'drop'"),
-        ({"adaptive": True, "non_finite": "last"}, "it needs non_finite='error', got 'last'"),
-        ({"bonus": -1}, r"bonus must be in \[0, 1e\+06\], got -1"),
-        ({"refresh": 1.5}, r"refresh must be in \[0, 1\]"),
+        ({"select": InTurn(), "source": "fresh"}, "source", f"{TOLD}{ONLY_REUSE}Fresh()"),
+        ({"select": InTurn(), "source": "replay"}, "source", f"{TOLD}{ONLY_REUSE}Replay()"),
+        ({"select": InTurn(), "source": Reuse(refresh=0.1)}, "source", f"{TOLD}{ONLY_REUSE}Reuse(refresh=0.1)"),
+        ({"select": Auto(), "source": Reuse(refresh=0.1)}, "source", f"{TOLD_AUTO}{ONLY_REUSE}Reuse(refresh=0.1)"),
+        ({"select": Auto(), "warm_up": 0}, "warm_up", f"must be at least 1, got 0: {TOLD_AUTO}"),
+        (
+            {"select": "in_turn(ties=hard)", "warm_up": 0},
+            "warm_up",
+            f"must be at least 1, got 0: {TOLD.replace('InTurn()', 'InTurn(ties=Hard())')}",
+        ),
+        ({"select": InTurn(), "non_finite": "drop"}, "non_finite", f"must be 'error', got 'drop': {TOLD}"),
+        ({"select": Auto(), "non_finite": "last"}, "non_finite", f"must be 'error', got 'last': {TOLD_AUTO}"),
+        (
+            {"select": Auto(), "source": Reuse(measure="progress"), "warm_up": 2},
+            "source",
+            "must rank 'loss', got Reuse(measure='progress'): Auto() goes by losses itself",
+        ),
+        (
+            {"source": Reuse(measure="progress")},
+            "warm_up",
+            "must be at least 2, got 1: progress is the decrease between two sights of an example in training",
+        ),
+        (
+            {"source": Pool(share=0.3)},
+            "source",
+            "must have a share of at least the highest ratio (0.5), got Pool(share=0.3)",
+        ),
+        (
+            {"source": Proxy(share=0.3), "ratio": attent.linear(0.2, 0.8)},
+            "source",
+            "must have a share of at least the highest ratio (0.8), got Proxy(share=0.3)",
+        ),
     ],
+    ids=str,
 )
-def test_fields_that_do_not_go_together(fields, message):
-    with pytest.raises(attent.PlanError, match=message):
+def test_what_does_not_go_together_is_refused_by_field(fields, field, rule):
+    with pytest.raises(attent.PlanError) as error:
         Plan(**{"epochs": 4, "batch_size": 4, "warm_up": 1, "ratio": 0.5, **fields})
+    assert (error.value.field, error.value.rule) == (field, rule)
+
+
+def test_whoever_looks_at_no_score_needs_no_warm_up():
+    taught, scored = drive(Course(Plan(epochs=2, batch_size=4, ratio=0.5, select=InTurn()), 8), lambda e: np.ones(8))
+    assert (sorted(sum(taught, [])), scored) == (list(range(8)), [])
 
 
 @pytest.mark.parametrize(

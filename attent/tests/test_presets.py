@@ -5,7 +5,7 @@ import math
 import pytest
 
 import attent
-from attent import Plan, PlanError
+from attent import Fresh, Plan, PlanError, Reuse, Soft
 from attent.plan.presets import PRESETS, preset_plan
 
 BOTH = {"epochs": 12, "batch_size": 8}
@@ -13,7 +13,7 @@ BOTH = {"epochs": 12, "batch_size": 8}
 
 def test_the_table_names_every_preset():
     assert list(PRESETS) == [
-        "default", "auto", "rs2", "infobatch", "paper", "official", "official-simple", "full",
+        "default", "auto", "balanced", "rs2", "infobatch", "paper", "official", "official-simple", "full",
     ]  # fmt: skip
 
 
@@ -26,7 +26,10 @@ def test_a_preset_by_name_is_the_one_of_python(name):
     ("preset", "fields", "plan"),
     [
         ("default", {"ratio": "linear(0.6, 0.3)"}, Plan.default(**BOTH, ratio=attent.linear(0.6, 0.3))),
-        ("default", {"temperature": "inf"}, Plan.default(**BOTH, temperature=math.inf)),
+        ("default", {"select": "soft(temperature=inf)"}, Plan.default(**BOTH, select=Soft(temperature=math.inf))),
+        ("default", {"select": {"name": "soft", "temperature": "inf"}}, Plan.default(**BOTH, select=Soft(math.inf))),
+        ("default", {"source": {"name": "reuse", "bonus": 0.1}}, Plan.default(**BOTH, source=Reuse(bonus=0.1))),
+        ("default", {"source": "fresh"}, Plan.default(**BOTH, source=Fresh())),
         ("default", {"cycle": "none"}, Plan.default(**BOTH)),
         ("official_simple", {"warm_up": 2}, Plan.official_simple(**BOTH, warm_up=2)),
         ("official", {"cycles": 3}, Plan.official(**BOTH, cycles=3)),
@@ -43,7 +46,7 @@ def test_default_takes_all_that_a_recipe_suggests_and_others_what_all_share():
     assert preset_plan("paper", {}, suggested).plan == Plan.paper(epochs=9, batch_size=8, seed=3, non_finite="last")
 
 
-@pytest.mark.parametrize("preset", ["auto", "rs2"])
+@pytest.mark.parametrize("preset", ["auto", "balanced", "rs2"])
 def test_a_suggestion_that_a_preset_cannot_have_is_told(preset):
     made = preset_plan(preset, BOTH, {"non_finite": "drop"})
     assert made.plan == PRESETS[preset](**BOTH)
@@ -57,16 +60,16 @@ def test_a_suggestion_that_a_preset_cannot_have_is_told(preset):
             "best",
             {},
             "preset",
-            "must be one of default, auto, rs2, infobatch, paper, official, official-simple, full, got 'best'",
+            "must be one of default, auto, balanced, rs2, infobatch, paper, official, official-simple, full, got 'best'",
         ),
         ("default", {"cycles": 3}, "cycles", "belongs to the preset official, not to default"),
         ("default", {"ratoi": 3}, "ratoi", "is no field of a plan; known: epochs, batch_size, ratio,"),
         ("default", {"ratio": 1.4}, "ratio", "must be in (0, 1], got 1.4"),
-        ("default", {"ratio": "cosin(0, 1)"}, "ratio", "cannot be read: no schedule 'cosin'; known: "),
+        ("default", {"ratio": "cosin(0, 1)"}, "ratio", "cannot be taken: no schedule 'cosin'; known: "),
         ("default", {"warm_up": 9, "cool_down": 5}, ("warm_up", "cool_down"), "must be at most epochs (12), got 9 + 5"),
         ("official", {"epochs": 5}, "epochs", "must be at least cycles + 1 = 11, got 5"),
         ("full", {"ratio": 0.3}, "ratio", "changes nothing in a plan that trains on all examples in every epoch"),
-        ("default", {"source": "replay"}, "source", "'replay' needs the trace of an earlier run, which only Python"),
+        ("default", {"source": "replay"}, "source", "replay() needs the trace of an earlier run, which only Python"),
     ],
 )
 def test_an_impossible_plan_is_refused_by_field(preset, fields, field, rule):

@@ -12,9 +12,7 @@ import pytest
 
 import attent
 from attent import Trace, teach
-from attent.run.course import Course
 from attent.run.files import read_arrays, read_json, sealed, write_arrays, write_json
-from attent.run.folder import RunFolder, header_of
 from attent.tests.test_run import PLAN
 from attent.tests.toy import Toy
 
@@ -289,15 +287,3 @@ def test_a_selection_that_is_gone_is_told_of_before_the_run_goes_on(run, draw):
     path = run / "selections" / f"00000{draw}.safetensors"
     path.unlink()
     assert f"is gone: without it nothing tells what draw {draw} taught" in refused_resume(path, run)
-
-
-def test_a_selection_made_but_not_trained_on_is_written_again(tmp_path):
-    course, learner, stops = Course(PLAN, 20), Toy(), iter([True])
-    teach(Toy(), PLAN, run=tmp_path, stop=lambda: next(stops))
-    course.record(learner.train(course.next().batches))
-    course.next()  # makes the selection of draw 0
-    folder, checkpoint = RunFolder.open(tmp_path, header_of(PLAN, 20), PLAN)
-    folder.save(checkpoint._replace(course=course.state(), learner=learner.state()))
-    assert not (tmp_path / "selections").exists()
-    trace = teach(Toy(), PLAN, run=tmp_path, resume=True)
-    assert taught(trace)[2:] == taught(WHOLE)[2:]

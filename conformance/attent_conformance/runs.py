@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attent.choose.gumbel import Keys
+from attent.choose.gumbel import Keys, is_zero
 from attent.choose.noise import Noise
 from attent.choose.policies import Band, Hard, Soft
 from attent.choose.rules import count
@@ -81,7 +81,7 @@ def keys(plan: Plan, scores: Numbers, draw: int) -> Numbers | None:
     select = plan.select
     if share_of(plan.source) < 1 or not isinstance(select, Hard | Soft | Band):
         return None
-    if isinstance(select, Soft) and select.temperature > 0:
+    if isinstance(select, Soft) and not is_zero(select.temperature):
         every = np.arange(len(scores), dtype=np.int64)
         return Keys(scale(scores, select.scaling), Noise(plan.seed, draw), select.temperature).exact(every)
     return scores

@@ -6,7 +6,7 @@ over, and for each other run the largest difference of any number that is ranked
 and, where the ids are not equal, how many of those chosen differ. A round whose gap is at most ten times its
 error is marked ambiguous: equal ids prove nothing there (rule L3).
 
-    python lockstep.py numpy-run/taught torch-run/taught ...
+    python lockstep.py numpy-run/seed-0/taught torch-run/seed-0/taught ...
 """
 
 from __future__ import annotations

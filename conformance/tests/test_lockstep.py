@@ -69,7 +69,9 @@ def test_the_golden_runs_are_numpys_and_not_ambiguous(name):
 
 
 def test_the_golden_runs_hold_every_selection_schedule_and_source():
-    assert {plan.selection for plan in CHAINS["classes"].plans.values()} == {"hard", "soft", "random", "band"}
+    policies = {repr(plan.select) for plan in CHAINS["classes"].plans.values()}
+    assert policies == {"Hard()", "Soft(temperature=0.4)", "Random()", "Band()"}
+    assert {type(plan.source) for plan in CHAINS["classes"].plans.values()} == {attent.Fresh, attent.Reuse}
     names = {tuple(name.split("/")) for name in CHAINS["classes"].plans}
     schedules = ("constant", "linear", "cosine", "step", "incremental")
     assert {
@@ -147,7 +149,7 @@ def test_scores_outside_the_band_fail_though_the_same_ids_are_chosen(monkeypatch
     result = in_band(monkeypatch, theirs, ours)
     assert result.status == "fail"
     assert "L2: got scores 4.10e-05 from the reference's, expected at most the band, 4.00e-05" in result.reason
-    assert "task 'classes', round 0 (hard), float32 re-synchronised; scores: id 5: " in result.reason
+    assert "task 'classes', round 0 (Hard()), float32 re-synchronised; scores: id 5: " in result.reason
 
 
 def test_another_choice_beyond_two_bands_of_the_cut_fails(monkeypatch):
@@ -186,4 +188,4 @@ def test_keys_of_a_soft_choice_stay_in_the_band_over_the_standard_deviation(monk
 
     passing = examined()
     assert passing.margins["band"] == pytest.approx(4e-5 / ours.std())
-    assert "round 0 (hard)" in examined().reason
+    assert "round 0 (Hard())" in examined().reason

@@ -49,8 +49,7 @@ class JaxLearner:
         pad: Pad batches to the largest one seen by repeating an example, which costs no compilation for a last,
             smaller batch; padding has no weight, and its losses are dropped. None pads unless there is a model state
             and the loss takes no ``mask``, as statistics over a batch would count the padding. Give False where
-            examples of a batch see each other in another way, and with a plan's ``keep_steps``, whose smaller
-            batches would cost as much as large ones; then each size of batch is compiled once.
+            examples of a batch see each other in another way; then each size of batch is compiled once.
         keep_on_host: Index ``data`` on the host, where it is larger than the device; a memory map stays one.
         batch_sharding: How batches lie on a mesh, such as ``NamedSharding(mesh, P("data"))``. Parameters and data
             that are not on the mesh are replicated over it.

@@ -9,7 +9,7 @@ draws nothing pays one comparison of generator states per batch, and nothing per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,8 +45,25 @@ def _source(data: Any, collate_fn: Collate | None, num_workers: int, *, pin_memo
         tensors, rows = in_memory(data)
         if tensors is not None:
             return TensorSource(tensors, rows)
+        _check_items(data)
     items = ItemSource(data, default_collate if collate_fn is None else collate_fn)
     return WorkerSource(items, num_workers, pin_memory=pin_memory) if num_workers else items
+
+
+def _check_items(data: Any) -> None:
+    """Raise LearnerError for columns that are no tensors: their names, or their number, would pass for examples."""
+    if isinstance(data, Mapping) and 0 not in data:
+        names = ", ".join(repr(name) for name, value in data.items() if in_memory(value)[0] is None)
+        raise LearnerError(
+            f"data is a {type(data).__qualname__} whose {names} are not tensors or arrays of numbers: give a dict of "
+            "those alone, or a dataset of items; of several splits, one"
+        )
+    if isinstance(data, tuple):
+        kinds = ", ".join(type(value).__qualname__ for value in data)
+        raise LearnerError(
+            f"data is a tuple of ({kinds}), not all of them tensors or arrays of numbers: turn each column into one, "
+            "by torch.as_tensor, or give a list of items"
+        )
 
 
 class ItemSource(Dataset[Any]):
@@ -73,7 +90,7 @@ class ItemSource(Dataset[Any]):
         ids = request.ids.tolist()
         if not self._random:
             with host_kept() as kept:
-                batch = self._collate(self._plain(ids))
+                batch = self._joined(self._plain(ids), ids)
             if not kept.drawn:
                 return batch
             self._random = True  # and the batch is fetched again, now seeded
@@ -82,15 +99,31 @@ class ItemSource(Dataset[Any]):
 
     def _plain(self, ids: list[int]) -> list[Any]:
         together = getattr(self._items, "__getitems__", None)
-        return [self._items[i] for i in ids] if together is None else list(together(ids))
+        return [self._item(i) for i in ids] if together is None else list(together(ids))
+
+    def _item(self, i: int) -> Any:
+        try:
+            return self._items[i]
+        except Exception as error:
+            raise LearnerError(f"example {i} cannot be fetched: {type(error).__name__}: {error}") from error
+
+    def _joined(self, items: list[Any], ids: list[int]) -> Any:
+        try:
+            return self._collate(items)
+        except Exception as error:
+            named = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+            raise LearnerError(
+                f"examples {named} cannot be joined to a batch: "
+                f"{type(error).__name__}: {error}. Give a collate_fn for such items"
+            ) from error
 
     def _seeded(self, ids: list[int], key: int) -> Any:
         items = []
         for i in ids:
             seed_host(mixed(key, i))
-            items.append(self._items[i])
+            items.append(self._item(i))
         seed_host(mixed(key, len(self)))  # for a collate_fn that draws
-        return self._collate(items)
+        return self._joined(items, ids)
 
 
 class WorkerSource:

@@ -44,7 +44,7 @@ PARTS = {
     "tests": Part("checks:tests", 120),
     "mixed precision": Part("checks:mixed_precision", 120),
     "two processes": Part("checks:two_processes", 120),
-    "copies": Part("checks:copies", 60, alone=True),
+    "copies": Part("checks:copies", 110, alone=True),
     "ViT-S": Part("timings:vit_steps", 60, alone=True),
     "Llama with LoRA": Part("timings:llama_steps", 75, alone=True),
     "selecting": Part("timings:selecting", 60, alone=True),

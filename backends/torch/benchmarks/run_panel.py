@@ -45,7 +45,7 @@ def command(name: str, data: str, seeds: int, first_seed: int, folder: Path) -> 
     start = [sys.executable, "-c", "from attent.cli import main; main()", "judge"]
     run = folder / name
     how_many = ["--seeds", str(seeds), "--seed", str(first_seed)]
-    if (run / "judge-settings.json").exists():  # which refuses other data or another first seed
+    if (run / "settings.json").exists():  # which refuses other data or another first seed
         return [*start, "--resume", str(run), "--set", f"data={data}", *how_many]
     recipe, options, epochs, further = WORKLOADS[name]
     arms = ["--arm", f"auto:auto,epochs={epochs}", "--arms", f"{POLICIES},{further}auto"]

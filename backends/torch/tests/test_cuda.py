@@ -47,12 +47,13 @@ def test_mixed_precision_learns(task, autocast):
     assert losses[-6:].mean() < 0.7 * losses[:6].mean()
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("data_on", ["cpu", "cuda"])
 def test_a_training_call_waits_for_the_device_once(task, data_on):
     learner = task.learner(task.model().cuda(), data=(task.x.to(data_on), task.y.to(data_on)))
     learner.train(task.batches, task.weights)  # memory and kernels are there now
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         with pytest.raises(RuntimeError, match="synchronizing"):  # the one at the end
             learner.train(task.batches, task.weights)
     finally:

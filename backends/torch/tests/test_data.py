@@ -444,3 +444,45 @@ def test_every_tensor_of_a_batch_moves():
     own, text, number = there["own"]
     assert (own.x.device.type, text, number) == ("meta", "text", 3)
     assert moved(Handed(items), torch.device("meta")).y.device.type == "meta"
+
+
+COLUMNS = {
+    "a column of texts": (
+        {"x": torch.ones(5, 2), "name": list("abcde")},
+        "data is a dict whose 'name' are not tensors",
+    ),
+    "an array of texts": (
+        {"x": torch.ones(5, 2), "name": np.array(list("abcde"))},
+        "data is a dict whose 'name' are not",
+    ),
+    "splits": ({"train": [1, 2], "test": [3]}, "whose 'train', 'test' are not .* of several splits, one"),
+    "a pair with a list": (
+        (torch.ones(5, 2), [0] * 5),
+        r"data is a tuple of \(Tensor, list\), not all of them tensors",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "told"), COLUMNS.values(), ids=COLUMNS)
+def test_columns_that_would_be_counted_as_examples_are_refused(task, data, told):
+    with pytest.raises(LearnerError, match=told):
+        task.learner(data=data)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_item_that_fails_is_named(task, workers):
+    class Failing(Items):
+        def __getitem__(self, i):
+            if i == 7:
+                raise OSError("no such picture")
+            return super().__getitem__(i)
+
+    learner = task.learner(data=Failing(task.x, task.y), num_workers=workers)
+    with pytest.raises(LearnerError, match="example 7 cannot be fetched: OSError: no such picture"):
+        learner.score(np.arange(5, 9))
+
+
+def test_items_that_do_not_fit_together_are_named(task):
+    learner = task.learner(data=[torch.ones(2), torch.ones(3), torch.ones(2)])
+    with pytest.raises(LearnerError, match="examples 2, 1 cannot be joined to a batch: .* Give a collate_fn"):
+        learner.score(np.array([2, 1]))

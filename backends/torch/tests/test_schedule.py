@@ -70,9 +70,10 @@ def test_a_schedule_that_cannot_go_on_is_refused_before_the_first_step(task, ass
     ours.train(steps(2))
 
 
-def test_a_schedule_of_epochs_is_told_of_at_the_start_of_a_run(task):
+def test_a_schedule_of_epochs_is_refused_at_the_start_of_a_run(task):
     plan = attent.Plan.full(epochs=6, batch_size=3)
-    with pytest.warns(UserWarning, match="its CosineAnnealingLR has T_max=6, 6 steps are left, and 8 are to be taken"):
+    told = "the scheduler is too short: its CosineAnnealingLR has T_max=6, 6 steps are left, and the run takes 48"
+    with pytest.raises(LearnerError, match=told):
         attent.teach(learner(task, lambda o: torch_schedules.CosineAnnealingLR(o, plan.epochs)), plan)
 
 

@@ -92,7 +92,9 @@ class Teacher:
                 "Plan.default do"
             )
         if scheduler is not None:
-            check_total(scheduler, self.feed.total_steps, plan.epochs)
+            # accelerate takes a step for each process unless it splits the batches itself.
+            times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
+            check_total(scheduler, times * self.feed.total_steps, plan.epochs)
         self._model, self._loss = model, loss
         self._ends = _epoch_ends(plan, n)
         self.batch_sampler = Batches(self, handing_out=True)

@@ -1,0 +1,237 @@
+"""Hugging Face's Trainer, taught: the plan says which examples are trained when, all else is Trainer's own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import send_to_device
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from attent.errors import CourseError, LearnerError
+from attent.learner import Ids
+from attent.plan.plan import Plan
+from attent.run.feed import Feed
+from attent_torch.devices import accelerators
+from attent_torch.evaluation import evaluation
+from attent_torch.trainers.transformers_checks import (
+    check_arguments,
+    check_data,
+    check_losses,
+    check_steps,
+    check_version,
+    fingerprint,
+    mend_scale,
+)
+from attent_torch.trainers.transformers_losses import losses_of, shifts
+from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
+
+STATE = "attent.json"
+_LOADER = (
+    "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
+    "prefetch_factor", "persistent_workers", "in_order",
+)  # fmt: skip
+
+
+class Teaching:
+    """What teaches a Trainer, as the first base of a class: ``class Mine(Teaching, Seq2SeqTrainer)``.
+
+    A plan's batch is the examples of one optimiser step: per_device_train_batch_size * gradient_accumulation_steps *
+    processes. A pass of the plan is an epoch of Trainer. Steps, schedule and epochs are the plan's;
+    ``num_train_epochs`` is not used, a smaller ``max_steps`` is. What is trained is the trainer's own loss. What is
+    ranked is each example's part in it, from the same forward: for tokens the sum over its tokens, since each token
+    weighs the same in training.
+
+    Args:
+        *args: Trainer's own arguments, with ``**kwargs``.
+        plan: Which examples are trained when.
+        attent_run: Folder for the run's trace, which ``attent report`` reads. The state to go on from is in Trainer's
+            checkpoints.
+        per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
+            have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
+        **kwargs: Trainer's own.
+
+    Raises:
+        PlanError, LearnerError: before training, where plan, arguments, data or model do not go together.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        plan: Plan,
+        attent_run: str | Path | None = None,
+        per_example_loss: Callable[[Any, Any], torch.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_version()
+        super().__init__(*args, **kwargs)
+        self.plan, self.attent_run, self.per_example_loss = plan, attent_run, per_example_loss
+        self.feed: Feed | None = None
+        self._share: Share | None = None  # in training
+        self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device
+        check_data(self.train_dataset)
+        check_arguments(self, plan)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train by the plan, from its start or a checkpoint, and return what Trainer's ``train`` does."""
+        check_data(self.train_dataset)
+        check_arguments(self, self.plan)
+        self.feed, self._trained = None, []  # a feed of before gives its run folder free
+        self.feed = Feed(
+            self.plan,
+            len(self.train_dataset),
+            run=self.attent_run,
+            resume=bool(resume_from_checkpoint) and self.attent_run is not None,
+            versions={"torch": str(torch.__version__), "transformers": transformers.__version__},
+            fingerprint=fingerprint(self.train_dataset),
+            write=self.is_world_process_zero(),
+        )
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of this process' shares of the pass under way."""
+        own, args = super().get_train_dataloader(), self.args
+        accumulate, processes = args.gradient_accumulation_steps, args.world_size
+        shares = Shares(lambda: self.feed, args.train_batch_size, accumulate, processes, args.process_index)
+        settings = {name: getattr(own, name) for name in _LOADER}
+        loader = DataLoader(Shared(own.dataset), batch_sampler=shares, collate_fn=Collate(own.collate_fn), **settings)
+        accelerator = self.accelerator  # is not asked to prepare the loader: it would deal the shares out again
+        return prepare_data_loader(
+            loader, accelerator.device, 1, 0, put_on_device=True, non_blocking=accelerator.non_blocking
+        )
+
+    def set_initial_training_values(self, args: Any, dataloader: Any) -> tuple[Any, ...]:
+        """Return the plan's totals in place of the loader's."""
+        size = super().set_initial_training_values(args, dataloader)[4]
+        steps = check_steps(args, self.plan, self.feed.total_steps)
+        few = Share(np.arange(min(2, self.feed.n)), None, 1.0)
+        check_losses(self, *self._evaluated(few, dataloader))
+        if super().compute_loss.__func__ is Trainer.compute_loss:
+            mend_scale(self, lambda **more: self._evaluated(few, dataloader, **more)[1:])
+        taught = sum(row.k for row in self.plan.timeline(self.feed.n))
+        return self.plan.epochs, self.feed.row.steps, self.feed.n, taught, size, len(dataloader), steps
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        """Return the pass, and how many micro-batches of it, the checkpoint's feed has done."""
+        own = super()._init_training_state
+        folder = inspect.signature(own).bind(*args, **kwargs).arguments["resume_from_checkpoint"]
+        own(*args, **kwargs)
+        if folder is not None:
+            path = Path(folder, STATE)
+            if not path.is_file():
+                raise CourseError(f"{folder} has no {STATE}: it is no checkpoint of a taught run. Begin without it")
+            self.feed.load_state(json.loads(path.read_text()))
+        return self.feed.epoch, self.feed.done * self.args.gradient_accumulation_steps
+
+    def _run_epoch(self, **given: Any) -> None:
+        """Train one pass, with the steps that it has."""
+        loader, epoch = given["train_dataloader"], self.feed.epoch
+        while (ids := self.feed.to_score()) is not None:
+            self._score(ids, loader)
+        steps = len(self.feed.batches())
+        super()._run_epoch(**{**given, "steps_in_epoch": len(loader), "num_update_steps_per_epoch": steps})
+        self._record()
+        if self.feed.epoch == epoch and not (self.control.should_training_stop or self.control.should_epoch_stop):
+            raise CourseError(f"Trainer took {self.feed.done} of the {steps} steps of pass {epoch}")
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model as Trainer does; in a checkpoint, the feed's state beside it."""
+        checkpoint = _internal_call and self.is_in_train and output_dir is not None
+        if checkpoint:
+            self._record()
+        super().save_model(output_dir, _internal_call)
+        if checkpoint and self.args.should_save:
+            Path(output_dir, STATE).write_text(json.dumps(self.feed.state()))
+
+    def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Take Trainer's own step, and keep each example's loss from its forward."""
+        share = self._share = inputs.pop(SHARE)
+        self._inputs, self._each, self._weighed = dict(inputs), None, False
+        hook = model.register_forward_hook(self._listen)
+        try:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            if self._each is None or (share.stand_in or share.weights is not None) > self._weighed:
+                raise LearnerError(
+                    f"compute_loss of {type(self).__name__} must call the model, and super().compute_loss() where the "
+                    "plan has weights or a step fewer examples than processes: attent takes and weighs losses there"
+                )
+            if not share.stand_in:
+                self._trained.append((share.ids, self._each.detach()))
+        finally:
+            hook.remove()
+            self._share = self._inputs = self._each = None
+        return loss
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return Trainer's own loss; weighed where the plan weighs examples or a step's shares are uneven."""
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self._share is None:  # evaluation
+            return result
+        loss, *outputs = result if return_outputs else (result,)
+        scaled = getattr(self, "loss_is_scaled_for_ga", None)
+        if scaled is None:
+            counted = self.model_accepts_loss_kwargs and num_items_in_batch is not None
+            scaled = counted or self.compute_loss_func is not None
+        loss = self._share.weigh(loss, self._each, mean=not scaled)
+        self._weighed = True
+        return (loss, *outputs) if return_outputs else loss
+
+    def _listen(self, module: Any, args: Any, outputs: Any) -> None:
+        """Take each example's loss from the first forward that is trained."""
+        share = self._share
+        if self._each is None and torch.is_grad_enabled():
+            with torch.set_grad_enabled(share.stand_in or share.weights is not None):
+                self._each = self._losses(outputs, self._inputs, len(share.ids))
+
+    def _losses(self, outputs: Any, inputs: Mapping[str, Any], count: int) -> torch.Tensor:
+        if self.per_example_loss is None:
+            return losses_of(outputs, inputs, shifts(self.model), getattr(self.args, "loss_type", "nll"))[0]
+        each = self.per_example_loss(outputs, inputs)
+        if not isinstance(each, torch.Tensor) or each.shape != (count,):
+            got = tuple(each.shape) if isinstance(each, torch.Tensor) else type(each).__name__
+            raise LearnerError(f"per_example_loss must return one number per example, shape ({count},), got {got}")
+        return each
+
+    def _evaluated(self, share: Share, loader: Any, **more: Any) -> tuple[torch.Tensor, Any, dict[str, Any]]:
+        """Return losses, outputs and inputs of some examples in evaluation mode; model and generators stay as found."""
+        device = self.accelerator.device
+        with evaluation(self.model, accelerators(self.model, device), key=0):
+            inputs = self._prepare_inputs(send_to_device(loader.collate_fn(loader.dataset.__getitems__(share)), device))
+            inputs.pop(SHARE)
+            outputs = self.model(**inputs, **more)
+            return self._losses(outputs, inputs, len(share.ids)), outputs, inputs
+
+    def _score(self, ids: Ids, loader: Any) -> None:
+        """Record the scores that the feed asks for; each process computes its part of them."""
+        mine = ids[self.args.process_index :: self.args.world_size]
+        parts = np.array_split(mine, max(1, -(-len(mine) // self.args.eval_batch_size)))
+        scores = [self._evaluated(Share(part, None, 1.0), loader)[0] for part in parts if len(part)]
+        self._trained += list(zip([part for part in parts if len(part)], scores, strict=True))
+        self._record()
+
+    def _record(self) -> None:
+        """Record the losses since the last time, of all processes."""
+        trained, self._trained = self._trained, []
+        if not trained:
+            return
+        losses = torch.cat([each for _, each in trained])
+        ids = torch.as_tensor(np.concatenate([ids for ids, _ in trained]), device=losses.device)
+        if self.args.world_size > 1:
+            gather, pad = self.accelerator.gather, self.accelerator.pad_across_processes
+            ids, losses = gather(pad(ids, pad_index=-1)), gather(pad(losses))
+        ids, losses = ids.cpu().numpy(), losses.cpu().numpy()
+        self.feed.record(losses[ids >= 0], ids[ids >= 0])
+
+
+class TaughtTrainer(Teaching, Trainer):
+    """`transformers.Trainer` that trains by a plan: two more arguments, ``plan`` and ``attent_run``; see `Teaching`."""
