@@ -87,7 +87,8 @@ def check_every_step(plan: attent.Plan) -> None:
         if eagerly:
             assert model.layers[0].steps == steps, (model.layers[0].steps[:3], steps[:3])
         assert attent.first_difference(history.trace, trace) is None
-        assert furthest(model, wanted) < 1e-12
+        # Op by op JAX multiplies by the learning rate, a float32, before it is widened.
+        assert furthest(model, wanted) < (1e-6 if eagerly and keras.backend.backend() == "jax" else 1e-12)
         assert int(model.optimizer.iterations) == plan.total_steps(N)
         assert history.epoch == list(range(plan.epochs))
         assert len(history.history["val_loss"]) == plan.epochs
