@@ -4,14 +4,26 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "core", "torch", "jax", "tensorflow", "example", "agree", "integrations", "docs"]
+nox.options.sessions = [
+    "lint",
+    "core",
+    "torch",
+    "jax",
+    "tensorflow",
+    "example",
+    "agree",
+    "integrations",
+    "keras",
+    "docs",
+]
 nox.options.default_venv_backend = "virtualenv"
 
 CONSTRAINTS = ("-c", ".ci/constraints.txt")
 TEST = ("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "sybil>=9")
 TWO = ("-n", "2")  # processes of one framework each; not for examples, which build on those before them
 CERTIFICATES = Path(".nox", "certificates")
-LIBRARIES = ("lightning", "transformers", "trl")  # trainers whose modules, pages and tests need them installed
+LIBRARIES = ("lightning", "transformers", "trl")  # trainers on PyTorch that need them installed: module, page, test
+OTHERS = ("keras", "jax-loops")  # pages of trainers on the other frameworks
 BACKENDS = ("numpy", "torch", "jax", "tensorflow", "autograd")
 
 
@@ -20,7 +32,7 @@ def tests(session: nox.Session, *arguments: str) -> None:
     session.run("python", "-m", "pytest", *arguments, *session.posargs)
 
 
-def examples(session: nox.Session, *where: str, leave_out: tuple[str, ...] = LIBRARIES) -> None:
+def examples(session: nox.Session, *where: str, leave_out: tuple[str, ...] = (*LIBRARIES, *OTHERS)) -> None:
     """Run the examples in Markdown files and docstrings, but for those of the trainers left out."""
     ignored = (f"--ignore-glob=*/trainers/{name}*" for name in leave_out)
     tests(session, "-p", "docs.run_examples", "--ignore-glob=*/tests/*", "--ignore=docs/examples", *ignored, *where)
@@ -70,8 +82,9 @@ def torch(session: nox.Session) -> None:
 
 @nox.session
 def jax(session: nox.Session) -> None:
-    """The JAX backend, with flax and equinox for its adapters."""
+    """The JAX backend, with flax and equinox for its adapters and loops."""
     backend(session, "jax", "flax", "equinox")
+    examples(session, "docs/trainers/jax-loops.md", leave_out=())
 
 
 @nox.session
@@ -100,7 +113,17 @@ def integrations(session: nox.Session) -> None:
     """The trainers that own their loop, on PyTorch: Hugging Face's, TRL's and Lightning's, each trained for real."""
     session.install(*CONSTRAINTS, *TEST, "lightning", "-e", ".", "-e", "backends/torch[hf]")
     tests(session, *TWO, "backends/torch/tests_integrations")
-    examples(session, "docs/trainers", "backends/torch/attent_torch/trainers", leave_out=())
+    where = ("docs/trainers", "backends/torch/attent_torch/trainers")
+    examples(session, "-W", "ignore::FutureWarning", *where, leave_out=OTHERS)  # of Lightning's use of torch's pytree
+
+
+@nox.session
+def keras(session: nox.Session) -> None:
+    """Keras' fit on its three backends: TensorFlow in the tests' process, JAX and PyTorch in processes of their own."""
+    session.install(*CONSTRAINTS, *TEST, "jax", "torch", "-e", ".", "-e", "backends/tensorflow")
+    tests(session, *TWO, "backends/tensorflow/tests_integrations")
+    quiet = ("-W", "ignore:__array__ implementation:DeprecationWarning")  # Keras' own, on TensorFlow
+    examples(session, *quiet, "docs/trainers/keras.md", "backends/tensorflow/attent_tensorflow/trainers", leave_out=())
 
 
 @nox.session

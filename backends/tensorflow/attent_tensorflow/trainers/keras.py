@@ -176,7 +176,7 @@ class _Losses(keras.metrics.Metric):
                 f"{count} losses were seen in a pass of {wanted} examples: the model's train_step must call "
                 "self.compute_loss(x, y, y_pred, sample_weight, training=True) once for each batch"
             )
-        losses = np.asarray(ops.convert_to_numpy(self.taken), np.float64)[:wanted]
+        losses = ops.convert_to_numpy(self.taken)[:wanted].astype(np.float64)
         return losses if weights is None else losses / np.concatenate(weights)
 
     @contextmanager
