@@ -82,8 +82,9 @@ def tensorflow(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """The example backend, installed as a stranger would install it, and passing the whole suite."""
-    session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd")
+    """The example policy and backend, installed as a stranger would; the backend passes the whole suite."""
+    session.install(*CONSTRAINTS, ".", "./conformance", "docs/examples/attent-autograd", "docs/examples/attent-nearest")
+    tests(session, "docs/examples/attent-nearest/tests")
     conformance(session, "autograd")
 
 
@@ -96,8 +97,8 @@ def agree(session: nox.Session) -> None:
 
 @nox.session
 def integrations(session: nox.Session) -> None:
-    """The trainers that own their loop, on PyTorch: Hugging Face's Trainer and TRL, each trained for real."""
-    session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "backends/torch[hf]")
+    """The trainers that own their loop, on PyTorch: Hugging Face's, TRL's and Lightning's, each trained for real."""
+    session.install(*CONSTRAINTS, *TEST, "lightning", "-e", ".", "-e", "backends/torch[hf]")
     tests(session, *TWO, "backends/torch/tests_integrations")
     examples(session, "docs/trainers", "backends/torch/attent_torch/trainers", leave_out=())
 

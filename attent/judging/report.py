@@ -99,7 +99,7 @@ def _legend(found: Judgement, table: str) -> list[str]:
     if any(row.savings for row in found.rows):
         lines.append(
             f"Saved: of the cost at which full training reaches the same {found.metrics[0]}, read off its curve; >= "
-            "and <= where the curve ends; by time: of process time."
+            f"and <= where the curve ends{'; by time: of process time' * ('by time' in table)}."
         )
     if "*" in table:
         lines.append("*: full training is surely better at that cost.")

@@ -89,6 +89,9 @@ class Course:
         self.reference, self.replay, self.groups = reference, replay, groups
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
+        self._asked = policy.asks(plan.select)
+        # Of each epoch the order it is trained in; passes that are parts of one epoch share it. The last: not seen.
+        self._orders = np.array([*(row.shuffle for row in self.timeline), -1], np.int32)
         self.epoch = 0  # index of the epoch under way
         self.step = 0  # batches of it that are done
         self.draw = 0  # selections made so far
@@ -171,15 +174,13 @@ class Course:
             Noise(plan.seed, self.draw),
             among=among,
             non_finite=plan.non_finite,
-            offers={name: self._offered(name) for name in policy.asks(plan.select)},
+            offers={name: self._offered(name) for name in self._asked},
         )
 
     def _offered(self, name: str) -> Any:
         """Return what a policy asks for by this name, see `attent.choose.policy.OFFERS`."""
         if name == "turns":
-            # Passes that are parts of one epoch share its order, and so its turn.
-            orders = np.array([row.shuffle for row in self.timeline])
-            return self.row.shuffle - np.where(self.seen < 0, -1, orders[self.seen])
+            return self.row.shuffle - self._orders[self.seen]
         if name == "ages":
             return self.epoch - self.seen
         if name == "last":

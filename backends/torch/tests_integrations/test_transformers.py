@@ -154,6 +154,18 @@ def test_loss_and_gradient_are_trainers_own(kind, accumulate, tiny, taught, tmp_
         assert ours.state.log_history[0][name] == pytest.approx(own.state.log_history[0][name], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "accumulate", "told"), [("bert", 2, 1), ("bert", 1, 0), ("llama", 2, 0), ("plain", 2, 0)]
+)
+def test_a_gradient_that_is_mended_is_told_of(kind, accumulate, told, taught, monkeypatch):
+    heard = []
+    monkeypatch.setattr(transformers_checks.logger, "warning", heard.append)
+    taught(kind, size=10 // accumulate, accumulate=accumulate, max_steps=1).train()
+    assert [line.split(":")[0] for line in heard] == [
+        "BertForSequenceClassification does not use num_items_in_batch"
+    ] * told
+
+
 def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(tiny, taught):
     short = [row[: 4 + i % 8] for i, row in enumerate(tiny.tokens.tolist())]
     padded = [row + [-100] * (12 - len(row)) for row in short]
@@ -343,8 +355,8 @@ def test_what_contradicts_the_plan_is_refused_when_the_trainer_is_made(changes, 
 def test_epochs_that_are_not_used_are_told_of(epochs, told, taught, monkeypatch):
     heard = []
     monkeypatch.setattr(transformers_checks.logger, "warning", heard.append)
-    taught(num_train_epochs=epochs)
-    assert heard == [f"num_train_epochs={epochs:g} is not used: the plan's length is that of 4 epochs"] * told
+    taught(num_train_epochs=epochs).train()
+    assert heard == [f"num_train_epochs={epochs:g} is not used: the plan's length is of 4 epochs"] * told
 
 
 def test_more_steps_than_the_plan_takes_are_refused(taught, seen):
@@ -391,6 +403,11 @@ class Sized(Unsized):
 def test_data_that_cannot_be_asked_for_by_id_are_refused(data, told, taught):
     with pytest.raises(LearnerError, match=told):
         taught(data=data, max_steps=3)
+
+
+def test_no_data_are_refused(tiny, tmp_path):
+    with pytest.raises(LearnerError, match="train_dataset is missing: it is what a plan teaches"):
+        TaughtTrainer(model=tiny.model("llama"), args=arguments(tmp_path), plan=default_plan())
 
 
 def test_columns_of_text_are_left_out_as_trainer_does(tiny, taught, flat):

@@ -111,7 +111,7 @@ class Teaching:
     def set_initial_training_values(self, args: Any, dataloader: Any) -> tuple[Any, ...]:
         """Return the plan's totals in place of the loader's."""
         size = super().set_initial_training_values(args, dataloader)[4]
-        steps = check_steps(self.feed.total_steps, args.max_steps)
+        steps = check_steps(args, self.plan, self.feed.total_steps)
         few = Share(np.arange(min(2, self.feed.n)), None, 1.0)
         check_losses(self, *self._evaluated(few, dataloader))
         if super().compute_loss.__func__ is Trainer.compute_loss:

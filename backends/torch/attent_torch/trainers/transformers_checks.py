@@ -53,6 +53,8 @@ def check_version() -> None:
 
 def check_data(data: Any) -> None:
     """Raise LearnerError unless examples can be asked for by their ids, 0 to len(data) - 1."""
+    if data is None:
+        raise LearnerError("train_dataset is missing: it is what a plan teaches")
     if isinstance(data, Mapping):
         kind = "splits" if type(data).__name__ == "DatasetDict" else "columns or splits"
         raise LearnerError(
@@ -78,11 +80,6 @@ def check_arguments(trainer: Any, plan: Any) -> None:
             f"examples: {sizes[0]} on each device, accumulated over {sizes[1]} micro-batches, in {sizes[2]} processes. "
             "A plan's batch is the examples of an optimiser step: make the two equal"
         )
-    asked, usual = args.num_train_epochs, TrainingArguments.num_train_epochs
-    if asked not in (usual, plan.full_epochs):
-        logger.warning(
-            f"num_train_epochs={asked:g} is not used: the plan's length is that of {plan.full_epochs} epochs"
-        )
     for name, wanted, why in (
         ("train_sampling_strategy", "random", "orders the examples, and the plan does"),
         ("dataloader_drop_last", False, "leaves out examples that the plan teaches"),
@@ -103,11 +100,16 @@ def check_arguments(trainer: Any, plan: Any) -> None:
         )
 
 
-def check_steps(steps: int, max_steps: int) -> int:
-    """Return the steps to train: the plan's, or fewer if the arguments say so. Raises PlanError if they say more."""
-    if max_steps > steps:
-        raise PlanError(f"max_steps is {max_steps}, the plan takes {steps} steps: leave it out, or lengthen the plan")
-    return max_steps if max_steps > 0 else steps
+def check_steps(args: TrainingArguments, plan: Plan, steps: int) -> int:
+    """Return the steps to train: the plan's, or fewer by the arguments. Raises PlanError where they say more."""
+    if args.max_steps > steps:
+        raise PlanError(
+            f"max_steps is {args.max_steps}, the plan takes {steps} steps: leave it out, or lengthen the plan"
+        )
+    asked, usual = args.num_train_epochs, TrainingArguments.num_train_epochs
+    if args.max_steps <= 0 and asked not in (usual, plan.full_epochs):
+        logger.warning(f"num_train_epochs={asked:g} is not used: the plan's length is of {plan.full_epochs} epochs")
+    return args.max_steps if args.max_steps > 0 else steps
 
 
 def check_losses(trainer: Any, losses: torch.Tensor, outputs: Any, inputs: Mapping[str, Any]) -> None:
@@ -141,6 +143,11 @@ def mend_scale(trainer: Any, forward: Callable[..., tuple[Any, Mapping[str, Any]
     again = forward(num_items_in_batch=torch.tensor(1000 * labels.numel(), device=labels.device))[0]["loss"]
     if own != 0 and torch.isclose(again, own, rtol=0.1, atol=0.0):
         trainer.model_accepts_loss_kwargs = False
+        if trainer.args.gradient_accumulation_steps > 1:
+            logger.warning(
+                f"{type(trainer.model).__name__} does not use num_items_in_batch: its mean loss is divided by "
+                "gradient_accumulation_steps, which Trainer leaves out (huggingface/transformers issue 47688)"
+            )
 
 
 def fingerprint(data: Any) -> str | None:
