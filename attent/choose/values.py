@@ -145,7 +145,8 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
         raise PlanError(f"a {kind} as a table needs its name, such as {{name = 'soft'}}, got {dict(table)!r}")
     module, colon, attribute = name.partition(":")
     maker = _imported(kind, module, attribute) if colon else find(kind, name, known)
-    arguments = {key: math.inf if held == "inf" else held for key, held in fields.items()}
+    # The words that TOML lacks; its own true and false are no words.
+    arguments = {key: _WORDS.get(held, held) if isinstance(held, str) else held for key, held in fields.items()}
     return _made(kind, maker, name, [], arguments)
 
 
