@@ -8,6 +8,7 @@ when used.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -196,6 +197,16 @@ def problems() -> dict[str, str]:
     return found
 
 
+def _backends() -> list[str]:
+    """Return the names of the installed plugins that are backends, as far as they can be loaded."""
+    found = []
+    for plugin in listed():
+        with contextlib.suppress(PluginError):
+            if call(plugin.name, "attent_backend") is not None:
+                found.append(plugin.name)
+    return found
+
+
 def backend(name: str) -> Backend:
     """Return the backend of this name. Raises PluginError if there is none, or the plugin is no backend."""
     try:
@@ -203,7 +214,7 @@ def backend(name: str) -> Backend:
     except MissingPluginError:
         how = f": pip install attent-{name}, or in a clone of attent pip install ./backends/{name}"
         raise MissingPluginError(
-            f"no backend {name!r}. Installed: {_installed()}. A backend is a distribution of its own"
+            f"no backend {name!r}. Installed: {', '.join(_backends())}. A backend is a distribution of its own"
             + (how if re.fullmatch(r"[a-z][a-z0-9_-]*", name) else "")
         ) from None
     if not isinstance(given, Backend):

@@ -20,7 +20,6 @@ N, SIZE = 90, 16
 _random = np.random.default_rng(0)
 X = np.concatenate([np.arange(N)[:, None], _random.normal(size=(N, 6))], axis=1)
 Y = _random.integers(0, 3, N)
-CROSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 PLANS = {
     "auto": attent.Plan.auto(epochs=4, batch_size=SIZE),
     "default": attent.Plan.default(epochs=4, batch_size=SIZE),
@@ -29,11 +28,15 @@ PLANS = {
 }
 
 
+def cross_entropy() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # of the float type set by now
+
+
 class Seen(keras.layers.Layer):
     """Takes the ids off, and, run eagerly, remembers which each training step was given."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings) -> None:
+        super().__init__(**settings)
         self.steps: list[list[int]] = []
 
     def call(self, inputs, training=False):
@@ -46,7 +49,7 @@ def new_model(eagerly: bool = False, **settings) -> keras.Model:
     keras.utils.set_random_seed(0)
     layers = [keras.Input((7,)), Seen(), keras.layers.Dense(8, "tanh"), keras.layers.Dense(3)]
     model = keras.Sequential(layers)
-    compiled = {"optimizer": keras.optimizers.SGD(0.5), "loss": CROSS, "run_eagerly": eagerly, **settings}
+    compiled = {"optimizer": keras.optimizers.SGD(0.5), "loss": cross_entropy(), "run_eagerly": eagerly, **settings}
     model.compile(**compiled)
     return model
 
@@ -54,7 +57,7 @@ def new_model(eagerly: bool = False, **settings) -> keras.Model:
 def by_hand(plan: attent.Plan) -> tuple[attent.Trace, list[list[int]], keras.Model]:
     """Train by train_on_batch, each loss from a forward of its own before the step."""
     model, feed, steps = new_model(), attent.Feed(plan, N), []
-    losses = keras_losses(CROSS)
+    losses = keras_losses(cross_entropy())
 
     def losses_of(ids):
         return ops.convert_to_numpy(losses(ops.convert_to_tensor(Y[ids]), model(X[ids], training=False)))
@@ -84,7 +87,8 @@ def check_every_step(plan: attent.Plan) -> None:
         if eagerly:
             assert model.layers[0].steps == steps, (model.layers[0].steps[:3], steps[:3])
         assert attent.first_difference(history.trace, trace) is None
-        assert furthest(model, wanted) < 1e-12
+        # Op by op JAX multiplies by the learning rate, a float32, before it is widened.
+        assert furthest(model, wanted) < (1e-6 if eagerly and keras.backend.backend() == "jax" else 1e-12)
         assert int(model.optimizer.iterations) == plan.total_steps(N)
         assert history.epoch == list(range(plan.epochs))
         assert len(history.history["val_loss"]) == plan.epochs
@@ -97,8 +101,11 @@ def check_goes_on(folder) -> None:
     trace = taught_fit(whole, plan, X, Y, verbose=0, run=folder / "whole").trace
 
     class Stop(keras.callbacks.Callback):
+        steps = 0
+
         def on_train_batch_end(self, batch, logs=None):
-            if int(self.model.optimizer.iterations) >= 20:
+            self.steps += 1
+            if self.steps == 11:
                 raise KeyboardInterrupt
 
     try:

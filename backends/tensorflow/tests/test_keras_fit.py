@@ -22,6 +22,7 @@ _spec = importlib.util.spec_from_file_location("keras_task", Path(__file__).with
 task = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(task)
 DEFAULT, AUTO = task.PLANS["default"], task.PLANS["auto"]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras on TensorFlow
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
 
 
@@ -54,7 +55,9 @@ def test_goes_on_from_a_backup_to_the_bit(tmp_path):
     task.check_goes_on(tmp_path)
 
 
-@pytest.mark.parametrize(("backend", "plan"), [("jax", "auto"), ("torch", "auto"), ("jax", "weighted"), ("torch", "scoring")])
+@pytest.mark.parametrize(
+    ("backend", "plan"), [("jax", "auto"), ("torch", "auto"), ("jax", "weighted"), ("torch", "scoring")]
+)
 def test_on_another_backend_of_keras(backend, plan, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -106,7 +109,9 @@ def test_callbacks_see_one_training(tmp_path):
 
 def test_early_stopping_counts_across_passes(tmp_path):
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, mode="max", restore_best_weights=True)
-    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", "val_loss", mode="max", save_best_only=True, save_weights_only=True)
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", "val_loss", mode="max", save_best_only=True, save_weights_only=True
+    )
     model = task.new_model(optimizer=keras.optimizers.SGD(0.01))
     history = fit(model, AUTO, callbacks=[stop, best], validation_data=(task.X, task.Y))
     assert history.epoch == [0, 1, 2]
@@ -146,7 +151,9 @@ def test_averaged_weights_are_put_in_place_once():
     assert task.furthest(model, plain) < 1e-12
 
 
-@pytest.mark.parametrize("settings", [{"steps_per_execution": 3}, {"jit_compile": True}, {"run_eagerly": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"steps_per_execution": 3}, {"jit_compile": True}, {"run_eagerly": True}], ids=str
+)
 def test_however_the_step_is_compiled(settings):
     model, wanted = task.new_model(**settings), task.new_model()
     assert attent.first_difference(fit(model).trace, fit(wanted).trace) is None
@@ -158,7 +165,9 @@ def two_outputs():
     inputs = keras.Input((7,), name="x")
     heads = {"a": keras.layers.Dense(3, name="a")(inputs), "b": keras.layers.Dense(1, name="b")(inputs)}
     model = keras.Model({"x": inputs}, heads)
-    model.compile(keras.optimizers.SGD(0.01), {"a": task.CROSS, "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5})
+    model.compile(
+        keras.optimizers.SGD(0.01), {"a": task.cross_entropy(), "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5}
+    )
     return model
 
 
@@ -183,6 +192,10 @@ def test_sample_weights_train_and_rank():
     assert task.furthest(model, other) < 1e-12
 
 
+def mean_of(y, outputs):
+    return keras.ops.mean(outputs)
+
+
 class OwnStep(keras.Sequential):
     def train_step(self, data):
         return {"loss": 0.0}
@@ -195,7 +208,7 @@ class NoTraining(keras.Sequential):
 
 def of_class(kind):
     model = kind([keras.Input((7,)), keras.layers.Dense(3)])
-    model.compile("sgd", task.CROSS)
+    model.compile("sgd", task.cross_entropy())
     return model
 
 
@@ -222,7 +235,10 @@ def test_a_schedule_of_the_plans_length_ends_with_it():
         ("differ in their number of examples", {"y": task.Y[:-1]}),
         ("must be arrays", {"x": task.X.tolist()}),
         ("or x a function of ids", {"x": iter([1])}),
-        ("one number per example, not their mean", {"model": lambda: task.new_model(loss=lambda y, p: keras.ops.mean(p))}),
+        (
+            "one number per example, not their mean",
+            {"model": lambda: task.new_model(loss=mean_of)},
+        ),
         ("where its state is", {"initial_epoch": 2}),
     ],
 )

@@ -43,20 +43,23 @@ def taught_fit(
     """Fit a compiled model by a plan, as ``model.fit`` does by epochs, and return its history.
 
     An epoch of Keras is a pass of the plan (``plan.epochs`` of them). Callbacks are run as in one ``fit``: begun once,
-    ended once, an epoch each pass. What is ranked are the losses of the training steps themselves: ``loss`` as compiled,
-    by example, with its loss weights and sample weights, without regularisers.
+    ended once, an epoch each pass. Ranked are the losses of the training steps themselves: the compiled loss of each
+    example, with loss weights and sample weights, without regularisers. ``history.trace`` tells what was taught.
 
     Args:
         model: compiled, with a loss. A ``train_step`` of its own must call ``compute_loss``.
         plan: what is taught when.
-        x, y, sample_weight: arrays, or dicts, lists or tuples of them, whose first axis numbers the examples; or x is a
-            function of ids, int64 (B,), that returns a batch (x, y) or (x, y, sample_weight), together with ``n``.
+        x: arrays, or dicts, lists or tuples of them, whose first axis numbers the examples; or a function of ids, int64
+            (B,), that returns a batch (x, y) or (x, y, sample_weight), together with ``n``.
+        y: targets, as x.
+        sample_weight: part of each example's loss, as in ``fit``.
         n: number of examples, for a function only.
-        callbacks, verbose: as in ``fit``.
+        callbacks: as in ``fit``.
+        verbose: as in ``fit``.
         initial_epoch: the pass to begin with, for a model restored as it was before it: the state of the plan is read
             from ``run``. ``keras.callbacks.BackupAndRestore`` sets it by itself.
         run: folder to write the run to, with a state before each pass; None: in memory.
-        settings: further ones of ``fit``, as validation_data and class_weight, and of `attent.Feed`.
+        **settings: further ones of ``fit``, as validation_data and class_weight, and of `attent.Feed`.
 
     Raises:
         PlanError, LearnerError, CourseError or TraceError: before the first step where it can be known.
@@ -82,9 +85,11 @@ def taught_fit(
     model._initial_epoch = None
     every.begin()  # where BackupAndRestore finds what it restores
     start, model._initial_epoch = model._initial_epoch or initial_epoch, None
-    feed = attent.Feed(plan, n, run=run, resume=start > 0, versions={"keras": keras.__version__}, **feed_settings)
     states = None if run is None else Path(run, "states")
-    if start:
+    if start and states is None:
+        raise TraceError(f"to go on from pass {start} give the run's folder, where its state is: run=...")
+    feed = attent.Feed(plan, n, run=run, resume=start > 0, versions={"keras": keras.__version__}, **feed_settings)
+    if states is not None and start:
         _go_on(feed, model, states, start)
     losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
 
@@ -105,7 +110,7 @@ def taught_fit(
                 batches, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
             )
     every.end()
-    model.history.trace = feed.trace() if start == 0 or run is not None else None
+    model.history.trace = feed.trace()
     return model.history
 
 
@@ -164,14 +169,14 @@ class _Losses(keras.metrics.Metric):
     def read(self, batches: list[Ids], weights: list[Numbers] | None) -> Numbers:
         """Return the losses of the pass, float64, without the plan's weights."""
         wanted = sum(map(len, batches))
-        count = int(ops.convert_to_numpy(self.count.value))
+        count = int(ops.convert_to_numpy(self.count))
         self.count.assign(0)
         if count != wanted:
             raise CourseError(
                 f"{count} losses were seen in a pass of {wanted} examples: the model's train_step must call "
                 "self.compute_loss(x, y, y_pred, sample_weight, training=True) once for each batch"
             )
-        losses = np.asarray(ops.convert_to_numpy(self.taken.value), np.float64)[:wanted]
+        losses = np.asarray(ops.convert_to_numpy(self.taken), np.float64)[:wanted]
         return losses if weights is None else losses / np.concatenate(weights)
 
     @contextmanager
@@ -259,10 +264,8 @@ def _keep(feed: attent.Feed, model: Any, states: Path) -> None:
     write_whole(states / f"{feed.epoch}.json", lambda path: path.write_text(kept) and None)
 
 
-def _go_on(feed: attent.Feed, model: Any, states: Path | None, start: int) -> None:
+def _go_on(feed: attent.Feed, model: Any, states: Path, start: int) -> None:
     """Take the plan to a pass, for a model that was restored as it was before it."""
-    if states is None:
-        raise TraceError(f"to go on from pass {start} give the run's folder, where its state is: run=...")
     path = states / f"{start}.json"
     if not path.is_file():
         raise TraceError(f"there is no state of pass {start} in {states}: begin with initial_epoch=0")

@@ -12,8 +12,8 @@ _LENGTH = {"CosineDecay": "decay_steps", "PolynomialDecay": "decay_steps"}
 def check_schedule(optimizer: Any, steps: int, epochs: int) -> None:
     """Raise LearnerError for a schedule that tells another length than ``steps``, by more than a hundredth.
 
-    Known are CosineDecay, PolynomialDecay without cycle, and PiecewiseConstantDecay, whose last boundary must lie within
-    the steps and beyond the epochs. Any other is taken as it is.
+    Known are CosineDecay, PolynomialDecay without cycle, and PiecewiseConstantDecay, whose last boundary must lie
+    within the steps and beyond the epochs. Any other is taken as it is.
 
     Example:
         >>> import attent, keras
