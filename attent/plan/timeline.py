@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from attent.choose.rules import count
 from attent.choose.sources import Scored
 from attent.errors import PlanError
@@ -132,6 +134,25 @@ def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: in
     trained = sum(row.k for row in rows)
     epochs = (trained + scored * forward_share) / n
     return Cost(scored, trained, epochs, 1 - epochs / full_epochs)
+
+
+def epoch_ends(rows: Sequence[Epoch], epochs: int) -> list[int]:
+    """Return the passes before which a trainer's epochs end: each costs as nearly the same as whole passes allow.
+
+    ``epochs`` is what the plan stands for, ``plan.full_epochs``. A pass is an epoch but in an adaptive plan.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.timeline import epoch_ends
+        >>> rows = attent.Plan.auto(epochs=3, batch_size=10).timeline(100)
+        >>> [row.k for row in rows], epoch_ends(rows, 3)
+        ([100, 32, 32, 36, 32, 32, 36], [1, 4, 7])
+    """
+    spent = np.cumsum([row.k for row in rows])
+    if epochs == len(rows):
+        return list(range(1, epochs + 1))
+    ends = [1 + int(np.argmin(np.abs(spent - spent[-1] * epoch / epochs))) for epoch in range(1, epochs + 1)]
+    return sorted({*ends, len(rows)})
 
 
 def _share(number: int, of: int) -> float:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attent.plan.plan import Plan
     from attent_jax.equinox import from_equinox
     from attent_jax.learner import JaxLearner
     from attent_jax.linen import from_linen
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from attent_jax.nnx import from_nnx
     from attent_jax.reference import reference_logits, reference_loss
     from attent_jax.reference_training import reference_learner
+    from attent_jax.trainers.loops import Teacher
 
 _HOME = {
     "attent_jax.equinox": ("from_equinox",),
@@ -22,12 +24,13 @@ _HOME = {
     "attent_jax.nnx": ("from_nnx",),
     "attent_jax.reference": ("reference_logits", "reference_loss"),
     "attent_jax.reference_training": ("reference_learner",),
+    "attent_jax.trainers.loops": ("Plan", "Teacher"),  # the plan too: a script of one's own needs one import
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "JaxLearner", "cross_entropy", "from_equinox", "from_linen", "from_nnx", "reference_learner", "reference_logits",
-    "reference_loss", "token_mean",
+    "JaxLearner", "Plan", "Teacher", "cross_entropy", "from_equinox", "from_linen", "from_nnx", "reference_learner",
+    "reference_logits", "reference_loss", "token_mean",
 ]  # fmt: skip
 
 

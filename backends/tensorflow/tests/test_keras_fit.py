@@ -257,13 +257,13 @@ def test_a_train_step_without_losses_is_refused():
 
 
 def test_at_most_five_lines_of_the_script_change():
-    before, after = ((EXAMPLES / f"keras_{kind}.py").read_text().splitlines() for kind in ("before", "fit"))
+    before, after = ((EXAMPLES / f"keras_fit{kind}.py").read_text().splitlines() for kind in ("_before", ""))
     added = [line for line in difflib.ndiff(before, after) if line.startswith("+ ")]
     assert 0 < len(added) <= 5, added
     assert len(after) <= 40
 
 
-@pytest.mark.parametrize("name", ["keras_before", "keras_fit"])
+@pytest.mark.parametrize("name", ["keras_fit_before", "keras_fit"])
 def test_the_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.config.set_floatx("float32")

@@ -374,7 +374,7 @@ def on_a_rank(plan: attent.Plan, folder: Path) -> None:
     (folder / f"{trainer.global_rank}.json").write_text(json.dumps({**found, "steps": module.steps}))
 
 
-@pytest.mark.parametrize("name", ["lightning"])
+@pytest.mark.parametrize("name", ["lightning_trainer"])
 def test_at_most_five_lines_of_the_script_change(name):
     before, after = ((EXAMPLES / f"{name}{kind}.py").read_text().splitlines() for kind in ("_before", ""))
     added = [line for line in difflib.ndiff(before, after) if line.startswith("+ ")]
@@ -382,7 +382,7 @@ def test_at_most_five_lines_of_the_script_change(name):
     assert len(after) <= 40
 
 
-@pytest.mark.parametrize("name", ["lightning_before", "lightning"])
+@pytest.mark.parametrize("name", ["lightning_trainer_before", "lightning_trainer"])
 def test_the_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))

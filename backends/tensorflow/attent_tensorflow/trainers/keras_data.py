@@ -33,8 +33,8 @@ def fetcher(x: Any, y: Any, sample_weight: Any, n: int | None) -> tuple[Callable
         raise LearnerError("n is for a function of ids; arrays tell their own length")
     if y is None or hasattr(x, "__next__") or hasattr(x, "element_spec") or isinstance(x, keras.utils.PyDataset):
         raise LearnerError(
-            f"x and y must be arrays, or x a function of ids that gives a batch, with n=, got {type(x).__qualname__}: "
-            "datasets give their batches in an order of their own, where the plan chooses the examples"
+            f"x and y must be arrays, or x a function of ids that returns a batch, with n=, got "
+            f"{type(x).__qualname__}: a dataset gives batches in an order of its own, where the plan chooses"
         )
     parts = (x, y) if sample_weight is None else (x, y, sample_weight)
     arrays = tree.map_structure(np.asarray, parts)

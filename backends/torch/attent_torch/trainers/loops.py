@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 import attent
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids
+from attent.plan.timeline import epoch_ends
 from attent_torch.devices import accelerators, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
@@ -96,7 +97,7 @@ class Teacher:
             times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
             check_total(scheduler, times * self.feed.total_steps, plan.epochs)
         self._model, self._loss = model, loss
-        self._ends = _epoch_ends(plan, n)
+        self._ends = epoch_ends(plan.timeline(n), plan.full_epochs)
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
         self._generator = torch.Generator()  # of the workers' seeds, so that a loader draws nothing from the global one
@@ -350,13 +351,3 @@ def _length(data: Any) -> int:
             f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
         )
     return data if isinstance(data, int) else len(data)
-
-
-def _epoch_ends(plan: attent.Plan, n: int) -> list[int]:
-    """Return the passes before which epochs end: each epoch costs as nearly the same as passes allow."""
-    spent = np.cumsum([row.k for row in plan.timeline(n)])
-    epochs = plan.full_epochs
-    if epochs == len(spent):
-        return list(range(1, epochs + 1))
-    ends = [1 + int(np.argmin(np.abs(spent - spent[-1] * epoch / epochs))) for epoch in range(1, epochs + 1)]
-    return sorted({*ends, len(spent)})
