@@ -111,7 +111,8 @@ RUNS = {"vit_digits": {"depth": 1}, "byte_gpt": {"windows": 96, "depth": 1}}
 
 
 def run_plan(selection):
-    return attent.Plan(epochs=8, batch_size=32, ratio=0.4, source="fresh", selection=selection, temperature=0.5, seed=3)
+    select = "soft(temperature=0.5)" if selection == "soft" else selection
+    return attent.Plan(epochs=8, batch_size=32, ratio=0.4, source="fresh", select=select, seed=3)
 
 
 @pytest.fixture(scope="module", params=RUNS)
