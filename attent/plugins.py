@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pluggy
 
-from attent.errors import MissingPluginError, PluginError, RecipeError
+from attent.errors import MissingPluginError, PluginError
 
 if TYPE_CHECKING:  # plugins are listed without NumPy
     from attent.learner import Learner

@@ -10,7 +10,6 @@ from typing import Any
 
 from attent.checks import FINITE, flag, number, one_of, several, shown, whole
 from attent.errors import PlanError, RecipeError
-from attent.learner import checked_learner
 from attent.judging.arms import (
     AGAINST,
     DEFAULT_AGAINST,
@@ -23,6 +22,7 @@ from attent.judging.arms import (
 from attent.judging.judgement import Judgement
 from attent.judging.referee import Ready, Referee, Tell, Watch
 from attent.judging.tuning import BATCH_SIZE, grid_of
+from attent.learner import checked_learner
 from attent.plugins import Recipe
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
