@@ -15,12 +15,14 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pluggy
 
-from attent.errors import MissingPluginError, PluginError, RecipeError
-from attent.learner import Learner
+from attent.errors import MissingPluginError, PluginError
+
+if TYPE_CHECKING:  # plugins are listed without NumPy
+    from attent.learner import Learner
 
 hookspec = pluggy.HookspecMarker("attent")
 hookimpl = pluggy.HookimplMarker("attent")
@@ -229,8 +231,8 @@ def backend(name: str) -> Backend:
     return given
 
 
-Recipe = Callable[..., Learner]
-R = TypeVar("R", bound=Callable[..., Learner])
+Recipe = Callable[..., "Learner"]
+R = TypeVar("R", bound=Callable[..., "Learner"])
 
 
 def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
@@ -255,15 +257,3 @@ def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
         return function
 
     return mark
-
-
-def checked_learner(name: str, learner: object) -> Learner:
-    """Return what a recipe returned; raise RecipeError naming the recipe if it is no learner."""
-    if not isinstance(learner, Learner):
-        needed = ("__len__", "score", "train", "state", "load_state")
-        missing = [method for method in needed if not hasattr(learner, method)]
-        raise RecipeError(
-            f"recipe {name!r} must return a learner, got {type(learner).__name__} "
-            f"without {', '.join(missing)}; see attent.Learner"
-        )
-    return learner

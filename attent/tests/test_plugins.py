@@ -221,7 +221,7 @@ FRAMEWORKS = ("torch", "jax", "tensorflow", "keras", "typer", "rich")
     [
         ("import attent", (*FRAMEWORKS, "numpy", "pluggy")),
         ("import attent; [getattr(attent, name) for name in attent.__all__]", FRAMEWORKS),
-        ("from attent import plugins; plugins.listed()", FRAMEWORKS),
+        ("from attent import plugins, hookimpl, Backend; plugins.listed()", (*FRAMEWORKS, "numpy")),
         ("import attent.cli", (*FRAMEWORKS, "numpy")),
     ],
 )
