@@ -84,9 +84,12 @@ class Teacher:
                 "example; or a plan that scores by the losses of training, as Plan.auto and Plan.default do"
             )
         self._score, self._ends = score, epoch_ends(rows, plan.full_epochs)
-        self._weights = np.float64 if jax.config.jax_enable_x64 else np.float32
+        dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
+        self._even = np.full(
+            plan.batch_size, 1 / plan.batch_size, dtype
+        )  # of a full batch whose examples weigh the same
         self._kept: list[Any] = []  # losses that the feed does not have yet, on the device
-        self._given = 0  # batches of the pass that were given out
+        self._recorded = self._given = 0  # batches of the pass
 
     @property
     def finished(self) -> bool:
@@ -109,10 +112,10 @@ class Teacher:
             while (ids := feed.to_score()) is not None:
                 self._score_all(ids)
             epoch, batches, weights = feed.epoch, feed.batches(), feed.weights()
-            for place in range(feed.done + len(self._kept), len(batches)):
+            for place in range(self._recorded, len(batches)):
                 self._given = place + 1
                 yield self._batch(batches[place], None if weights is None else weights[place])
-                if feed.epoch == epoch and feed.done + len(self._kept) < self._given:
+                if feed.epoch == epoch and self._recorded < self._given:
                     raise CourseError(
                         "the losses of the last batch were not recorded: call teacher.record(losses) for every batch, "
                         "with one loss per example, which a jitted step returns"
@@ -124,12 +127,14 @@ class Teacher:
         losses: float, shape (plan.batch_size,); what filled the batch up is not looked at. Raises CourseError where no
         batch waits, LearnerError for another shape, ScoreError at a pass's end where a loss is not finite.
         """
-        if self.feed.done + len(self._kept) >= self._given:
+        if self._recorded >= self._given:
             raise CourseError("no batch waits for its losses: call teacher.record(losses) once for each batch")
         self._check(losses)
         self._kept.append(losses)
-        if self.feed.done + len(self._kept) == self.feed.row.steps:
+        self._recorded += 1
+        if self._recorded == self.feed.row.steps:
             self._hand_over()
+            self._recorded = self._given = 0
 
     def state(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, right after a step; orbax's JsonSave takes them."""
@@ -139,28 +144,30 @@ class Teacher:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one after the last recorded. Raises as `attent.Feed.load_state`."""
         self.feed.load_state(state)
-        self._kept, self._given = [], 0
+        self._kept, self._recorded, self._given = [], self.feed.done, 0
 
     def _hand_over(self) -> None:
+        """Give the feed the losses that were kept on the device."""
         if not self._kept:
             return
-        batches, epoch = self.feed.batches()[self.feed.done :][: len(self._kept)], self.feed.epoch
+        batches = self.feed.batches()[self._recorded - len(self._kept) : self._recorded]
         losses = [np.asarray(each)[: len(ids)] for each, ids in zip(jax.device_get(self._kept), batches, strict=True)]
-        self.feed.record(np.concatenate(losses), np.concatenate(batches))
         self._kept = []
-        if self.feed.epoch != epoch:
-            self._given = 0
+        self.feed.record(np.concatenate(losses), np.concatenate(batches))
 
     def _batch(self, ids: Ids, weights: Numbers | None) -> Any:
         """Return a batch of full size, whose weights sum as those of its examples."""
-        size, own = self.feed.plan.batch_size, np.ones(len(ids)) if weights is None else weights
-        filled = np.concatenate([ids, np.full(size - len(ids), ids[0])])
-        scale = np.concatenate([own / len(ids), np.zeros(size - len(ids))]).astype(self._weights)
+        scale = self._even if weights is None else (weights / len(ids)).astype(self._even.dtype)
+        missing = self.feed.plan.batch_size - len(ids)
+        if missing:
+            own = np.full(len(ids), 1 / len(ids)) if weights is None else scale
+            scale = np.concatenate([own, np.zeros(missing)]).astype(self._even.dtype)
+            ids = np.concatenate([ids, np.full(missing, ids[0])])
         if self._data is None:
-            return filled, scale
+            return ids, scale
         if isinstance(self._data, dict):
-            return {**{name: each[filled] for name, each in self._data.items()}, "weights": scale}
-        return (*(each[filled] for each in self._data), scale)
+            return {**{name: each[ids] for name, each in self._data.items()}, "weights": scale}
+        return (*(each[ids] for each in self._data), scale)
 
     def _score_all(self, ids: Ids) -> None:
         assert self._score is not None  # refused when the teacher was built
