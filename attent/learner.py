@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from attent.errors import LearnerError
+from attent.errors import LearnerError, RecipeError
 
 Ids = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
@@ -220,3 +220,15 @@ def checked_state(
 
 def _described(value: object) -> str:
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def checked_learner(name: str, learner: object) -> Learner:
+    """Return what a recipe returned; raise RecipeError naming the recipe if it is no learner."""
+    if not isinstance(learner, Learner):
+        needed = ("__len__", "score", "train", "state", "load_state")
+        missing = [method for method in needed if not hasattr(learner, method)]
+        raise RecipeError(
+            f"recipe {name!r} must return a learner, got {type(learner).__name__} "
+            f"without {', '.join(missing)}; see attent.Learner"
+        )
+    return learner

@@ -8,18 +8,21 @@ when used.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pluggy
 
-from attent.errors import MissingPluginError, PluginError, RecipeError
-from attent.learner import Learner
+from attent.errors import MissingPluginError, PluginError
+
+if TYPE_CHECKING:  # plugins are listed without NumPy
+    from attent.learner import Learner
 
 hookspec = pluggy.HookspecMarker("attent")
 hookimpl = pluggy.HookimplMarker("attent")
@@ -196,6 +199,16 @@ def problems() -> dict[str, str]:
     return found
 
 
+def _backends() -> list[str]:
+    """Return the names of the installed plugins that are backends, as far as they can be loaded."""
+    found = []
+    for plugin in listed():
+        with contextlib.suppress(PluginError):
+            if call(plugin.name, "attent_backend") is not None:
+                found.append(plugin.name)
+    return found
+
+
 def backend(name: str) -> Backend:
     """Return the backend of this name. Raises PluginError if there is none, or the plugin is no backend."""
     try:
@@ -203,7 +216,7 @@ def backend(name: str) -> Backend:
     except MissingPluginError:
         how = f": pip install attent-{name}, or in a clone of attent pip install ./backends/{name}"
         raise MissingPluginError(
-            f"no backend {name!r}. Installed: {_installed()}. A backend is a distribution of its own"
+            f"no backend {name!r}. Installed: {', '.join(_backends())}. A backend is a distribution of its own"
             + (how if re.fullmatch(r"[a-z][a-z0-9_-]*", name) else "")
         ) from None
     if not isinstance(given, Backend):
@@ -218,8 +231,8 @@ def backend(name: str) -> Backend:
     return given
 
 
-Recipe = Callable[..., Learner]
-R = TypeVar("R", bound=Callable[..., Learner])
+Recipe = Callable[..., "Learner"]
+R = TypeVar("R", bound=Callable[..., "Learner"])
 
 
 def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
@@ -244,15 +257,3 @@ def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
         return function
 
     return mark
-
-
-def checked_learner(name: str, learner: object) -> Learner:
-    """Return what a recipe returned; raise RecipeError naming the recipe if it is no learner."""
-    if not isinstance(learner, Learner):
-        needed = ("__len__", "score", "train", "state", "load_state")
-        missing = [method for method in needed if not hasattr(learner, method)]
-        raise RecipeError(
-            f"recipe {name!r} must return a learner, got {type(learner).__name__} "
-            f"without {', '.join(missing)}; see attent.Learner"
-        )
-    return learner

@@ -336,5 +336,11 @@ def _checked(given: object) -> Policy:
     if isinstance(given, type) or not callable(getattr(given, "choose", None)):
         hint = f": write {given.__name__}()" if isinstance(given, type) else ""
         raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {given!r}{hint}")
+    for name, held in getattr(given, "__dict__", {}).items():
+        if isinstance(held, np.ndarray):
+            raise PlanError(
+                "must hold what compares and prints whole, so that a run goes on with the policy it began with: "
+                f"{name} of {type(given).__name__} is a NumPy array, make it a tuple"
+            )
     policy: Policy = given  # type: ignore[assignment]
     return policy

@@ -15,7 +15,7 @@ import numpy as np
 
 from attent.choose.noise import Noise
 from attent.choose.rules import NonFinite, finite_ids
-from attent.errors import PlanError
+from attent.errors import AttentError, PlanError
 from attent.learner import Ids, Numbers
 
 OFFERS = {
@@ -132,7 +132,7 @@ def choose(
     known = scores if ids is None else scores[ids]
     wanted = min(k, len(known))
     given = {name: _read_only(_taken(held, len(scores), ids)) for name, held in (offers or {}).items()}
-    answer = policy.choose(_read_only(known), wanted, noise, _read_only(ids), **given)
+    answer = _answer(policy, _read_only(known), wanted, noise, _read_only(ids), given)
     choice = checked_choice(policy, answer, wanted, ids, len(scores))
     if choice.ranked is not None and ids is not None:
         ranked = np.full(len(scores), np.nan)
@@ -146,6 +146,16 @@ def choose(
     order = np.argsort(every, kind="stable")
     weights = None if choice.weights is None else np.concatenate([choice.weights, np.ones(len(bad))])[order]
     return choice._replace(ids=every[order], weights=weights)
+
+
+def _answer(policy: Policy, scores: Numbers, k: int, noise: Noise, ids: Ids | None, given: Mapping[str, Any]) -> object:
+    """Return what a policy says; whatever else than attent's own errors it raises is told under its name."""
+    try:
+        return policy.choose(scores, k, noise, ids, **given)
+    except AttentError:
+        raise
+    except Exception as error:
+        raise PlanError(f"policy {policy!r} raised {type(error).__name__}: {error}") from error
 
 
 def checked_choice(policy: Policy, given: object, k: int, ids: Ids | None, n: int) -> Choice:

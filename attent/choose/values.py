@@ -21,7 +21,7 @@ from typing import Any, TypeVar, dataclass_transform
 import numpy as np
 
 from attent import checks
-from attent.errors import PlanError
+from attent.errors import AttentError, PlanError
 
 T = TypeVar("T")
 Makers = Mapping[str, Callable[..., Any]]
@@ -84,7 +84,12 @@ def text_of(held: Any, known: Makers) -> str:
     if isinstance(held, float) and math.isinf(held):
         return "inf" if held > 0 else "-inf"
     if not dataclasses.is_dataclass(held) or isinstance(held, type):
-        return repr(held) if isinstance(held, str | bool | int | float | list | tuple | None) else _place(held)
+        if isinstance(held, str | bool | int | float | complex | bytes | list | tuple | dict | set | None):
+            return repr(held)
+        # Of a class that is no dataclass: what it holds tells two of its objects apart, in a run that is resumed too.
+        fields = {} if isinstance(held, type) or callable(held) else getattr(held, "__dict__", {})
+        parameters = ", ".join(f"{name}={text_of(one, known)}" for name, one in fields.items())
+        return f"{_place(held)}({parameters})" if parameters else _place(held)
     if callable(held):  # a schedule prints as the call that makes it
         return repr(held)
     name = next((name for name, maker in known.items() if maker is type(held)), _place(type(held)))
@@ -140,7 +145,8 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
         raise PlanError(f"a {kind} as a table needs its name, such as {{name = 'soft'}}, got {dict(table)!r}")
     module, colon, attribute = name.partition(":")
     maker = _imported(kind, module, attribute) if colon else find(kind, name, known)
-    arguments = {key: math.inf if held == "inf" else held for key, held in fields.items()}
+    # The words that TOML lacks; its own true and false are no words.
+    arguments = {key: _WORDS.get(held, held) if isinstance(held, str) else held for key, held in fields.items()}
     return _made(kind, maker, name, [], arguments)
 
 
@@ -190,14 +196,22 @@ def _argument(kind: str, tree: ast.expr, known: Makers) -> Any:
 
 def _made(kind: str, maker: Callable[..., Any], name: str, places: list[Any], words: Mapping[str, Any]) -> Any:
     try:
-        inspect.signature(maker).bind(*places, **words)
+        signature = inspect.signature(maker)
+    except (TypeError, ValueError) as error:  # some that are written in C tell none
+        raise PlanError(f"{kind} {name!r}: {error}") from None
+    try:
+        signature.bind(*places, **words)
     except TypeError as error:
-        taken = ", ".join(inspect.signature(maker).parameters)
+        taken = ", ".join(signature.parameters)
         raise PlanError(f"{kind} {name!r}: {error}; it takes: {taken or 'nothing'}") from None
     try:
         return maker(*places, **words)
+    except AttentError:
+        raise
     except TypeError as error:
         raise PlanError(f"{kind} {name!r}: {error}") from None
+    except Exception as error:  # whatever a user's class raises is reported under its name
+        raise PlanError(f"{kind} {name!r}: {type(error).__name__}: {error}") from error
 
 
 def _imported(kind: str, module: str, attribute: str) -> Callable[..., Any]:

@@ -128,7 +128,8 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
         raise TraceError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
     if stored is None and resume and "recipe" not in given.run:
         raise TraceError(f"no run to go on with in {folder}: it has no {FILE}")
-    if stored is None and any(path.exists() for path in (folder / "run.json", *folder.glob("*/run.json"))):
+    runs = [folder / "run.json", *folder.glob("*/run.json"), *(() if resume else folder.glob("*/*/run.json"))]
+    if stored is None and any(path.exists() for path in runs):
         raise TraceError(f"{folder} holds a run that `attent {command}` did not begin: name another folder")
     return folder, stored
 
@@ -143,8 +144,9 @@ def _settled(command: Command, given: Given, stored: Settings | None) -> Setting
     for key in SAME_ON_RESUME:
         if key in run:
             _must_stay(given.shown("run", key), run[key], _stored_value(stored, key))
-    for name, policy in given.arms.items():
-        _must_stay(f"arm {name}", policy, stored.arms.get(name, policy))
+    judged = _names(stored.run["arms"]) if "arms" in stored.run else DEFAULT_ARMS if stored.command == "judge" else ()
+    for name, policy in given.arms.items():  # a preset that was judged by its name is one too
+        _must_stay(f"arm {name}", policy, stored.arms.get(name, name if name in judged else policy))
     for key, grid in given.tune.items():
         _must_stay(given.shown("tune", key), grid, stored.tune.get(key))
     return msgspec.structs.replace(

@@ -57,8 +57,8 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
     where = f"a scored example counting {forward_share:.2f} of a trained one (--forward-share)"
     if plan.unit == "pass":
         lines.append(
-            f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: an adaptive plan decides "
-            "as it goes what fills them, and is to reach more, not to cost less."
+            f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: such a plan is to reach more, "
+            "not to cost less."
         )
     elif cost.saving > 0:
         lines.append(

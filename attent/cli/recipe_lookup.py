@@ -19,10 +19,10 @@ from attent import plugins
 from attent.cli.fields import OptionError, Value
 from attent.cli.given import Given, Option
 from attent.errors import PlanError, RecipeError
-from attent.learner import Learner
+from attent.learner import Learner, checked_learner
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED, Made, preset_plan
-from attent.plugins import Backend, Recipe, checked_learner
+from attent.plugins import Backend, Recipe
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _NO_POLICY = (*SHARED, "non_finite")

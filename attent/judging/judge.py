@@ -22,7 +22,8 @@ from attent.judging.arms import (
 from attent.judging.judgement import Judgement
 from attent.judging.referee import Ready, Referee, Tell, Watch
 from attent.judging.tuning import BATCH_SIZE, grid_of
-from attent.plugins import Recipe, checked_learner
+from attent.learner import checked_learner
+from attent.plugins import Recipe
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from attent.choose.policy import asks
+from attent.choose.sources import Proxy
 from attent.errors import PlanError
 from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.jobs import (
@@ -29,6 +31,7 @@ from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
 from attent.run.files import FORMAT, read_json, write_json, write_whole
 from attent.run.folder import held
+from attent.run.given_scores import checked_groups
 from attent.run.teaching import Listener
 
 PICTURE, REPORT = "judge.svg", "report.md"
@@ -100,7 +103,13 @@ class Referee:
         self.check = precheck(question.recipe, self.build, full, self.options, compare=compare, silent=question.teach)
         if before is not None:  # what differed once differs in all that is kept; only n and the like are looked at anew
             self.check = msgspec.structs.replace(self.check, differs=before.differs)
-        self._arms()
+        for plan, arm in self._arms().values():
+            if "groups" in asks(plan.select) and not self.check.groups:
+                checked_groups(None, self.check.n, plan)
+            if isinstance(plan.source, Proxy):
+                raise PlanError(
+                    f"arm {arm.name!r} needs another learner to score, which only attent.teach takes: scorer"
+                )
 
     def _judge(self) -> Judgement:
         self.ready(self.check.n, list(self._arms()))

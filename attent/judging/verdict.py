@@ -245,9 +245,13 @@ def _beside_controls(best: Row, rows: Sequence[Row], main: str, seeds: int) -> l
 def _difference(ahead: Estimate, seeds: int) -> str:
     bound = ("at most ", "", "at least ")[ahead.bound + 1]
     if ahead.low is None or ahead.high is None:
-        return f"{bound}{digits(ahead.value)}, in this single run"
-    ends = f"{'<= ' * ahead.low_open}{digits(ahead.low)} to {'>= ' * ahead.high_open}{digits(ahead.high)}"
-    return f"{bound}{digits(ahead.value)}, 95 %: {ends}, {seeds} seeds"
+        return f"{bound}{_rounded(ahead.value)}, in this single run"
+    ends = f"{'<= ' * ahead.low_open}{_rounded(ahead.low)} to {'>= ' * ahead.high_open}{_rounded(ahead.high)}"
+    return f"{bound}{_rounded(ahead.value)}, 95 %: {ends}, {seeds} seeds"
+
+
+def _rounded(difference: float) -> str:
+    return digits(round(difference, 12) + 0.0)  # what is but rounding is no difference, and -0 is 0
 
 
 def certainty(found: Estimate, seeds: int) -> str:

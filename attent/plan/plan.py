@@ -104,9 +104,7 @@ class Plan:
         if asked:
             told = f"{name} goes by what training has shown of each example ({', '.join(asked)})"
             if not isinstance(self.source, Reuse) or self.source.refresh:
-                raise PlanError(
-                    f"{told}, which only Reuse() without refresh tells, got {self.source!r}", field="source"
-                )
+                raise PlanError(f"must be Reuse() without refresh, got {self.source!r}: {told}", field="source")
             if self.non_finite != "error":
                 raise PlanError(f"must be 'error', got {self.non_finite!r}: {told}", field="non_finite")
             if self.warm_up < 1 and policy.ranks(self.select):

@@ -30,14 +30,14 @@ def vit_digits(
     return NumpyLearner(**task, dtype=precision)
 
 
-@recipe(epochs=4, batch_size=16, seeds=5)
+@recipe(epochs=3, batch_size=16, seeds=5)
 def known_digits(
     plan: Plan,
     *,
     known_examples: int = 700,
     known_share: float = 0.9,
     known_epochs: int = 8,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 6e-3,
     depth: int = 2,
     width: int = 32,
     heads: int = 4,

@@ -6,6 +6,7 @@ everyone else.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -191,7 +192,7 @@ class Course:
             "losses": self.scores,
             "before": self.before,
             "taught": self.ids,
-            "memory": self.memory,
+            "memory": None if self.memory is None else copy.deepcopy(dict(self.memory)),  # a policy may change it
             "groups": self.groups,
         }[name]
 

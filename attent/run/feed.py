@@ -169,7 +169,13 @@ class Feed:
             raise CourseError(f"the loss of example {twice} is recorded already in pass {self.epoch}")
         self._losses[places] = losses
         self._got[places] = True
-        return self._complete(lesson) if self._got.all() else None
+        if not self._got.all():
+            return None
+        try:
+            return self._complete(lesson)
+        except BaseException:
+            self._losses[places], self._got[places] = np.nan, False
+            raise
 
     def state(self) -> dict[str, Any]:
         """Return two texts that any checkpoint can hold: ``load_state`` goes on from them, in mid-pass too."""
@@ -241,10 +247,17 @@ class Feed:
     def _complete(self, lesson: Lesson) -> EpochRecord | None:
         phase = "scoring" if isinstance(lesson, Score) else "training"
         self._recorder.spent(phase, time.perf_counter() - self._began)
+        before = self._course.state()
         record = self._course.record(self._losses)
-        self._lesson = None
         if record is not None:
-            record = self._recorder.ended(record)
+            try:
+                record = self._recorder.ended(record)
+            except BaseException:  # the folder cannot be written: the pass has not ended, and can be recorded again
+                self._course = self._new_course()
+                self._course.load_state(before)
+                self._course.next()
+                raise
+        self._lesson = None
         if self.finished:
             self._recorder.close()
         return record

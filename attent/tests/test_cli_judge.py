@@ -248,3 +248,32 @@ def test_a_stopped_judgement_goes_on_as_if_it_had_not_been(tmp_path, number):
     assert command("judge", "--resume", "my run").code == 0
     assert command("judge", *slow, "--set", "pause=0.0", "--run", "whole").code == 0
     assert without_seconds(result("my run")) == without_seconds(result("whole"))
+
+
+def test_another_policy_under_the_name_of_a_preset_is_refused_and_changes_nothing():
+    command("judge", RECIPE, "--arms", "default", *QUICK, "--seeds", 1, "--run", "mine")
+    before = Path("mine/settings.json").read_bytes()
+    complaint = refused("judge", "--resume", "mine", "--arm", "default:auto")
+    assert complaint.startswith("arm default was 'default' when this run began, now it is 'default:auto'")
+    assert Path("mine/settings.json").read_bytes() == before
+    assert command("judge", "--resume", "mine").code == 0
+
+
+def test_a_judgement_that_python_began_is_not_begun_anew():
+    command("judge", RECIPE, *HARD, *QUICK, "--seeds", 1, "--run", "mine")
+    Path("mine/settings.json").unlink()
+    complaint = refused("teach", RECIPE, "--run", "mine")
+    assert complaint == "mine holds a run that `attent teach` did not begin: name another folder"
+    assert not Path("mine/settings.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--select", "balanced"), "Balanced() goes by groups, and none are known: "),
+        (("--source", "proxy"), "arm 'taught' needs another learner to score, which only attent.teach takes: scorer"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_before_anything_is_written(arguments, complaint):
+    assert refused("teach", RECIPE, *arguments, "--run", "mine").startswith(complaint)
+    assert not Path("mine").exists()

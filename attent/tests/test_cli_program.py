@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import os
 import re
 import resource
 import subprocess
@@ -58,6 +59,15 @@ def test_help_is_fast_and_brings_no_numpy():
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5  # 0.15 on a quiet machine
+
+
+def test_a_name_that_the_output_cannot_show_does_not_end_a_run(tmp_path):
+    arguments = ("teach", cli_toy.RECIPE, "--epochs", "2", "--against", "none", "--run", "wöche")
+    script = [sys.executable, "-c", "from attent.cli import main; main()", *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(script, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == r"Folder: w\xf6che"
 
 
 def test_output_into_a_closed_pipe_is_no_traceback():

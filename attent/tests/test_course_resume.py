@@ -29,6 +29,18 @@ from attent.choose import policies, sources
 from attent.tests.test_policy import Alternate
 from attent.tests.toy import Toy, drive
 
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """The hardest and the easiest by turns, told apart by a memory that it changes where it was given it."""
+
+    def choose(self, scores, k, noise, ids=None, *, memory):
+        memory = memory or {"turns": [0]}
+        memory["turns"][0] += 1
+        sign = 1 if memory["turns"][0] % 2 else -1
+        return attent.Choice(attent.hard(sign * scores, k, ids=ids), memory=memory)
+
+
 N = 66  # signs of what is learnt need 60 examples
 BASE = Plan(epochs=5, batch_size=11, ratio=0.4, warm_up=1, cool_down=1, seed=6)
 PASSES = {"epochs": 4, "batch_size": 11, "seed": 6}
@@ -44,6 +56,7 @@ PLANS = {
     "balanced": Plan.balanced(**PASSES),
     "auto": Plan.auto(**PASSES),
     "alternate": dataclasses.replace(BASE, select=Alternate()),
+    "counts": dataclasses.replace(BASE, select=Counts()),
     "bonus": dataclasses.replace(BASE, source=Reuse(bonus=0.5)),
     "progress": dataclasses.replace(BASE, source=Reuse(measure="progress", bonus=0.1), warm_up=2),
     "refresh": dataclasses.replace(BASE, source=Reuse(refresh=0.3)),
@@ -59,7 +72,7 @@ PLANS = {
 
 
 def test_every_built_in_policy_and_source_is_among_them():
-    assert {type(plan.select) for plan in PLANS.values()} == {*policies.BUILT_IN.values(), Alternate}
+    assert {type(plan.select) for plan in PLANS.values()} == {*policies.BUILT_IN.values(), Alternate, Counts}
     assert {type(plan.source) for plan in PLANS.values()} == set(sources.BUILT_IN.values())
 
 

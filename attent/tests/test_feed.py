@@ -394,3 +394,26 @@ def test_a_trace_that_is_only_half_in_memory_is_not_told():
 def test_what_cannot_be_is_refused_when_the_feed_is_made(given, error, told):
     with pytest.raises(error, match=told):
         attent.Feed(**{"plan": PLANS["full"], "n": N, **given})
+
+
+def test_a_pass_that_could_not_be_written_down_has_not_ended(tmp_path, monkeypatch):
+    feed = attent.Feed(attent.Plan(epochs=3, batch_size=4, warm_up=1), 8, run=tmp_path / "run")
+    while not feed.finished:
+        epoch, batches = feed.epoch, feed.batches()
+        *most, last = batches
+        for ids in most:
+            feed.record(1.0 + ids, ids)
+        before = feed.state()
+        with monkeypatch.context() as full:
+            full.setattr("attent.run.folder.append_line", lambda path, line: raise_error(TraceError("no space")))
+            with pytest.raises(TraceError, match="no space"):
+                feed.record(1.0 + last, last)
+        assert feed.epoch == epoch
+        assert feed.state() == before
+        assert [ids.tolist() for ids in feed.batches()] == [ids.tolist() for ids in batches]
+        assert feed.record(1.0 + last, last).epoch == epoch
+    assert [record.epoch for record in attent.Trace.read(tmp_path / "run").records] == [0, 1, 2]
+
+
+def raise_error(error):
+    raise error

@@ -299,16 +299,16 @@ def test_pieces():
 
 TOLD = "InTurn() goes by what training has shown of each example (turns)"
 TOLD_AUTO = "Auto() goes by what training has shown of each example (losses, before, turns)"
-ONLY_REUSE = ", which only Reuse() without refresh tells, got "
+ONLY_REUSE = "must be Reuse() without refresh, got "
 
 
 @pytest.mark.parametrize(
     ("fields", "field", "rule"),
     [
-        ({"select": InTurn(), "source": "fresh"}, "source", f"{TOLD}{ONLY_REUSE}Fresh()"),
-        ({"select": InTurn(), "source": "replay"}, "source", f"{TOLD}{ONLY_REUSE}Replay()"),
-        ({"select": InTurn(), "source": Reuse(refresh=0.1)}, "source", f"{TOLD}{ONLY_REUSE}Reuse(refresh=0.1)"),
-        ({"select": Auto(), "source": Reuse(refresh=0.1)}, "source", f"{TOLD_AUTO}{ONLY_REUSE}Reuse(refresh=0.1)"),
+        ({"select": InTurn(), "source": "fresh"}, "source", f"{ONLY_REUSE}Fresh(): {TOLD}"),
+        ({"select": InTurn(), "source": "replay"}, "source", f"{ONLY_REUSE}Replay(): {TOLD}"),
+        ({"select": InTurn(), "source": Reuse(refresh=0.1)}, "source", f"{ONLY_REUSE}Reuse(refresh=0.1): {TOLD}"),
+        ({"select": Auto(), "source": Reuse(refresh=0.1)}, "source", f"{ONLY_REUSE}Reuse(refresh=0.1): {TOLD_AUTO}"),
         ({"select": Auto(), "warm_up": 0}, "warm_up", f"must be at least 1, got 0: {TOLD_AUTO}"),
         (
             {"select": "in_turn(ties=hard)", "warm_up": 0},

@@ -20,13 +20,13 @@ class Answers:
     """Gives one answer, whatever it is asked."""
 
     def __init__(self, answer):
-        self.answer = answer
+        self.answer = [answer]  # a policy may not hold arrays
 
     def __repr__(self):
         return "Answers()"
 
     def choose(self, scores, k, noise, ids):
-        return self.answer
+        return self.answer[0]
 
 
 TWO = np.array([1, 3])
@@ -408,3 +408,38 @@ def test_what_only_training_tells_is_named():
     assert policy.asks_of_training(Auto()) == ["losses", "before", "turns"]
     assert policy.asks_of_training(InTurn()) == ["turns"]
     assert policy.asks_of_training(Alternate()) == []
+
+
+class Holds:
+    """Holds an array, which does not print whole."""
+
+    def __init__(self):
+        self.table = np.arange(3)
+
+    def choose(self, scores, k, noise, ids=None):
+        return attent.hard(scores, k, ids=ids)
+
+
+def test_an_array_as_a_parameter_is_refused():
+    with pytest.raises(
+        attent.PlanError, match=r"select must hold .*: table of Holds is a NumPy array, make it a tuple"
+    ):
+        Plan(epochs=2, batch_size=2, select=Holds())
+
+
+@dataclasses.dataclass(frozen=True)
+class Fails:
+    """Divides by nothing."""
+
+    def choose(self, scores, k, noise, ids=None):
+        return 1 // 0
+
+
+def test_what_a_policy_raises_is_told_under_its_name():
+    with pytest.raises(attent.PlanError, match=r"policy Fails\(\) raised ZeroDivisionError: integer division"):
+        policy.choose(Fails(), np.zeros(4), 2, Noise(0, 0))
+
+
+def test_a_table_reads_the_words_that_toml_lacks():
+    table = {"name": "soft", "temperature": "inf", "correction": "none", "scaling": "none"}
+    assert Plan(epochs=2, batch_size=2, select=table).select == Soft(temperature=float("inf"), scaling="none")

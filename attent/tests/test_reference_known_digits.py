@@ -174,7 +174,7 @@ def test_impossible_options_are_refused(options, error, message):
 
 
 def test_the_recipe_states_what_suits_it_and_its_options():
-    assert known_digits.plan_defaults == {"epochs": 4, "batch_size": 16}
+    assert known_digits.plan_defaults == {"epochs": 3, "batch_size": 16}
     options = inspect.signature(known_digits).parameters
     assert [*options] == [
         "plan", "known_examples", "known_share", "known_epochs", "learning_rate", "depth", "width", "heads", "precision",

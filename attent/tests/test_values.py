@@ -288,6 +288,14 @@ class Plain:
 class NoPolicy:
     pass
 
+class Held:
+    def __init__(self, weights):
+        if not weights:
+            raise ValueError("weights must be some")
+        self.weights = weights
+    def choose(self, scores, k, noise, ids=None):
+        return attent.hard(scores, k, ids=ids)
+
 def made(cold):
     return Nearest(0.1 if cold else 0.9)
 
@@ -328,6 +336,16 @@ def test_a_class_of_ones_own_is_named_by_where_it_is(mine, text, shown):
     assert plan.select == policy_of(shown.format(mine))
 
 
+def test_what_a_class_that_is_no_dataclass_holds_tells_two_of_its_objects_apart(mine):
+    text = f"{mine}:Held(weights={{'a': (1, 2j)}})"
+    plan, other = (Plan(epochs=3, batch_size=4, warm_up=1, select=one) for one in (text, text.replace("1", "3")))
+    assert plan.to_dict()["select"] == text
+    state = attent.Course(plan, 8).state()
+    attent.Course(dataclasses.replace(plan, select=text), 8).load_state(state)
+    with pytest.raises(attent.CourseError, match="of another plan: select was"):
+        attent.Course(other, 8).load_state(state)
+
+
 def test_a_class_within_a_class_is_found(mine):
     assert type(policy_of(f"{mine}:Plain.Inner")).__qualname__ == "Plain.Inner"
 
@@ -345,6 +363,8 @@ def test_a_class_within_a_class_is_found(mine):
         ("{}:NoPolicy", "must be a policy such as Soft(temperature=0.3), or its text, got <{}.NoPolicy object at"),
         ("{}:Nearest(far=1)", "policy '{}:Nearest': got an unexpected keyword argument 'far'; it takes: quantile"),
         ("{}:Nearest(quantile=2)", "quantile must be in [0, 1], got 2"),
+        ("{}:Held(weights=())", "policy '{}:Held': ValueError: weights must be some"),
+        ("builtins:dict", "policy 'builtins:dict': no signature found for builtin type <class 'dict'>"),
         ("{}:made()", "policy '{}:made': missing a required argument: 'cold'; it takes: cold"),
         ("{}:made(true", "a policy reads like soft(temperature=0.3), got '{}:made(true'"),
     ],

@@ -110,8 +110,11 @@ def gaps(trace):
 RUNS = {"vit_digits": {"depth": 1}, "byte_gpt": {"windows": 96, "depth": 1}}
 
 
-def run_plan(selection):
-    return attent.Plan(epochs=8, batch_size=32, ratio=0.4, source="fresh", selection=selection, temperature=0.5, seed=3)
+POLICIES = {"hard": attent.Hard(), "soft": attent.Soft(temperature=0.5)}
+
+
+def run_plan(name):
+    return attent.Plan(epochs=8, batch_size=32, ratio=0.4, source="fresh", select=POLICIES[name], seed=3)
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -128,9 +131,9 @@ def fresh(request):
     return again
 
 
-@pytest.mark.parametrize("selection", ["hard", "soft"])
-def test_whole_runs_teach_the_same_examples(fresh, selection):
-    plan = run_plan(selection)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_whole_runs_teach_the_same_examples(fresh, policy):
+    plan = run_plan(policy)
     ours, theirs = fresh(plan)
     ids = np.arange(len(ours))
     np.testing.assert_allclose(ours.score(ids), theirs.score(ids), rtol=1e-10)
@@ -138,7 +141,7 @@ def test_whole_runs_teach_the_same_examples(fresh, selection):
     assert attent.first_difference(one, two) is None
     assert len(one.selections) == 8
     error = np.abs(ours.score(ids) - theirs.score(ids)).max()
-    if selection == "hard":
+    if policy == "hard":
         assert error < min(gaps(one)) / 10  # else equal ids were luck
     assert ours.compilations == {"score": 1, "train": 1}
 

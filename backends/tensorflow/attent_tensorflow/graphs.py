@@ -72,12 +72,12 @@ def traced(function: Callable[..., Any], signature: list[tf.TensorSpec]) -> Any:
     """Return ``function`` as a concrete function; a LearnerError in it comes out as it was raised."""
     try:
         return tf.function(function, input_signature=signature).get_concrete_function()
-    except LearnerError as error:
-        # AutoGraph puts its own account of the call stack into the message.
-        metadata = getattr(error, "ag_error_metadata", None)
-        if metadata is None:
-            raise
-        raise LearnerError(metadata.cause_message.strip().partition("LearnerError: ")[2]) from error
+    except Exception as error:
+        # AutoGraph raises an error of its own, an account of the call stack, while it handles the one that was raised.
+        raised = error.__context__
+        if isinstance(raised, LearnerError):
+            raise LearnerError(raised.rule, field=raised.field) from error
+        raise
 
 
 @contextmanager

@@ -45,8 +45,8 @@ class TorchLearner:
             ``task_weights`` (1 each where None).
         optimizer: Over the model's parameters; one whose ``step`` needs no closure.
         scheduler: Stepped after every optimiser step, not after every epoch: whatever it counts (``T_max``,
-            ``step_size``, milestones) are steps, ``plan.total_steps(len(data))`` in all. One that ends before
-            training does is told of, or refused where it cannot go on.
+            ``step_size``, milestones) are steps, ``plan.total_steps(len(data))`` in all. ``attent.teach`` refuses
+            one of another length, or that counts epochs, before the first step.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
             in evaluation mode without gradients; changes nothing.

@@ -48,7 +48,7 @@ def default_plan(**changes) -> attent.Plan:
 @pytest.fixture
 def taught(tiny, tmp_path):
     def build(kind="llama", plan=None, model=None, data=None, cls=TaughtTrainer, **changes):
-        options = {name: changes.pop(name) for name in ("attent_run", "per_example_loss", "callbacks", "eval_dataset")
+        options = {name: changes.pop(name) for name in ("attent_run", "per_example_loss", "feed_options", "callbacks", "eval_dataset")
                    if name in changes}  # fmt: skip
         return cls(
             model=tiny.model(kind) if model is None else model,
@@ -403,6 +403,16 @@ class Sized(Unsized):
 def test_data_that_cannot_be_asked_for_by_id_are_refused(data, told, taught):
     with pytest.raises(LearnerError, match=told):
         taught(data=data, max_steps=3)
+
+
+def test_a_plan_that_balances_groups_is_given_them(tiny, taught):
+    plan = default_plan(select=attent.Balanced())
+    trainer = taught("bert", plan=plan, feed_options={"groups": tiny.classes})
+    trainer.train()
+    counts = np.bincount(tiny.classes[trainer.feed.trace().ids(1)], minlength=5)
+    assert counts.max() - counts.min() <= 1
+    with pytest.raises(PlanError, match="groups"):
+        taught("bert", plan=plan).train()
 
 
 def test_no_data_are_refused(tiny, tmp_path):

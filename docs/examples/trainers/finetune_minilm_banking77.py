@@ -23,18 +23,11 @@ tokenizer = AutoTokenizer.from_pretrained(given.model_folder)
 rows = rows.map(lambda row: tokenizer(row["text"], truncation=True, max_length=64), batched=True)
 
 classes = rows["train"].features["label"].num_classes
-arguments = TrainingArguments(
-    given.out,
-    per_device_train_batch_size=32,
-    max_steps=given.max_steps,
-    learning_rate=2e-4,
-    eval_strategy="epoch",
-    report_to=[],
-)
+settings = {"per_device_train_batch_size": 32, "learning_rate": 2e-4, "eval_strategy": "epoch", "report_to": []}
 TaughtTrainer(
     model=AutoModelForSequenceClassification.from_pretrained(given.model_folder, num_labels=classes),
     processing_class=tokenizer,
-    args=arguments,
+    args=TrainingArguments(given.out, max_steps=given.max_steps, **settings),
     train_dataset=rows["train"],
     eval_dataset=rows["test"],
     compute_metrics=lambda given: {"accuracy": float((given.predictions.argmax(-1) == given.label_ids).mean())},

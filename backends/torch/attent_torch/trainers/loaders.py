@@ -35,8 +35,8 @@ def with_batches(loader: Any, batches: Any, generator: torch.Generator | None = 
     settings = {name: getattr(loader, name) for name in _KEPT if hasattr(loader, name)}
     if settings.get("generator") is None:
         settings["generator"] = generator
-    if not settings["pin_memory_device"]:
-        del settings["pin_memory_device"]  # newer versions warn of it, even empty
+    if not settings.get("pin_memory_device"):
+        settings.pop("pin_memory_device", None)  # newer versions warn of it, even empty
     fetching: DataLoader[Any] = DataLoader(loader.dataset, batch_sampler=batches, **settings)
     if not _prepared(loader):
         return fetching

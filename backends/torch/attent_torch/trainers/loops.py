@@ -92,7 +92,7 @@ class Teacher:
                 "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
                 "Plan.default do"
             )
-        if scheduler is not None:
+        if scheduler is not None and not resume:  # what is resumed was looked at when it began
             # accelerate takes a step for each process unless it splits the batches itself.
             times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
             check_total(scheduler, times * self.feed.total_steps, plan.epochs)

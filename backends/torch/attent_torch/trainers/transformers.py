@@ -57,6 +57,7 @@ class Teaching:
             checkpoints.
         per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
             have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
+        feed_options: More arguments of `attent.Feed`, for plans that need them: ``groups``, ``reference``, ``replay``.
         **kwargs: Trainer's own.
 
     Raises:
@@ -69,11 +70,13 @@ class Teaching:
         plan: Plan,
         attent_run: str | Path | None = None,
         per_example_loss: Callable[[Any, Any], torch.Tensor] | None = None,
+        feed_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         check_version()
         super().__init__(*args, **kwargs)
         self.plan, self.attent_run, self.per_example_loss = plan, attent_run, per_example_loss
+        self.feed_options = dict(feed_options or {})
         self.feed: Feed | None = None
         self._share: Share | None = None  # in training
         self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device
@@ -93,6 +96,7 @@ class Teaching:
             versions={"torch": str(torch.__version__), "transformers": transformers.__version__},
             fingerprint=fingerprint(self.train_dataset),
             write=self.is_world_process_zero(),
+            **self.feed_options,
         )
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
