@@ -235,13 +235,31 @@ def test_a_second_fit_with_another_trainer_begins_anew():
     assert first.seen == second.seen
 
 
+def test_a_fit_that_was_stopped_is_gone_on_with():
+    class Stopped(Module):
+        def training_step(self, batch, batch_idx):
+            if len(self.seen) == 9 and self.stop:
+                raise KeyboardInterrupt
+            return super().training_step(batch, batch_idx)
+
+    module, teaching, whole = Stopped(), Teaching(DEFAULT), taught(DEFAULT)[0]
+    trainer = new_trainer(teaching)
+    module.stop = True
+    with pytest.raises(SystemExit):  # Lightning's way
+        trainer.fit(module, loader_of())
+    assert isinstance(trainer.fit_loop._data_source.instance, DataLoader)
+    module.stop = False
+    trainer.fit(module, loader_of())
+    assert [ids for _, ids in module.seen] == [ids for _, ids in whole.seen]
+
+
 def test_the_trainer_gets_its_own_loader_back():
     trainer = taught(DEFAULT)[2]
     assert isinstance(trainer.fit_loop._data_source.instance, DataLoader)
     assert trainer.reload_dataloaders_every_n_epochs == 0
 
 
-def test_a_data_module_and_a_dry_run_are_taught_too():
+def test_a_data_module_and_a_dry_run_are_taught_too(tmp_path):
     class Data(lightning.LightningDataModule):
         def train_dataloader(self):
             return loader_of()
@@ -249,8 +267,9 @@ def test_a_data_module_and_a_dry_run_are_taught_too():
     module, dry = Module(), Module()
     new_trainer(Teaching(DEFAULT)).fit(module, datamodule=Data())
     assert module.seen == taught(DEFAULT)[0].seen
-    new_trainer(Teaching(DEFAULT), fast_dev_run=True).fit(dry, datamodule=Data())
+    new_trainer(Teaching(DEFAULT, run=tmp_path / "run"), fast_dev_run=True).fit(dry, datamodule=Data())
     assert dry.seen == module.seen[:1]
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_optimisers_by_hand():

@@ -29,6 +29,7 @@ class Teaching(Callback):
     Args:
         plan: what is taught when. ``Trainer(max_epochs=...)`` is left out, or as many.
         run: folder to write the run to; None: in memory.
+        resume: go on with the run in that folder; so does ``fit(ckpt_path=...)``, but under FSDP and DeepSpeed.
         loss: ``loss(module, batch)`` gives one loss per example; only for a plan that has scoring passes.
         settings: further ones of `attent.Feed`.
 
@@ -49,6 +50,7 @@ class Teaching(Callback):
         plan: Plan,
         *,
         run: Any = None,
+        resume: bool = False,
         loss: Callable[[Any, Any], torch.Tensor] | None = None,
         **settings: Any,
     ) -> None:
@@ -56,7 +58,7 @@ class Teaching(Callback):
             raise PlanError(f"Teaching takes a plan, got {type(plan).__qualname__}")
         if not lightning.__version__.startswith("2.6."):
             raise LearnerError(f"Teaching is for lightning 2.6, and {lightning.__version__} is installed")
-        self.plan, self.run, self.loss, self.settings = plan, run, loss, settings
+        self.plan, self.run, self.resume, self.loss, self.settings = plan, run, resume, loss, settings
         self.teacher: Teacher | None = None
         self._trainer: Trainer | None = None
         self._state: dict[str, Any] | None = None  # of a checkpoint
@@ -96,9 +98,10 @@ class Teaching(Callback):
         if not isinstance(loader, DataLoader):
             raise CourseError(f"a taught trainer takes one DataLoader, got {type(loader).__qualname__}")
         if self.teacher is None:
+            run = None if trainer.fast_dev_run else self.run
             self.teacher = Teacher(
-                self.plan, loader, model=None if self.loss is None else module, loss=self._scored, run=self.run,
-                resume=self.settings.pop("resume", False) or (self._state is not None and self.run is not None),
+                self.plan, loader, model=None if self.loss is None else module, loss=self._scored, run=run,
+                resume=run is not None and (self.resume or self._state is not None),
                 versions={"lightning": lightning.__version__}, **self.settings,
             )  # fmt: skip
             if self._state is not None:
@@ -162,6 +165,10 @@ class Teaching(Callback):
         if isinstance(trainer.fit_loop._data_source, _Source):
             trainer.fit_loop._data_source, trainer.fit_loop.epoch_loop.max_steps = self._own
             trainer.reload_dataloaders_every_n_epochs = 0
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the trainer its own loader back, so that ``fit`` can be called again."""
+        self.teardown(trainer, pl_module, "fit")
 
     def _check_recorded(self, module: LightningModule) -> None:
         if self.teacher is not None and self.teacher.waiting:
