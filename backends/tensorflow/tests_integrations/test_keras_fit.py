@@ -252,6 +252,12 @@ def test_says_what_is_wrong_before_the_first_step(told, given):
     assert all(map(np.array_equal, before, model.get_weights()))
 
 
+def test_a_learner_for_tensorflow_names_the_way_on_another_backend(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(attent.LearnerError, match=r"runs on jax: use attent_tensorflow.trainers.keras.taught_fit"):
+        KerasLearner(task.new_model(), (task.X, task.Y))
+
+
 def test_a_train_step_without_losses_is_refused():
     with pytest.raises(attent.CourseError, match="train_step must call self.compute_loss"):
         fit(of_class(OwnStep))
