@@ -17,7 +17,7 @@ from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
 from attent.run.files import write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
-from attent_tensorflow.trainers.keras_data import Batches, fetcher
+from attent_tensorflow.trainers.keras_data import fetcher, inputs_of
 from attent_tensorflow.trainers.keras_schedule import check_schedule
 
 _NOT_WITH_A_PLAN = {
@@ -104,10 +104,11 @@ def taught_fit(
         while not feed.finished and not model.stop_training:
             while (ids := feed.to_score()) is not None:
                 feed.record(_scores(model, fetch, ids, plan.batch_size), ids)
-            batches = Batches(fetch, feed.batches(), feed.weights())
+            batches = feed.batches()
             every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches)})
+            given = inputs_of(fetch, batches, feed.weights())
             model.fit(
-                batches, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
+                **given, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
             )
     every.end()
     model.history.trace = feed.trace()

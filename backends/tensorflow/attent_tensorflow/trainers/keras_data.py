@@ -43,7 +43,30 @@ def fetcher(x: Any, y: Any, sample_weight: Any, n: int | None) -> tuple[Callable
         raise LearnerError("x and y must be arrays, or dicts or lists of arrays: use np.asarray on lists of numbers")
     if len(lengths) != 1:
         raise LearnerError(f"x, y and sample_weight differ in their number of examples: {sorted(lengths)}")
-    return lambda ids: tree.map_structure(lambda each: each[ids], arrays), lengths.pop()
+    return Arrays(arrays), lengths.pop()
+
+
+class Arrays:
+    """Gives batches of arrays in memory, of any number of ids."""
+
+    def __init__(self, arrays: Any) -> None:
+        self.arrays = arrays
+
+    def __call__(self, ids: Ids) -> Any:
+        """Return (x, y), or (x, y, sample_weight), of these ids."""
+        return tree.map_structure(lambda each: each[ids], self.arrays)
+
+
+def inputs_of(fetch: Callable[[Ids], Any], batches: list[Ids], weights: list[Numbers] | None) -> dict[str, Any]:
+    """Return what ``fit`` takes to train a pass's batches in their order.
+
+    Of arrays a pass is taken at once, which Keras then slices faster than any generator.
+    """
+    if not isinstance(fetch, Arrays):
+        return {"x": Batches(fetch, batches, weights)}
+    whole = Batches(fetch, [np.concatenate(batches)], None if weights is None else [np.concatenate(weights)])[0]
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(whole)
+    return {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": len(batches[0])}
 
 
 class Batches(keras.utils.PyDataset):
