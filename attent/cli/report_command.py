@@ -130,18 +130,7 @@ def epochs_table(trace: Trace) -> str:
     `epochs_legend` says what the columns hold.
     """
     plan = trace.header.plan
-    header: list[str] = [
-        trace.header.unit,
-        "phase",
-        "ratio",
-        "kept",
-        "loss",
-        "score min",
-        "mean",
-        "max",
-        "age",
-        "seconds",
-    ]
+    header = ["phase", "ratio", "kept", "loss", "score min", "mean", "max", "age", "seconds"]
     rows = []
     for record, phase in zip(trace.records, shown_phases(plan, trace.records), strict=True):
         made = record.selection
