@@ -111,7 +111,7 @@ def agree(session: nox.Session) -> None:
 @nox.session
 def integrations(session: nox.Session) -> None:
     """The trainers that own their loop, on PyTorch: Hugging Face's, TRL's and Lightning's, each trained for real."""
-    session.install(*CONSTRAINTS, *TEST, "lightning", "-e", ".", "-e", "backends/torch[hf]")
+    session.install(*CONSTRAINTS, *TEST, "lightning", "tensorboard", "-e", ".", "-e", "backends/torch[hf]")
     tests(session, *TWO, "backends/torch/tests_integrations")
     where = ("docs/trainers", "backends/torch/attent_torch/trainers")
     examples(session, "-W", "ignore::FutureWarning", *where, leave_out=OTHERS)  # of Lightning's use of torch's pytree
@@ -120,7 +120,7 @@ def integrations(session: nox.Session) -> None:
 @nox.session
 def keras(session: nox.Session) -> None:
     """Keras' fit on its three backends: TensorFlow in the tests' process, JAX and PyTorch in processes of their own."""
-    session.install(*CONSTRAINTS, *TEST, "jax", "torch", "-e", ".", "-e", "backends/tensorflow")
+    session.install(*CONSTRAINTS, *TEST, "jax", "torch", "tensorboard", "-e", ".", "-e", "backends/tensorflow")
     tests(session, *TWO, "backends/tensorflow/tests_integrations")
     quiet = ("-W", "ignore:__array__ implementation:DeprecationWarning")  # Keras' own, on TensorFlow
     examples(session, *quiet, "docs/trainers/keras.md", "backends/tensorflow/attent_tensorflow/trainers", leave_out=())

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attent.plan.plan import Unit
 from attent.run.records import EpochRecord
 
 
-def unit(plan: Mapping[str, Any], count: int = 1) -> str:
-    """Return what a plan's epochs are: of an adaptive one passes, since three or so of them cost an epoch on all.
+def counted(unit: Unit, count: int = 1) -> str:
+    """Return what a plan counts, in the singular or the plural: epochs, or passes, a few of which cost an epoch.
 
     Example:
         >>> import attent
-        >>> from attent.cli.phases import unit
-        >>> unit(attent.Plan.auto(epochs=6, batch_size=10).to_dict(), 14)
+        >>> from attent.cli.phases import counted
+        >>> counted(attent.Plan.auto(epochs=6, batch_size=10).unit, 14)
         'passes'
     """
-    passes = str(plan.get("select")).startswith(("auto", "balanced"))
-    return ("pass" if count == 1 else "passes") if passes else ("epoch" if count == 1 else "epochs")
+    return unit if count == 1 else {"epoch": "epochs", "pass": "passes"}[unit]
 
 
 def shown_phase(plan: Mapping[str, Any], phase: str) -> str:

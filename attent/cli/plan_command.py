@@ -10,10 +10,10 @@ from attent.checks import FINITE, number
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
-from attent.cli.phases import shown_phase, unit
+from attent.cli.phases import counted, shown_phase
 from attent.cli.recipe_lookup import asked_plan, read_options
 from attent.learner import checked_length
-from attent.plan.plan import Plan
+from attent.plan.plan import Plan, Unit
 from attent.plan.timeline import Epoch
 from attent.tables import NOTHING, Table, percent, wrapped
 
@@ -39,8 +39,8 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
     else:
         plan, note = asked_plan(given.plan, {}, given)
     fields = plan.to_dict()
-    table = timeline_table(plan.timeline(n), fields)
-    tell(f"{wrapped(plan_line(fields))}\n\n{table}\n")
+    table = timeline_table(plan.timeline(n), plan)
+    tell(f"{wrapped(plan_line(fields, plan.unit))}\n\n{table}\n")
     tell(cost_text(plan, n, share))
     if note is not None:
         tell(wrapped(f"Note: {note}."))
@@ -76,10 +76,10 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
     return "\n".join(map(wrapped, lines))
 
 
-def timeline_table(rows: Sequence[Epoch], plan: Mapping[str, Any] | None = None) -> str:
+def timeline_table(rows: Sequence[Epoch], plan: Plan | None = None) -> str:
     """Return the timeline, epochs alike and in a row as one line: ``3-7``, with ``k`` and steps from least to most.
 
-    With the plan's ``to_dict`` epochs and phases are called what `attent.cli.phases` calls them.
+    With the plan epochs and phases are called what `attent.cli.phases` calls them.
 
     Example:
         >>> import attent
@@ -89,17 +89,18 @@ def timeline_table(rows: Sequence[Epoch], plan: Mapping[str, Any] | None = None)
         0       warm-up   1.00  100      -       -     10
         1-3     taught    0.40   40      -     yes      4
     """
+    fields = None if plan is None else plan.to_dict()
     lines = []
     for _, group in itertools.groupby(rows, key=lambda row: (row.phase, row.ratio, row.score, row.select)):
         alike = list(group)
         first = alike[0]
         lines.append([
-            _range(first.epoch, alike[-1].epoch), first.phase if plan is None else shown_phase(plan, first.phase),
+            _range(first.epoch, alike[-1].epoch), first.phase if fields is None else shown_phase(fields, first.phase),
             f"{first.ratio:.2f}", _range(*_ends(r.k for r in alike)),
             "yes" if first.score else NOTHING, "yes" if first.select else NOTHING,
             _range(*_ends(row.steps for row in alike)),
         ])  # fmt: skip
-    header = [unit(plan or {}, 2), "phase", "ratio", "k", "score", "select", "steps"]
+    header = [counted("epoch" if plan is None else plan.unit, 2), "phase", "ratio", "k", "score", "select", "steps"]
     return Table(header, lines, left=2, spare=["score", "select", "steps"]).text()
 
 
@@ -112,8 +113,8 @@ def _range(first: int, last: int) -> str:
     return f"{first:,}" if first == last else f"{first:,}-{last:,}"
 
 
-def plan_line(fields: Mapping[str, object]) -> str:
-    """Return a plan on one line: its ``to_dict`` without what is as usual.
+def plan_line(fields: Mapping[str, object], unit: Unit = "epoch") -> str:
+    """Return a plan on one line: its ``to_dict`` without what is as usual; ``unit``: what its epochs are.
 
     Example:
         >>> import attent
@@ -131,4 +132,4 @@ def plan_line(fields: Mapping[str, object]) -> str:
         for name, value in fields.items()
         if name not in usual or value != usual[name]
     )
-    return f"{unit(fields, 2)}{', '.join(told).removeprefix('epochs')}"
+    return f"{counted(unit, 2)}{', '.join(told).removeprefix('epochs')}"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from attent.choose import auto
-from attent.cli.phases import shown_phases, unit
+from attent.cli.phases import counted, shown_phases
 from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
 from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told
+from attent.plan.plan import Unit
 from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING, Table, digits, quality, wrapped
@@ -45,10 +46,10 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         for record in trace.records:
             reason = _reason(record.selection.why) if record.selection is not None else ""
             if reason not in ("", before):
-                tell(wrapped(f"{unit(trace.header.plan)} {record.epoch}: {reason}"))
+                tell(wrapped(f"{trace.header.unit} {record.epoch}: {reason}"))
             before = reason
         if not explained and any(record.selection is not None for record in trace.records):
-            tell(wrapped(epochs_legend(trace.header.plan)))
+            tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
             explained = True
         share = forward_share(trace.records)
         if share is not None:
@@ -91,7 +92,7 @@ def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
     difference = first_difference(one, two)
     if difference is None:
         count = len(one.records)
-        tell(f"the same {count} {unit(one.header.plan, count)}")
+        tell(f"the same {count} {counted(one.header.unit, count)}")
         return False
     tell(str(difference))
     for name in sorted(one.header.versions.keys() | two.header.versions.keys()):
@@ -113,11 +114,11 @@ def _taught(folder: Path) -> Path:
 def _described(name: str, trace: Trace) -> str:
     header = trace.header
     epochs = header.plan["epochs"]
-    state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} {unit(header.plan, epochs)} so far"
+    state = "finished" if trace.finished else f"{len(trace.records)} of {epochs} {counted(header.unit, epochs)} so far"
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     lines = [
         f"{name}: {header.recipe or 'no recipe'}, {header.n:,} examples, {state}",
-        f"plan: {plan_line(header.plan)}",
+        f"plan: {plan_line(header.plan, header.unit)}",
         f"attent {header.attent}, {versions}",
     ]
     return "\n".join(map(wrapped, lines))
@@ -129,7 +130,7 @@ def epochs_table(trace: Trace) -> str:
     `epochs_legend` says what the columns hold.
     """
     plan = trace.header.plan
-    header = [unit(plan), "phase", "ratio", "kept", "loss", "score min", "mean", "max", "age", "seconds"]
+    header = ["phase", "ratio", "kept", "loss", "score min", "mean", "max", "age", "seconds"]
     rows = []
     for record, phase in zip(trace.records, shown_phases(plan, trace.records), strict=True):
         made = record.selection
@@ -141,11 +142,13 @@ def epochs_table(trace: Trace) -> str:
             str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
             *(NOTHING if value is None else digits(value) for value in scores), digits(spent),
         ])  # fmt: skip
-    return Table(header, rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"]).text()
+    return Table(
+        [trace.header.unit, *header], rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"]
+    ).text()
 
 
-def epochs_legend(plan: Mapping[str, Any]) -> str:
-    """Return what the columns of `epochs_table` hold, for a plan that chooses.
+def epochs_legend(plan: Mapping[str, Any], unit: Unit = "epoch") -> str:
+    """Return what the columns of `epochs_table` hold, for a plan that chooses; ``unit``: what it counts.
 
     Example:
         >>> import attent
@@ -153,7 +156,7 @@ def epochs_legend(plan: Mapping[str, Any]) -> str:
         >>> epochs_legend(attent.Plan.default(epochs=4, batch_size=10).to_dict()).split("; ")[2]
         "score: over all examples, the loss last seen, less a reference's if one was given"
     """
-    name, many = unit(plan), unit(plan, 2)
+    name, many = unit, counted(unit, 2)
     score = "the loss last seen"
     if "progress" in plan["source"]:
         score = "the decrease of the loss since it was first seen"
