@@ -146,7 +146,7 @@ def epoch_ends(rows: Sequence[Epoch], epochs: int) -> list[int]:
         >>> from attent.plan.timeline import epoch_ends
         >>> rows = attent.Plan.auto(epochs=3, batch_size=10).timeline(100)
         >>> [row.k for row in rows], epoch_ends(rows, 3)
-        ([100, 32, 32, 36, 32, 32, 36], [1, 4, 7])
+        ([100, 30, 40, 30, 30, 40, 30], [1, 4, 7])
     """
     spent = np.cumsum([row.k for row in rows])
     if epochs == len(rows):

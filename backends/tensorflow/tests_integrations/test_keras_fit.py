@@ -31,10 +31,12 @@ EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
 
 @pytest.fixture(autouse=True)
 def float64():
-    before = keras.config.floatx()
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
-    keras.config.set_floatx(before)
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
 
 
 def fit(model, plan=DEFAULT, x=task.X, y=task.Y, **settings):
@@ -274,5 +276,6 @@ def test_at_most_five_lines_of_the_script_change():
 def test_the_example_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))
     assert max(found["history"].history["val_accuracy"]) > 0.9
