@@ -29,6 +29,7 @@ from attent_torch.trainers.lightning import Teaching, record
 N, SIZE = 90, 16
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
 AUTO, DEFAULT = attent.Plan.auto(epochs=4, batch_size=SIZE), attent.Plan.default(epochs=4, batch_size=SIZE)
+WEIGHTED = attent.Plan.infobatch(epochs=4, batch_size=SIZE)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*many workers:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*logging interval:UserWarning"),
@@ -129,14 +130,14 @@ def weights_of(net: nn.Module) -> torch.Tensor:
     return torch.cat([each.detach().flatten() for each in net.parameters()])
 
 
-@pytest.mark.parametrize("plan", [AUTO, DEFAULT], ids=["auto", "default"])
+@pytest.mark.parametrize("plan", [AUTO, DEFAULT, WEIGHTED], ids=["auto", "default", "weighted"])
 @pytest.mark.parametrize("workers", [{}, {"num_workers": 2, "persistent_workers": True}], ids=["main", "workers"])
 def test_every_step_trains_what_teach_trains(plan, workers):
     trace, learner = by_teach(plan)
     module, teaching, trainer = taught(plan, loader=loader_of(**workers))
     assert [ids for _, ids in module.seen] == learner.seen
     assert attent.first_difference(teaching.teacher.trace(), trace) is None
-    assert torch.equal(weights_of(module.net), weights_of(learner.model))
+    torch.testing.assert_close(weights_of(module.net), weights_of(learner.model), rtol=0, atol=1e-12)
     assert teaching.teacher.finished
     assert module.steps == trainer.global_step == plan.total_steps(N)
     assert trainer.optimizers[0].param_groups[0]["lr"] == 0
