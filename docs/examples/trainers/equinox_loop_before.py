@@ -13,8 +13,7 @@ class Loader:
         self.data, self.size, self.random = data, size, np.random.default_rng(0)
 
     def __iter__(self):
-        order = self.random.permutation(len(self.data["x"]))
-        for ids in np.split(order, range(self.size, len(order), self.size)):
+        for ids in np.split(self.random.permutation(n := len(self.data["x"])), range(self.size, n, self.size)):
             yield {name: array[ids] for name, array in self.data.items()}
 
 
