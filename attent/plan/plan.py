@@ -150,8 +150,7 @@ class Plan:
 
     def _parts(self) -> int | None:
         """Return how many passes are an epoch on all examples, None where no number is."""
-        split = self.unit == "epoch" or callable(self.ratio) or self.interval != 1 or self.reselect or self.cycle
-        if split or callable(self.ratio):
+        if self.unit == "epoch" or callable(self.ratio) or self.interval != 1 or self.reselect or self.cycle:
             return None
         parts = round(1 / self.ratio)
         whole = parts > 1 and abs(parts * self.ratio - 1) < 1e-9
