@@ -143,7 +143,7 @@ def _within(chunk: Chunk, n: int, k: int, low: float, high: float, shard: Shard,
         values = chunk(start, stop)
         above = values > high
         sure[start // 8 : (stop + 7) // 8] = np.packbits(above)
-        inside = np.flatnonzero((values >= low) ^ above)
+        inside = ((values >= low) ^ above).nonzero()[0]
         # Of equal numbers the value is known.
         return int(np.count_nonzero(above)), inside + start, values[:0] if low == high else values[inside]
 
@@ -169,17 +169,20 @@ def _within(chunk: Chunk, n: int, k: int, low: float, high: float, shard: Shard,
 
 
 def _positions(sure: Bits, n: int, further: Ids) -> Ids:
-    """Return the positions whose bits are set and the further ones, ascending: int64."""
-    np.bitwise_or.at(sure, further >> 3, (128 >> (further & 7)).astype(np.uint8))
-    step = CHUNK // 8
-    sizes = [int(np.bitwise_count(sure[at : at + step]).sum()) for at in range(0, len(sure), step)]
-    ends = np.cumsum([0, *sizes])
+    """Return the positions whose bits are set and the further ones, whose are not, ascending: int64."""
+    further = np.sort(further)
+    starts = range(0, n, CHUNK)
+    places = np.searchsorted(further, [*starts, n])
+    sizes = [int(np.bitwise_count(sure[start // 8 : (start + CHUNK) // 8]).sum()) for start in starts]
+    ends = np.cumsum([0, *sizes]) + places
     found = np.empty(int(ends[-1]), np.int64)
 
     def write(start: int, stop: int) -> None:
-        bits = np.unpackbits(sure[start // 8 : (stop + 7) // 8], count=stop - start)
-        place = start // CHUNK
-        np.add(np.flatnonzero(bits), start, out=found[ends[place] : ends[place + 1]])
+        chosen = np.unpackbits(sure[start // 8 : (stop + 7) // 8], count=stop - start).view(np.bool_)
+        at = start // CHUNK
+        chosen[further[places[at] : places[at + 1]] - start] = True
+        np.add(chosen.nonzero()[0], start, out=found[ends[at] : ends[at + 1]])
 
-    list(each(write, n))
+    for _ in each(write, n):
+        pass
     return found
