@@ -58,7 +58,8 @@ def average_ranks(scores: Numbers) -> Numbers:
         [1.5, 3.0, 1.5]
     """
     n = len(scores)
-    words = Words(lambda start, stop: image(scores[start:stop]), n, lambda places: image(scores[places]))
+    parts = each(lambda start, stop: (image(scores[start:stop]), np.arange(start, stop)), n)
+    words = Words(parts, n, n, lambda positions: image(scores[positions]))
     equal = words.sort()
     ranks = np.empty(n)
     if not equal.any():

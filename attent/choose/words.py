@@ -6,7 +6,7 @@ are looked at whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -19,32 +19,34 @@ _U = np.uint64
 
 
 class Words:
-    """n positions, which ``sort`` brings into the order of their keys, the lowest first, equal keys by position.
+    """Positions, which ``sort`` brings into the order of their keys, the lowest first, equal keys by position.
 
-    ``chunk(start, stop)`` gives the keys of these positions, uint64; ``at(positions)`` those of any.
+    ``parts`` give keys, uint64, and their positions, int64, of ``count`` positions below n in all; ``at(positions)`` gives
+    the keys of any of these.
 
     Example:
         >>> import numpy as np
         >>> from attent.choose.words import Words
         >>> keys = np.array([7, 3, 7, 1], np.uint64)
-        >>> words = Words(lambda start, stop: keys[start:stop], 4, lambda places: keys[places])
+        >>> words = Words([(keys, np.arange(4))], 4, 4, lambda positions: keys[positions])
         >>> words.sort().tolist(), words.positions(0, 4).tolist()
         ([False, False, False, True], [3, 1, 0, 2])
     """
 
-    def __init__(self, chunk: Callable[[int, int], Keys], n: int, at: Callable[[Ids], Keys]) -> None:
+    def __init__(self, parts: Iterable[tuple[Keys, Ids]], count: int, n: int, at: Callable[[Ids], Keys]) -> None:
         self._at, self._bits = at, max(n - 1, 1).bit_length()
         self._below = _U((1 << self._bits) - 1)
-        self._words = np.empty(n, np.uint64)
+        self._words = np.empty(count, np.uint64)
         self._whole = _U(0)  # the bits that do not fit, of all keys
-        for start in range(0, n, CHUNK):
-            stop = min(start + CHUNK, n)
-            keys = chunk(start, stop)
+        start = 0
+        for keys, positions in parts:
+            stop = start + len(keys)
             self._whole |= np.bitwise_or.reduce(keys) & self._below
-            np.bitwise_or(keys & ~self._below, np.arange(start, stop, dtype=np.uint64), out=self._words[start:stop])
+            np.bitwise_or(keys & ~self._below, positions.view(np.uint64), out=self._words[start:stop])
+            start = stop
 
     def sort(self) -> npt.NDArray[np.bool_]:
-        """Sort, and return which keys equal the one before them: bool, shape (n,)."""
+        """Sort, and return which keys equal the one before them: bool, shape (count,)."""
         words, bits = self._words, _U(self._bits)
         words.sort()
         equal = np.zeros(len(words), np.bool_)
