@@ -7,8 +7,9 @@ larger than memory a chunk is read at a time.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -35,10 +36,15 @@ def each(visit: Callable[[int, int], T], n: int, *, threads: bool = True) -> Ite
     if not threads or workers == 1 or n < _PARALLEL:
         yield from (visit(start, min(start + CHUNK, n)) for start in starts)
         return
-    # Some at a time: a billion numbers would be fifteen thousand results at once.
+    # A few ahead: a billion numbers would be fifteen thousand results at once.
     with ThreadPoolExecutor(workers) as pool:
-        for first in range(0, len(starts), 256):
-            yield from pool.map(lambda start: visit(start, min(start + CHUNK, n)), starts[first : first + 256])
+        ahead: deque[Future[T]] = deque()
+        for start in starts:
+            ahead.append(pool.submit(visit, start, min(start + CHUNK, n)))
+            if len(ahead) > 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def extremes(values: Numbers) -> tuple[float, float]:

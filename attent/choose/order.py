@@ -2,8 +2,8 @@
 
 One pass finds them: an even sample brackets the cut, then only numbers inside the bracket, about one in a
 hundred, are kept and looked at. Numbers come in chunks from a function, so they need not all exist at once; of those
-above the bracket a bit each is kept. Where several workers hold the numbers together, each goes through its own, and they
-sum up counts (rule S11).
+above the bracket a bit each is kept. Where several workers hold the numbers together, each goes through its own,
+and they sum up counts (rule S11).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def highest(
     ``chunk(start, stop)`` gives the numbers of these positions, always the same, without NaN, in an array that the
     calling thread's next call may write again. Where they are only near those that count, ``slack(value)`` says how far
     around the cut that matters, and ``exact(positions)`` gives the ones that count. With a ``shard`` n counts this
-    worker's numbers and k all workers'; those of this worker are returned, and of equal numbers the lower ranks' are taken.
+    worker's numbers and k all workers'; returned are this worker's. Of equal numbers those of lower ranks come first.
 
     Example:
         >>> import numpy as np
@@ -73,15 +73,14 @@ def highest(
         >>> highest(lambda start, stop: np.arange(start, stop) % 3.0, 6, 3).tolist()
         [1, 2, 5]
     """
-    every = int(shard.each(n).sum())
+    every = shard.sum(n)
     if k <= 0 or k >= every:
         return np.arange(n if k > 0 else 0, dtype=np.int64)
     cut = find_cut(chunk, n, k, slack, shard=shard)
     above, near, missing = beside(cut, slack(cut.value), shard)
     undecided = cut.positions[near]
     numbers = exact(undecided) if exact is not None else cut.values[near]
-    many = shard.each(len(undecided))[:, 0]
-    if missing < int(many.sum()):
+    if missing < shard.sum(len(undecided)):
         value = shard.kth_highest(numbers, missing)
         over = numbers > value
         equal = np.flatnonzero(numbers == value)  # ties: the lower id first (rule S2)
@@ -93,15 +92,15 @@ def highest(
 
 
 def beside(cut: Cut, slack: float, shard: Shard = _ALONE) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], int]:
-    """Return what in the bracket is surely above the cut, what is too near to tell, and how many of that are missing."""
+    """Return what is surely above the cut, what is too near to tell, and how many of all workers' near are missing."""
     above = cut.values > cut.value + slack
     near = (cut.values >= cut.value - slack) & ~above
-    return above, near, cut.rank - int(shard.each(int(np.count_nonzero(above))).sum())
+    return above, near, cut.rank - shard.sum(int(np.count_nonzero(above)))
 
 
 def find_cut(chunk: Chunk, n: int, k: int, slack: Callable[[float], float], *, shard: Shard = _ALONE) -> Cut:
     """Return the cut below the k-th highest of numbers in chunks, with all numbers within its slack; see `highest`."""
-    every = int(shard.each(n).sum())
+    every = shard.sum(n)
     if every >= _LARGE:
         low, high = _bracket(chunk, n, k, every, shard)
         cut = _within(chunk, n, k, low, high, shard, limit=n // 8)
@@ -127,7 +126,7 @@ def _bracket(chunk: Chunk, n: int, k: int, every: int, shard: Shard) -> tuple[fl
     starts = np.linspace(0, max(n - _BLOCK, 0) // 4, blocks).astype(np.int64) * 4  # where blocks of noise begin
     parts = [chunk(start, min(start + _BLOCK, n)).copy() for start in starts.tolist()]
     sample = np.concatenate(parts) if parts else np.empty(0)
-    m = int(shard.each(len(sample)).sum())
+    m = shard.sum(len(sample))
     centre = m * (k / every)
     width = 6.0 * np.sqrt(m * (k / every) * (1 - k / every)) + 2.0  # six standard errors
     low = shard.kth_highest(sample, int(centre + width)) if centre + width < m else -np.inf
@@ -157,7 +156,7 @@ def _within(chunk: Chunk, n: int, k: int, low: float, high: float, shard: Shard,
             continue  # what lies above is still counted
         positions.append(places)
         values.append(numbers)
-    total = shard.each(over, many, int(many > limit and low != high)).sum(0)
+    total = shard.total(np.array([over, many, many > limit and low != high]))
     rank = k - int(total[0])
     if total[2] or not 1 <= rank <= int(total[1]):
         return None

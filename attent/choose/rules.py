@@ -73,8 +73,8 @@ def soft(
 
     Temperature 0 is ``hard``; infinity is uniformly random. ``scaling`` is applied first: raw losses of a
     trained model are so alike that their softmax is nearly flat; ``std`` or ``rank`` makes them count.
-    Beyond the scores, which may be memory-mapped, and the ids it uses some n / 4 bytes; 17 n with ``rank``. Raises ScoreError for a score that
-    is not finite, PlanError for k outside [1, n] or a negative temperature.
+    Beyond the scores, which may be memory-mapped, and the ids it uses some n / 4 bytes; with ``rank`` 17 n. Raises
+    ScoreError for a score that is not finite, PlanError for k outside [1, n] or a negative temperature.
     Source: Kool et al. 2019, arXiv 1903.06059; AtteNT, arXiv 2602.20461 (there the temperature divides
     noise and score alike and so has no effect).
 
@@ -176,6 +176,30 @@ def in_turn(ages: Ages, k: int, select: Callable[[Ids, int], Ids]) -> Ids:
     cut = int(np.partition(ages, len(ages) - k)[len(ages) - k])  # the k-th highest age
     older = np.flatnonzero(ages > cut)
     return np.sort(np.concatenate([older, select(np.flatnonzero(ages == cut), k - len(older))]))
+
+
+def first_in_turn(ages: Ages, k: int, order: Noise, *, ids: Ids | None = None) -> Ids:
+    """Return k ids, ascending: those taught longest ago, of the last that tie those of the lowest noise in ``order``.
+
+    What `in_turn` returns where ``select`` sorts by that noise, without the sort.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> from attent.choose.rules import first_in_turn
+        >>> first_in_turn(np.array([1, 3, 2, 2]), 2, attent.Noise(seed=0, draw=0)).tolist()
+        [1, 2]
+    """
+    cut = int(np.partition(ages, len(ages) - k)[len(ages) - k])  # the k-th highest age
+    noise = _noise(order, ids)
+
+    def early(start: int, stop: int) -> Numbers:
+        some = ages[start:stop]
+        return np.where(some == cut, -noise(start, stop), np.where(some > cut, np.inf, -np.inf))
+
+    def lower_bits(positions: Ids) -> Numbers:  # which decide where the upper 53 are equal
+        return -(raw_at(order, positions if ids is None else ids[positions]) & np.uint64(2047)).astype(np.float64)
+
+    return _named(highest(early, len(ages), k, exact=lower_bits), ids)
 
 
 def even_shares(sizes: Ids, k: int) -> Ids:

@@ -59,8 +59,8 @@ def average_ranks(scores: Numbers) -> Numbers:
     """
     n = len(scores)
     parts = each(lambda start, stop: (image(scores[start:stop]), np.arange(start, stop)), n)
-    words = Words(parts, n, n, lambda positions: image(scores[positions]))
-    equal = words.sort()
+    words = Words(parts, n, n)
+    equal = words.sort(lambda positions: image(scores[positions]))
     ranks = np.empty(n)
     if not equal.any():
         for start in range(0, n, CHUNK):
@@ -105,8 +105,8 @@ def sum_of(term: Callable[[int, int], Numbers], n: int, shard: Shard = _ALONE) -
     for rank, end in enumerate(ends.tolist()):
         if end % CHUNK and end < ends[-1]:
             raise PlanError(
-                f"sums over several workers go by blocks of {CHUNK} examples, and the part of rank {rank} ends at example "
-                f"{end}: give each a multiple of {CHUNK}, the last the rest; or use scaling='none' (rule S11)"
+                f"sums over several workers go by blocks of {CHUNK} examples, and the part of rank {rank} ends at "
+                f"example {end}: give each a multiple of {CHUNK}, the last the rest; or use scaling='none' (rule S11)"
             )
     # Bits and not numbers are summed up, of which one worker each gives other than 0.
     bits = np.zeros(-(-int(ends[-1]) // CHUNK), np.int64)
@@ -171,7 +171,7 @@ def standard(values: Numbers, ends: tuple[float, float] | None = None, shard: Sh
         factors: tuple[float, ...] = (2.0**-exponent,)
     else:  # 2**-exponent is no float64: two halves
         factors = (2.0 ** (-exponent // 2), 2.0 ** (-exponent - -exponent // 2))
-    n, every = len(values), int(shard.each(len(values)).sum())
+    n, every = len(values), shard.sum(len(values))
     found = Standard(factors, 0.0, 0.0)
     mean = sum_of(lambda start, stop: found(values[start:stop]), n, shard) / every
     centred = Standard(factors, mean, 0.0)

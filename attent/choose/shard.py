@@ -32,7 +32,7 @@ class Shard:
     """The place of one worker among ``world`` that hold consecutive parts of an array, in the order of their ranks.
 
     allreduce: takes an int64 array and returns the sum of those that all workers gave, element by element; every worker
-    calls it equally often, with arrays of equal shapes.
+    calls it equally often, with arrays of equal shapes. ``torch.distributed.all_reduce`` or a sum over a mesh will do.
 
     Example:
         >>> from attent.choose.shard import Shard
@@ -58,6 +58,10 @@ class Shard:
     def total(self, numbers: Counts) -> Counts:
         """Return the sum of what all workers give: int64, of the shape of ``numbers``."""
         return np.asarray(self.allreduce(numbers), np.int64).reshape(numbers.shape)
+
+    def sum(self, number: int) -> int:
+        """Return the sum of a number of each worker."""
+        return number if self.world == 1 else int(self.total(np.array([number]))[0])
 
     def kth_highest(self, values: Numbers, k: int) -> float:
         """Return the k-th highest of all workers' values, counting equal ones as often as they occur; none is NaN.
@@ -103,7 +107,8 @@ def image(values: Numbers) -> Images:
     """
     bits = (values + 0.0).view(np.uint64)  # + 0.0 takes the sign of -0
     turned = (bits.view(np.int64) >> np.int64(63)).view(np.uint64) | _SIGN
-    return np.bitwise_xor(bits, turned, out=bits)
+    bits ^= turned
+    return bits
 
 
 def _number(image: int) -> float:

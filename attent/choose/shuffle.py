@@ -17,8 +17,8 @@ _DIGIT = 48  # the bit from which on noise is counted: 2**16 digits
 class Shuffle:
     """Ids 0 to n-1, or the ascending ``ids``, by their noise: the lowest first, equal noise by id.
 
-    What is asked for is sorted in parts of about ``at_once`` ids, the last of which is kept: 8 bytes an id. Up to so many
-    ids are one part; beyond, each part costs a pass over the noise of all.
+    What is asked for is sorted in parts of about ``at_once`` ids, the last of which is kept: 8 bytes an id. Up to so
+    many ids are one part; beyond, each part costs a pass over the noise of all.
 
     Example:
         >>> import numpy as np
@@ -84,6 +84,6 @@ class Shuffle:
             return (raw_at(self._noise, positions if self._ids is None else self._ids[positions]) - base) << shift
 
         count = int(self._ends[part + 1] - self._ends[part])
-        words = Words(each(keys, self._n), count, self._n, at)
-        words.sort()
+        words = Words(each(keys, self._n), count, self._n)
+        words.sort(at)
         return words

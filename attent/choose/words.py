@@ -1,7 +1,7 @@
-"""Positions sorted by 64-bit keys, key and position in one word: ten times as fast as an index sort, in half the memory.
+"""Positions sorted by 64-bit keys, key and position in one word: faster than an index sort, and in half the memory.
 
-A word holds the upper bits of a key and, below, the position. Where keys agree in the bits that fit, and only there, they
-are looked at whole.
+A word holds the upper bits of a key and, below, the position. Where keys agree in the bits that fit, and only there,
+they are looked at whole.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ _U = np.uint64
 class Words:
     """Positions, which ``sort`` brings into the order of their keys, the lowest first, equal keys by position.
 
-    ``parts`` give keys, uint64, and their positions, int64, of ``count`` positions below n in all; ``at(positions)`` gives
-    the keys of any of these.
+    ``parts`` give keys, uint64, and their positions, int64, of ``count`` positions below n in all.
 
     Example:
         >>> import numpy as np
         >>> from attent.choose.words import Words
         >>> keys = np.array([7, 3, 7, 1], np.uint64)
-        >>> words = Words([(keys, np.arange(4))], 4, 4, lambda positions: keys[positions])
-        >>> words.sort().tolist(), words.positions(0, 4).tolist()
+        >>> words = Words([(keys, np.arange(4))], 4, 4)
+        >>> words.sort(lambda positions: keys[positions]).tolist(), words.positions(0, 4).tolist()
         ([False, False, False, True], [3, 1, 0, 2])
     """
 
-    def __init__(self, parts: Iterable[tuple[Keys, Ids]], count: int, n: int, at: Callable[[Ids], Keys]) -> None:
-        self._at, self._bits = at, max(n - 1, 1).bit_length()
+    def __init__(self, parts: Iterable[tuple[Keys, Ids]], count: int, n: int) -> None:
+        self._bits = max(n - 1, 1).bit_length()
         self._below = _U((1 << self._bits) - 1)
         self._words = np.empty(count, np.uint64)
         self._whole = _U(0)  # the bits that do not fit, of all keys
@@ -45,8 +44,8 @@ class Words:
             np.bitwise_or(keys & ~self._below, positions.view(np.uint64), out=self._words[start:stop])
             start = stop
 
-    def sort(self) -> npt.NDArray[np.bool_]:
-        """Sort, and return which keys equal the one before them: bool, shape (count,)."""
+    def sort(self, at: Callable[[Ids], Keys]) -> npt.NDArray[np.bool_]:
+        """Sort, and return which keys equal the one before: bool, shape (count,). ``at`` gives keys by position."""
         words, bits = self._words, _U(self._bits)
         words.sort()
         equal = np.zeros(len(words), np.bool_)
@@ -61,7 +60,7 @@ class Words:
         places = np.flatnonzero(inside)
         run = np.cumsum(~equal[places])
         found = words[places]
-        lower = self._at((found & self._below).astype(np.int64)) & self._below
+        lower = at((found & self._below).astype(np.int64)) & self._below
         order = np.lexsort((lower, run))
         words[places] = found[order]
         lower = lower[order]
