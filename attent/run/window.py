@@ -14,8 +14,8 @@ from attent.errors import CourseError
 class Window:
     """The next n examples of a stream, held in memory as a dataset with ids 0 to n-1; ``advance`` moves on by n.
 
-    A plan is run over each window, so ids stay for as long as it lasts; id i is example ``first + i`` of the stream. The
-    last window may be smaller, and after it comes one of length 0.
+    A plan is run over each window, so ids stay for as long as it lasts; id i is example ``first + i`` of the stream.
+    The last window may be smaller, and after it comes one of length 0.
 
     Args:
         stream: gives the same examples whenever it is iterated over anew: an iterable dataset of Hugging Face, one of
