@@ -58,8 +58,8 @@ class Stand(NamedTuple):
     """What one decision leaves to the next.
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
-    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the try
-    goes by first sight alone, of a model that knows the rest. ``over``: such a try failed, so there is no other.
+    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
+    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed, so there is no other.
     """
 
     how: How | None = None
