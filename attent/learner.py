@@ -108,6 +108,15 @@ class Groups(Protocol):
         ...
 
 
+@runtime_checkable
+class Costs(Protocol):
+    """A learner that knows what each example costs: its tokens, pixels or seconds, in any one unit."""
+
+    def costs(self) -> Numbers:
+        """Return the cost of each example, finite and above 0: float64, shape (n,). The same at every call."""
+        ...
+
+
 def checked_numbers(values: object, count: int, call: str) -> Numbers:
     """Return ``values`` if it is a float64 array of shape (count,); raise LearnerError naming ``call`` if not.
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent.checks import number, several
-from attent.choose.policies import Balanced, InTurn, Random
+from attent.choose.grouped import Balanced
+from attent.choose.policies import InTurn, Random
 from attent.choose.policy import asks_of_training
 from attent.choose.sources import Reuse
 from attent.errors import PlanError

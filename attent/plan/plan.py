@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from attent import checks, plugins
-from attent.choose import policies, policy, sources
-from attent.choose.policies import Auto, Balanced, Hard, InfoBatch, InTurn, Random, Soft
+from attent.choose import built_in, policy, sources
+from attent.choose.grouped import Balanced
+from attent.choose.policies import Auto, Hard, InfoBatch, InTurn, Random, Soft
 from attent.choose.policy import Policy
 from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
@@ -90,7 +91,7 @@ class Plan:
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take("select", _named("select", lambda: policies.policy_of(self.select, _further_policies)))
+        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further_policies)))
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -187,7 +188,7 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = policies.shown(self.select, _further_policies)
+        fields["select"] = built_in.shown(self.select, _further_policies)
         fields["source"] = sources.shown(self.source)
         return fields
 

@@ -25,7 +25,7 @@ from attent import (
     Score,
     Soft,
 )
-from attent.choose import policies, sources
+from attent.choose import built_in, sources
 from attent.tests.test_policy import Alternate
 from attent.tests.toy import Toy, drive
 
@@ -72,7 +72,7 @@ PLANS = {
 
 
 def test_every_built_in_policy_and_source_is_among_them():
-    assert {type(plan.select) for plan in PLANS.values()} == {*policies.BUILT_IN.values(), Alternate, Counts}
+    assert {type(plan.select) for plan in PLANS.values()} == {*built_in.BUILT_IN.values(), Alternate, Counts}
     assert {type(plan.source) for plan in PLANS.values()} == set(sources.BUILT_IN.values())
 
 

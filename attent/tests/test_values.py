@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import attent
 from attent import Auto, Balanced, Band, Fresh, Hard, InfoBatch, InTurn, Plan, Pool, Proxy, Random, Replay, Reuse, Soft
-from attent.choose import policies, sources
-from attent.choose.policies import policy_of
+from attent.choose import built_in, sources
+from attent.choose.built_in import policy_of
+from attent.choose.policy import asks
 from attent.choose.sources import source_of
 
 NAMES = {**{name: getattr(attent, name) for name in attent.__all__}, "inf": math.inf}
@@ -57,7 +58,7 @@ every_source = st.one_of(
 
 
 def test_every_built_in_value_is_drawn():
-    assert set(policies.BUILT_IN.values()) == {Hard, Soft, Random, Band, InfoBatch, InTurn, Balanced, Auto}
+    assert set(built_in.BUILT_IN.values()) == {Hard, Soft, Random, Band, InfoBatch, InTurn, Balanced, Auto}
     assert set(sources.BUILT_IN.values()) == {Reuse, Fresh, Pool, Proxy, Replay}
 
 
@@ -83,7 +84,7 @@ def check_read_back(value, shown, read, known):
 @given(every_policy)
 @settings(max_examples=400, deadline=None)
 def test_policies_read_back_from_text_table_and_repr(policy):
-    check_read_back(policy, policies.shown, policy_of, policies.BUILT_IN)
+    check_read_back(policy, built_in.shown, policy_of, built_in.BUILT_IN)
 
 
 @given(every_source)
@@ -95,15 +96,15 @@ def test_sources_read_back_from_text_table_and_repr(source):
 @given(every_policy, every_source)
 @settings(max_examples=300, deadline=None)
 def test_plans_read_back_from_json(policy, source):
-    asked = policies.asks(policy)
+    asked = asks(policy)
     if asked or isinstance(source, Reuse):
         source = Reuse() if asked else source
     share = sources.share_of(source)
     plan = Plan(epochs=9, batch_size=4, warm_up=2, ratio=min(share, 0.4), select=policy, source=source)
     kept = json.loads(json.dumps(plan.to_dict(), allow_nan=False))
     assert Plan.from_dict(kept) == plan
-    assert (kept["select"], kept["source"]) == (policies.shown(policy), sources.shown(source))
-    tables = {"select": tabled(policy, policies.BUILT_IN), "source": tabled(source, sources.BUILT_IN)}
+    assert (kept["select"], kept["source"]) == (built_in.shown(policy), sources.shown(source))
+    tables = {"select": tabled(policy, built_in.BUILT_IN), "source": tabled(source, sources.BUILT_IN)}
     assert Plan.from_dict({**kept, **tables}) == plan
     assert eval(repr(plan), dict(NAMES)) == plan
 
@@ -146,7 +147,7 @@ def test_what_may_be_written_in_several_ways(text, value):
     ids=repr,
 )
 def test_what_is_as_usual_is_left_out(value, text):
-    assert policies.shown(value) == text
+    assert built_in.shown(value) == text
 
 
 KNOWN = "known: hard, soft, random, band, infobatch, in_turn, balanced, auto; your own as package.module:Class(...)"
