@@ -61,11 +61,11 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Auto", "Backend", "Balanced", "Band", "ByGroup", "Choice", "CostWarning", "Costs", "Course", "CourseError",
-    "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner",
-    "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy",
-    "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace", "TraceError",
-    "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
+    "AttentError", "Auto", "Backend", "Balanced", "Band", "ByGroup", "Choice", "CostWarning", "Costs", "Course",
+    "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
+    "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
+    "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
+    "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
     "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 

@@ -114,17 +114,18 @@ def weights_of(share: Share, members: Members, seen: Seen, floor: float) -> list
 
 
 def between(first: Sequence[int], last: Sequence[int], progress: float) -> list[int]:
-    """Return the weights on the straight line between two shares of the groups, ``progress`` in [0, 1] along it.
+    """Return the weights on the straight line between two shares of the groups, ``progress`` in [0, 1] along it. Exact.
 
     Example:
         >>> from attent.choose.shares import between
-        >>> between([1, 3], [1, 1], 1.0), [one / 10**12 for one in between([1, 3], [1, 1], 0.0)]
-        ([1000000000000, 1000000000000], [0.333333333333, 1.0])
+        >>> between([1, 3], [1, 1], 0.0), between([1, 3], [1, 1], 0.5), between([1, 3], [1, 1], 1.0)
+        ([2, 6], [6, 10], [4, 4])
     """
+    along, of = Fraction(progress).as_integer_ratio()
     sums = sum(first), sum(last)
-    return _whole([
-        (1 - progress) * one / sums[0] + progress * other / sums[1] for one, other in zip(first, last, strict=True)
-    ])  # fmt: skip
+    return [
+        (of - along) * one * sums[1] + along * other * sums[0] for one, other in zip(first, last, strict=True)
+    ]  # fmt: skip
 
 
 def _following(share: str, members: Members, seen: Seen, floor: float) -> list[float]:

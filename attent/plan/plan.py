@@ -1,4 +1,4 @@
-"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T10 of docs/spec.md."""
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T13 of docs/spec.md."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Plan:
         ratio: share of examples taught, in (0, 1]: a number or a schedule over the rounds.
         interval: epochs for which a selection is kept: a whole number or a schedule.
         select: the policy that chooses: ``Hard()``, ``Soft(temperature=0.3)``, ``Random()``, ``Band()``,
-            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Auto()``, or one of your own (`attent.Policy`); also its
+            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Tempered()``, ``ByGroup()``, ``Auto()``, or one of your own (`attent.Policy`); also its
             text or a table (``"soft(temperature=0.3)"``, ``{"name": "soft", "temperature": 0.3}``).
         source: where scores come from: ``Reuse()``, the losses already seen in training steps, which cost nothing;
             ``Fresh()``, ``Pool()``, ``Proxy()``, ``Replay()``; also its text or a table.

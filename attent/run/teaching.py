@@ -114,8 +114,8 @@ def teach(
         raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
     n = checked_length(learner)
     asked = scorer_of(plan, learner, scorer)
-    by_group = "groups" in asks(plan.select) and isinstance(learner, Groups)
-    groups = copy.copy(learner.groups()) if by_group else None
+    # Copies: a learner that changes its own array would else be compared with itself.
+    groups = copy.copy(learner.groups()) if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
     costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
     scores = None if replay is None else replayed(replay, plan, n)
     course = Course(

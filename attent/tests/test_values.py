@@ -14,7 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attent
-from attent import Auto, Balanced, Band, Fresh, Hard, InfoBatch, InTurn, Plan, Pool, Proxy, Random, Replay, Reuse, Soft
+from attent import (
+    Auto,
+    Balanced,
+    Band,
+    ByGroup,
+    Fresh,
+    Hard,
+    InfoBatch,
+    InTurn,
+    PerCost,
+    Plan,
+    Pool,
+    Proxy,
+    Random,
+    Replay,
+    Reuse,
+    Soft,
+    Tempered,
+)
 from attent.choose import built_in, sources
 from attent.choose.built_in import policy_of
 from attent.choose.policy import asks
@@ -42,7 +60,29 @@ def softs(correction=True):
 
 
 ties = st.one_of(st.just(Hard()), st.just(Random()), softs(correction=False), st.builds(Band, numbers(0.01, 1)))
+listed = st.lists(numbers(0, 1e6), min_size=1, max_size=4).filter(any)
+shares = st.one_of(
+    st.sampled_from(["even", "size", "loss", "speed"]),
+    numbers(0, 1),
+    listed.map(tuple),
+    listed,
+    listed.map(lambda held: np.array(held, np.float64)),
+    listed.map(lambda held: dict(enumerate(held))),
+)
+inner = st.one_of(ties, st.builds(InTurn, ties), st.builds(PerCost, ties.filter(lambda one: one != Random())))
+grouped = st.one_of(
+    st.builds(ByGroup, inner, shares, st.none() | shares, numbers(0, 1, exclude_min=True)),
+    st.builds(
+        ByGroup,
+        st.just(Random()) | st.builds(Soft, numbers(SMALLEST, 1e300)),
+        shares,
+        correction=numbers(0, math.inf, exclude_min=True),
+    ),
+    st.builds(Tempered, numbers(0, 1), st.none() | numbers(0, 1)),
+)
 every_policy = st.one_of(
+    grouped,
+    inner,
     st.sampled_from([Hard(), Random(), InfoBatch(), Balanced()]),
     softs(),
     st.builds(Band, numbers(0, 1, exclude_min=True)),
@@ -58,7 +98,8 @@ every_source = st.one_of(
 
 
 def test_every_built_in_value_is_drawn():
-    assert set(built_in.BUILT_IN.values()) == {Hard, Soft, Random, Band, InfoBatch, InTurn, Balanced, Auto}
+    plain = {Hard, Soft, Random, Band, InfoBatch, InTurn, Auto, PerCost}
+    assert set(built_in.BUILT_IN.values()) == {*plain, Balanced, Tempered, ByGroup}
     assert set(sources.BUILT_IN.values()) == {Reuse, Fresh, Pool, Proxy, Replay}
 
 
@@ -67,6 +108,7 @@ def tabled(value, known):
     name = next(name for name, maker in known.items() if maker is type(value))
     held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     inside = {key: tabled(one, known) if dataclasses.is_dataclass(one) else one for key, one in held.items()}
+    inside = {key: list(one) if isinstance(one, tuple) else one for key, one in inside.items()}
     return {"name": name, **{key: "inf" if one == math.inf else one for key, one in inside.items() if one is not None}}
 
 
@@ -78,7 +120,8 @@ def check_read_back(value, shown, read, known):
     assert read(tabled(value, known)) == value
     assert (hash(read(text)), read(value)) == (hash(value), value)
     plain = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    assert all(type(one) in (int, float, str, type(None), *known.values()) for one in plain)
+    plain += [inside for one in plain if type(one) is tuple for inside in one]
+    assert all(type(one) in (int, float, str, tuple, type(None), *known.values()) for one in plain)
 
 
 @given(every_policy)
@@ -113,6 +156,10 @@ def test_plans_read_back_from_json(policy, source):
     ("text", "value"),
     [
         ("Hard", Hard()),
+        ("tempered(0.3, to=0)", Tempered(alpha=0.3, to=0)),
+        ("by_group(soft(0.3), share=size)", ByGroup(Soft(0.3), "size")),
+        ("ByGroup('hard', share={0: 3, 2: 1}, to=even)", ByGroup(Hard(), (3, 0.0, 1), to="even")),
+        ("by_group(per_cost, [0.5, 0.5])", ByGroup(PerCost(), (0.5, 0.5))),
         ("  in_turn ( ties = Soft ) ", InTurn(ties=Soft())),
         ("InTurn(hard)", InTurn(ties=Hard())),
         ("IN-TURN('soft(0.3)')", InTurn(ties=Soft(temperature=0.3))),
@@ -150,7 +197,7 @@ def test_what_is_as_usual_is_left_out(value, text):
     assert built_in.shown(value) == text
 
 
-KNOWN = "known: hard, soft, random, band, infobatch, in_turn, balanced, auto; your own as package.module:Class(...)"
+KNOWN = "known: hard, soft, random, band, infobatch, in_turn, auto, per_cost, balanced, tempered, by_group; your own as package.module:Class(...)"
 READS = "a policy reads like soft(temperature=0.3), got "
 MUST = "must be a policy such as Soft(temperature=0.3), or its text, got "
 
