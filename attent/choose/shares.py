@@ -101,9 +101,9 @@ def weights_of(share: Share, members: Members, seen: Seen, floor: float) -> list
         >>> weights_of("size", members_of(np.array([0, 1, 1])), Seen(np.zeros(3)), 0.1)
         [1, 2]
     """
-    if share == "size":
+    if share in ("size", 1):
         return list(members.sizes)
-    if share == "even":
+    if share in ("even", 0):
         return [1] * len(members.sizes)
     if isinstance(share, tuple):
         return _whole([share[group] if group < len(share) else 0.0 for group in members.names.tolist()])

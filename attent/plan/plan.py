@@ -33,8 +33,9 @@ class Plan:
         ratio: share of examples taught, in (0, 1]: a number or a schedule over the rounds.
         interval: epochs for which a selection is kept: a whole number or a schedule.
         select: the policy that chooses: ``Hard()``, ``Soft(temperature=0.3)``, ``Random()``, ``Band()``,
-            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Tempered()``, ``ByGroup()``, ``Auto()``, or one of your own (`attent.Policy`); also its
-            text or a table (``"soft(temperature=0.3)"``, ``{"name": "soft", "temperature": 0.3}``).
+            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Tempered()``, ``ByGroup()``, ``PerCost()``, ``Auto()``, or
+            one of your own (`attent.Policy`); also its text or a table (``"soft(temperature=0.3)"``,
+            ``{"name": "soft", "temperature": 0.3}``).
         source: where scores come from: ``Reuse()``, the losses already seen in training steps, which cost nothing;
             ``Fresh()``, ``Pool()``, ``Proxy()``, ``Replay()``; also its text or a table.
         warm_up, cool_down: epochs on all examples at the start and at the end.
