@@ -10,7 +10,7 @@ from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
 from attent.choose.sources import Replay
 from attent.errors import LearnerError, PlanError
-from attent.learner import Ids, Numbers, checked_numbers
+from attent.learner import Ids, Numbers, checked_costs, checked_numbers
 from attent.plan.plan import Plan
 from attent.run.records import digest_of_numbers
 
@@ -93,21 +93,3 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         names, sizes = np.unique(groups, return_counts=True)
         check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), max(ks))
     return groups
-
-
-def checked_costs(costs: object, n: int) -> Numbers:
-    """Return the costs of n examples if they are some: float64, shape (n,), finite, above 0. Raises LearnerError.
-
-    Example:
-        >>> import numpy as np
-        >>> from attent.run.given_scores import checked_costs
-        >>> checked_costs(np.array([12.0, 7.0]), 2).tolist()
-        [12.0, 7.0]
-    """
-    if not isinstance(costs, np.ndarray) or costs.dtype != np.float64 or costs.shape != (n,):
-        got = f"{costs.dtype} {costs.shape}" if isinstance(costs, np.ndarray) else type(costs).__name__
-        raise LearnerError(f"costs must be a float64 array of shape ({n},), one cost per example, got {got}")
-    bad = np.flatnonzero(~(np.isfinite(costs) & (costs > 0)))
-    if len(bad):
-        raise LearnerError(f"costs must be above 0 and finite, got {costs[bad[0]]} for example {bad[0]}")
-    return costs
