@@ -109,6 +109,15 @@ class Groups(Protocol):
 
 
 @runtime_checkable
+class EvaluatesGroups(Protocol):
+    """A learner with groups that can also judge itself on held-out data of each group."""
+
+    def evaluate_groups(self) -> dict[str, dict[int, float]]:
+        """Return held-out quality by metric name, the main one first, and by group, as ``groups()`` names them."""
+        ...
+
+
+@runtime_checkable
 class Costs(Protocol):
     """A learner that knows what each example costs: its tokens, pixels or seconds, in any one unit."""
 

@@ -10,7 +10,8 @@ from attent.choose import auto
 from attent.cli.phases import counted, shown_phases
 from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
-from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
+from attent.judging.arms import FULL, POLICY, SHORT
+from attent.judging.controls import CONTROLS
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told
 from attent.plan.plan import Unit
@@ -80,7 +81,7 @@ def arms_in(folder: Path) -> dict[str, Path]:
 
 def _beside(arm: str) -> bool:
     """Return whether an arm, by its folder's name, is one that policies are held against."""
-    return arm == FULL or arm.partition("-")[0] in (FULL, SHORT, RANDOM, BALANCED)
+    return any(arm == name or arm.startswith(f"{name}-") for name in (FULL, SHORT, *CONTROLS))
 
 
 def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:

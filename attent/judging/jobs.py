@@ -17,8 +17,9 @@ import numpy as np
 
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
+from attent.judging.by_group import group_quality, group_sizes, new_groups
 from attent.judging.metrics import quality_of
-from attent.learner import Groups, Learner, Numbers, checked_length
+from attent.learner import Learner, Numbers, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
 from attent.run.files import FORMAT, read_array, read_json, write_json
@@ -85,15 +86,18 @@ class Setting(NamedTuple):
 
 
 class Precheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found: examples, metrics (the main one first), whether examples have groups, and what differs.
+    """What was found: examples, metrics (the main one first), groups, and what differs.
 
-    ``differs``: in words, between two builds; None also where only one was built.
+    ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
+    groups are. ``differs``: in words, between two builds; None also where only one was built.
     """
 
     format: int = FORMAT
     n: int
     metrics: list[str]
-    groups: bool = False
+    group_metrics: list[str] = []
+    sizes: dict[int, int] = {}
+    new: list[int] = []
     differs: str | None = None
 
 
@@ -120,7 +124,14 @@ def precheck(
             f"recipe {name!r} has no held-out data: its learner needs evaluate() returning quality by metric name, "
             "the main one first (attent.Evaluates); without it nothing can be judged"
         )
-    found = Precheck(n=n, metrics=list(quality), groups=_has_groups(learner))
+    sizes = group_sizes(learner)
+    found = Precheck(
+        n=n,
+        metrics=list(quality),
+        group_metrics=list(group_quality(learner)),
+        sizes=sizes,
+        new=new_groups(learner, sizes) if sizes else [],
+    )
     if not compare:
         return found
     first = _numbers(learner, plan, n)
@@ -139,17 +150,6 @@ def _difference(name: str, first: Mapping[str, Numbers], second: Mapping[str, Nu
                 "random number from plan.seed"
             )
     return None
-
-
-def _has_groups(learner: Learner) -> bool:
-    """Return whether a learner knows a class of each example."""
-    if not isinstance(learner, Groups):
-        return False
-    try:
-        found = np.asarray(learner.groups())
-    except LearnerError:  # one that has them for other tasks
-        return False
-    return found.shape == (len(learner),) and len(np.unique(found)) > 1
 
 
 def _numbers(learner: Learner, plan: Plan, n: int) -> dict[str, Numbers]:
@@ -248,7 +248,7 @@ def run_job(
             examples_trained=cost.examples_trained,
         )
     else:
-        quality = quality_of(learner)
+        quality = quality_of(learner) | group_quality(learner)
         if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1

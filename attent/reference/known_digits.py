@@ -19,6 +19,7 @@ from attent.reference.recipe_tasks import digits_task
 from attent.run.teaching import teach
 
 _CLASSES, _KNOWN = 10, 7  # of which the first are known
+NEW_CLASSES = tuple(range(_KNOWN, _CLASSES))
 _PRE_TRAINING_RATE = 8e-3  # with batches of 32 what suits vit-digits
 _WHICH, _PRE_TRAINING_SEED = LEARNER + 2, LEARNER + 3  # draws of the plan's seed
 

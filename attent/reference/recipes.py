@@ -6,7 +6,7 @@ from typing import Literal
 
 from attent.plan.plan import Plan
 from attent.plugins import recipe
-from attent.reference.known_digits import known_digits_task
+from attent.reference.known_digits import NEW_CLASSES, known_digits_task
 from attent.reference.learner import NumpyLearner
 from attent.reference.recipe_tasks import digits_task, text_task
 
@@ -30,7 +30,7 @@ def vit_digits(
     return NumpyLearner(**task, dtype=precision)
 
 
-@recipe(epochs=3, batch_size=16, seeds=5)
+@recipe(epochs=3, batch_size=16, seeds=5, metric_of="training")
 def known_digits(
     plan: Plan,
     *,
@@ -60,7 +60,9 @@ def known_digits(
         width=width,
         heads=heads,
     )
-    return NumpyLearner(**task, dtype=precision)
+    learner = NumpyLearner(**task, dtype=precision)
+    learner.new_groups = NEW_CLASSES
+    return learner
 
 
 @recipe(epochs=10, batch_size=16)
