@@ -133,7 +133,10 @@ def test_what_single_groups_lose_is_marked_but_only_summaries_count_as_worse(fou
 
 def test_the_report_has_a_table_by_group(found):
     for text in (told(found), report_text(found)):
-        assert "Held-out skill by group. Training: groups weighed as in training; worst: of the group that is" in " ".join(text.split())
+        assert (
+            "Held-out skill by group. Training: groups weighed as in training; worst: of the group that is"
+            in " ".join(text.split())
+        )
     line = next(line for line in report_text(found).splitlines() if line.startswith("| hard | 1.") and "*" in line)
     assert line.count("|") == 8
     assert "| arm | training | worst | known | new | 0 | 1 |" in report_text(found)
