@@ -52,6 +52,9 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         if not explained and any(record.selection is not None for record in trace.records):
             tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
             explained = True
+        costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
+        if costs:
+            tell(wrapped(f"trained: {sum(costs):,.6g} in all, in the unit of the learner's costs"))
         share = forward_share(trace.records)
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))

@@ -80,9 +80,9 @@ def picture(found: Judgement) -> str | None:
     parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
     parts += _costs(curve, at)
     better = "lower" if up < 0 else "higher"
-    parts.append(
-        _text(_WIDTH / 2, _HEIGHT - 14, f"cost: epochs on all {found.n:,} examples, logarithmic", anchor="middle")
-    )
+    counted = ", by their costs" if any(job.cost_of_all is not None for job in found.jobs) else ""
+    cost = f"cost: epochs on all {found.n:,} examples{counted}, logarithmic"
+    parts.append(_text(_WIDTH / 2, _HEIGHT - 14, cost, anchor="middle"))
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     parts.append(_text(20, middle, f"{metric}, {better} is better", anchor="middle", turned=True))
     for levels, dashed in ((curve.measured, False), (curve.best, True)):

@@ -120,9 +120,12 @@ def _in_words(estimate: Estimate | None) -> str:
 def _legend(found: Judgement, table: str) -> list[str]:
     how = "measured" if found.forward_share_measured else "as given or assumed"
     count = len(found.seeds)
+    examples = f"{found.n:,} examples"
+    if any(job.cost_of_all is not None for job in found.jobs):
+        examples += ", counted by what each costs as the learner says"
     lines = [
         f"Means of {count} paired seed{'s' * (count != 1)}, batch size {found.batch_size}. Cost: in epochs on all "
-        f"{found.n:,} examples, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
+        f"{examples}, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
         "process time."
     ]
     if any(row.savings for row in found.rows):

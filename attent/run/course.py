@@ -264,7 +264,8 @@ class Course:
         check_finite(numbers, ids, self.plan, self.epoch, f"learner.{call}() returned")
 
     def _end_epoch(self) -> EpochRecord:
-        row = self.row
+        row, ids = self.row, self.ids
+        scored = row.scored if self.scored else 0
         record = EpochRecord(
             epoch=row.epoch,
             phase=row.phase,
@@ -274,9 +275,12 @@ class Course:
             steps=self.step,
             draw=self.draw - 1 if self.ids is not None else None,
             loss=self._loss_sum / self.trained,
-            examples_scored=row.scored if self.scored else 0,
+            examples_scored=scored,
             examples_trained=self.trained,
             selection=self.selection,
+            cost_trained=None if self.costs is None else float((self.costs if ids is None else self.costs[ids]).sum()),
+            # Of a part of the examples as their mean: which ones they were is not kept.
+            cost_scored=None if self.costs is None else scored * float(self.costs.mean()),
         )
         self.epoch, self.step, self.trained, self._loss_sum = self.epoch + 1, 0, 0, 0.0
         self.scored = self._chosen = False

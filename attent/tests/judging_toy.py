@@ -189,3 +189,11 @@ def uneven(plan):
     learner.evaluate = lambda: {"skill": sum(by_group().values()) / 2}
     learner.evaluate_groups = lambda: {"skill": by_group()}
     return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def dear(plan):
+    """Examples worth 2 cost 3 tokens each, the others 1."""
+    learner = Steady(plan)
+    learner.costs = lambda: np.where(learner.worth == 2, 3.0, 1.0)
+    return learner

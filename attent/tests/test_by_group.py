@@ -426,3 +426,15 @@ def test_band_and_others_choose_within_groups_per_cost():
     found = policy.choose(np.full(8, 8.0), 4, Noise(0, 0), groups=groups, costs=costs)
     assert found.ids.tolist() == [1, 2, 5, 6]  # per cost 8, 4, 2, 1: the first is passed over
     assert dataclasses.replace(policy, share="size") == ByGroup(PerCost(Band(0.75)), "size")
+
+
+def test_records_tell_what_was_trained_and_scored_in_the_unit_of_costs():
+    costs = 1.0 + np.arange(24) % 3
+    trace = attent.teach(Costly(costs), plan_of(Hard(), source="fresh"))
+    for record in trace.records:
+        assert record.cost_trained == costs[trace.ids(record.epoch)].sum()
+        assert record.cost_scored == (costs.sum() if record.epoch else 0)
+    refreshed = attent.teach(Costly(costs), plan_of(Hard(), source=Reuse(refresh=0.5), epochs=4))
+    # Nothing is scored before the first choice; then 12 of 24, counted as their mean.
+    assert [record.cost_scored for record in refreshed.records] == [0, 12 * 2.0, 12 * 2.0, 12 * 2.0]
+    assert [record.cost_trained for record in attent.teach(Toy(24), plan_of(Hard())).records] == [None] * 3

@@ -176,3 +176,16 @@ def test_a_judgement_with_groups_is_kept_and_read_again(tmp_path):
     again = attent.judge(toy.uneven, run=tmp_path, **asked)
     assert msgspec.to_builtins(first) == msgspec.to_builtins(again)
     assert (tmp_path / "seed-0" / "balanced-default" / "job.json").exists()
+
+
+def test_where_costs_are_known_they_are_what_is_counted(tmp_path):
+    asked = {"arms": ["hard:default,select=hard"], "lengths": [1 / 3, 0.5, 1], "tuned": True, "seeds": 2}
+    found = attent.judge(toy.dear, against=["full"], run=tmp_path, **asked)
+    # All 50 cost 90; two epochs on them, then four on the 20 that cost 3 each.
+    assert found.row("hard").costs["full_epochs"] == pytest.approx((2 * 90 + 4 * 60) / 90)
+    assert found.row("full").costs["full_epochs"] == 6
+    assert attent.judge(toy.steady, against=["full"], **asked).row("hard").costs["full_epochs"] == pytest.approx(3.6)
+    job = next(job for job in found.jobs if job.arm == "hard")
+    assert (job.cost_trained, job.cost_scored, job.cost_of_all) == (420, 0, 90)
+    assert "on all 50 examples, counted by what each costs as the learner says" in " ".join(told(found).split())
+    assert "cost: epochs on all 50 examples, by their costs, logarithmic" in (tmp_path / "judge.svg").read_text()
