@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
-    from attent.learner import Costs, Evaluates, EvaluatesGroups, Groups, Learner
+    from attent.learner import Costs, Evaluates, Groups, Learner
     from attent.plan.plan import Plan
     from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
@@ -49,7 +49,7 @@ _HOME = {
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
-    "attent.learner": ("Costs", "Evaluates", "EvaluatesGroups", "Groups", "Learner"),
+    "attent.learner": ("Costs", "Evaluates", "Groups", "Learner"),
     "attent.plan.plan": ("Plan",),
     "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
     "attent.plugins": ("Backend", "hookimpl", "recipe"),
@@ -62,9 +62,9 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AttentError", "Auto", "Backend", "Balanced", "Band", "ByGroup", "Choice", "CostWarning", "Costs", "Course",
-    "CourseError", "Done", "Evaluates", "EvaluatesGroups", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch",
-    "Judgement", "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool",
-    "Progress", "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
+    "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
+    "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
+    "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
     "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
     "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip

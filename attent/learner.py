@@ -94,7 +94,8 @@ class Evaluates(Protocol):
         """Return quality on data never trained on, by metric name, the main one first.
 
         Metrics named ``loss``, ``error`` or ending in ``_loss`` or ``_error`` are better when lower,
-        all others when higher. Changes nothing, like ``score``.
+        all others when higher. ``accuracy:3`` is accuracy on the held-out examples of group 3, as ``groups()``
+        names it. Changes nothing, like ``score``.
         """
         ...
 
@@ -105,15 +106,6 @@ class Groups(Protocol):
 
     def groups(self) -> Ids:
         """Return the group of each example, from 0: int64, shape (n,). The same at every call."""
-        ...
-
-
-@runtime_checkable
-class EvaluatesGroups(Protocol):
-    """A learner with groups that can also judge itself on held-out data of each group."""
-
-    def evaluate_groups(self) -> dict[str, dict[int, float]]:
-        """Return held-out quality by metric name, the main one first, and by group, as ``groups()`` names them."""
         ...
 
 

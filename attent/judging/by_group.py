@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from attent.errors import LearnerError
 from attent.judging.metrics import lower_is_better
-from attent.learner import EvaluatesGroups, Groups, Learner
+from attent.learner import Groups, Learner
 
 FEW = 12  # groups that are shown one by one
 TRAINING, WORST, KNOWN, NEW = "training", "worst", "known", "new"
@@ -39,45 +38,47 @@ def new_groups(learner: Learner, sizes: Mapping[int, int]) -> list[int]:
     return sorted(int(group) for group in given)
 
 
-def group_quality(learner: Learner) -> dict[str, float | None]:
-    """Return held-out quality by group, ``METRIC:training`` and so on, empty where the learner cannot tell.
+def group_quality(
+    quality: Mapping[str, float | None], sizes: Mapping[int, int], new: Sequence[int]
+) -> dict[str, float | None]:
+    """Return what follows from the quality of single groups, ``METRIC:3``; empty where there is none.
 
-    Of the first metric of ``evaluate_groups()``: its mean by the shares of the groups in training, where every group
-    has a value; of the worst group; of the known and of the new, by their shares, where some are new; and of each
-    group, where they are few. Raises LearnerError if ``evaluate_groups()`` returns something else.
+    Of the first metric that is given so: its mean by the shares of the groups in training, ``METRIC:training``, where
+    every group has a value; ``worst``, of the worst group; ``known`` and ``new``, by their shares, where some are new.
+    sizes: of the groups in training.
 
     Example:
-        >>> import attent
         >>> from attent.judging.by_group import group_quality
-        >>> from attent.reference.recipes import known_digits
-        >>> plan = attent.Plan.full(epochs=1, batch_size=16)
-        >>> list(group_quality(known_digits(plan, known_examples=90, known_epochs=1)))[:4]
-        ['accuracy:training', 'accuracy:worst', 'accuracy:known', 'accuracy:new']
+        >>> group_quality({"hits": 0.7, "hits:0": 0.9, "hits:1": 0.5}, {0: 3, 1: 1}, [])
+        {'hits:training': 0.8, 'hits:worst': 0.5}
     """
-    sizes = group_sizes(learner)
-    if not sizes or not isinstance(learner, EvaluatesGroups):
+    metric = next((name.partition(":")[0] for name in quality if ":" in name), None)
+    named = {f"{metric}:{group}": group for group in sizes}
+    values = {named[name]: value for name, value in quality.items() if name in named}
+    if not values:
         return {}
-    given: object = learner.evaluate_groups()
-    try:
-        metric, by = next(iter(given.items()))  # type: ignore[attr-defined]
-        values = {int(group): float(value) for group, value in by.items()}
-    except (AttributeError, TypeError, ValueError, StopIteration):
-        raise LearnerError(
-            f"learner.evaluate_groups() must return numbers by metric name and group, got {given!r}"
-        ) from None
-    new = new_groups(learner, sizes)
+    finite = [value for value in values.values() if value is not None]
+    worst = max if lower_is_better(str(metric)) else min
     found: dict[str, float | None] = {}
-    if sizes.keys() <= values.keys():
+    if sizes.keys() == values.keys():
         found[TRAINING] = _mean(values, sizes, list(sizes))
-    held = [value for group, value in values.items() if group in sizes]
-    found[WORST] = max(held) if lower_is_better(metric) else min(held)
+    found[WORST] = worst(finite) if len(finite) == len(values) else None
     if new and TRAINING in found:
         found[KNOWN] = _mean(values, sizes, [group for group in sizes if group not in new])
         found[NEW] = _mean(values, sizes, new)
-    if len(sizes) <= FEW:
-        found |= {str(group): value for group, value in values.items() if group in sizes}
-    return {f"{metric}:{name}": value if value is not None and math.isfinite(value) else None
-            for name, value in found.items()}  # fmt: skip
+    return {f"{metric}:{name}": value for name, value in found.items()}
+
+
+def group_metrics(quality: Mapping[str, float | None], derived: Mapping[str, float | None]) -> list[str]:
+    """Return the names of the metrics by group, in the order in which they are shown: single groups where few.
+
+    Example:
+        >>> from attent.judging.by_group import group_metrics
+        >>> group_metrics({"hits": 0.7, "hits:0": 0.9, "hits:1": 0.5}, {"hits:worst": 0.5})
+        ['hits:worst', 'hits:0', 'hits:1']
+    """
+    single = [name for name in quality if ":" in name]
+    return [*derived, *(single if len(single) <= FEW else [])]
 
 
 def of_one_group(metric: str) -> bool:
@@ -117,6 +118,11 @@ def other_distribution(
     return f"{main} is not of the distribution that is trained{beside}."
 
 
-def _mean(values: Mapping[int, float], sizes: Mapping[int, int], groups: Sequence[int]) -> float | None:
-    total = sum(sizes[group] for group in groups)
-    return sum(values[group] * sizes[group] for group in groups) / total if total else None
+def _mean(values: Mapping[int, float | None], sizes: Mapping[int, int], groups: Sequence[int]) -> float | None:
+    total, found = sum(sizes[group] for group in groups), 0.0
+    for group in groups:
+        value = values[group]
+        if value is None:
+            return None
+        found += value * sizes[group]
+    return found / total if total else None

@@ -18,7 +18,7 @@ import numpy as np
 
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
-from attent.judging.by_group import group_quality, group_sizes, new_groups
+from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
 from attent.judging.metrics import quality_of
 from attent.learner import Costs, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
@@ -135,12 +135,13 @@ def precheck(
             "the main one first (attent.Evaluates); without it nothing can be judged"
         )
     sizes = group_sizes(learner)
+    new = new_groups(learner, sizes) if sizes else []
     found = Precheck(
         n=n,
-        metrics=list(quality),
-        group_metrics=list(group_quality(learner)),
+        metrics=[name for name in quality if ":" not in name],
+        group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
         sizes=sizes,
-        new=new_groups(learner, sizes) if sizes else [],
+        new=new,
     )
     if not compare:
         return found
@@ -261,7 +262,8 @@ def run_job(
             cost_of_all=None,  # in examples then: what it would have chosen is not known
         )
     else:
-        quality = quality_of(learner) | group_quality(learner)
+        quality, sizes = quality_of(learner), group_sizes(learner)
+        quality |= group_quality(quality, sizes, new_groups(learner, sizes) if sizes else [])
         if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1

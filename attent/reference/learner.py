@@ -162,7 +162,11 @@ class NumpyLearner:
         """
         if self._held_out is None:
             raise LearnerError("evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
-        values, hits = self._outcomes(self._held_out)
+        parts = [
+            outcomes(self.architecture, self._parameters, *part, task_weights=self._task_weights)
+            for part in self._parts(self._held_out)
+        ]
+        values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
         if self._quality is not None:
             return self._quality(values, hits)
         classify = self.architecture.kind == "classify"
@@ -170,29 +174,6 @@ class NumpyLearner:
         tokens = None if classify else self._held_out.lengths
         loss, accuracy = (float(np.average(column, weights=tokens)) for column in (values, hits))
         return {"accuracy": accuracy, "loss": loss} if classify else {"loss": loss, "accuracy": accuracy}
-
-    def evaluate_groups(self) -> dict[str, dict[int, float]]:
-        """Return "accuracy" and "loss" on the held-out data of each class, as `groups` names them.
-
-        Raises LearnerError where there are no such groups, or no held-out data.
-        """
-        self.groups()
-        if self._held_out is None:
-            raise LearnerError("evaluate_groups() needs held-out data")
-        values, hits = self._outcomes(self._held_out)
-        classes = self._held_out.targets
-        return {
-            name: {int(group): float(column[classes == group].mean()) for group in np.unique(classes)}
-            for name, column in (("accuracy", hits), ("loss", values))
-        }
-
-    def _outcomes(self, examples: Examples) -> tuple[Numbers, Numbers]:
-        parts = [
-            outcomes(self.architecture, self._parameters, *part, task_weights=self._task_weights)
-            for part in self._parts(examples)
-        ]
-        values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
-        return values, hits
 
     def state(self) -> State:
         """Return copies of all that training changes: "parameters.<name>", "<moment>.<name>" and "steps"."""

@@ -47,7 +47,7 @@ def known_digits(
 
     The model first learns ``known_examples`` images of 0 to 6 in ``known_epochs`` epochs, once a seed and process,
     and goes on with the same images and some of 7 to 9; all others are held out. Metrics: accuracy, by the shares of
-    the classes in training; the mean accuracy of all classes, of the known, and of the new; loss as the first.
+    the classes in training; the mean accuracy of all classes, of the known, of the new, and of each; loss as the first.
     Optimiser and schedule as in vit-digits. Needs no download.
     """
     task = known_digits_task(

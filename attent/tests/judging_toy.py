@@ -186,8 +186,10 @@ def uneven(plan):
         total, plain = learner.total[0], learner.plain[0]
         return {0: float(np.log2(1 + plain)), 1: float(np.log2(1 + (total - plain) / 2))}
 
-    learner.evaluate = lambda: {"skill": sum(by_group().values()) / 2}
-    learner.evaluate_groups = lambda: {"skill": by_group()}
+    learner.evaluate = lambda: {
+        "skill": sum(by_group().values()) / 2,
+        **{f"skill:{group}": value for group, value in by_group().items()},
+    }
     return learner
 
 

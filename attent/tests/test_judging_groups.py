@@ -7,69 +7,48 @@ import numpy as np
 import pytest
 
 import attent
-from attent.judging.by_group import group_quality, other_distribution
+from attent.judging.by_group import group_metrics, group_quality, new_groups, other_distribution
 from attent.judging.report import report_text, told
 from attent.tests import judging_toy as toy
 
 
-class Judged(toy.Steady):
-    """Eight groups' worth of answers, as given."""
-
-    def __init__(self, sizes, quality, new=()):
-        super().__init__(attent.Plan.full(epochs=1, batch_size=1))
-        self._groups, self._quality, self.new_groups = np.repeat(list(sizes), list(sizes.values())), quality, new
-
-    def __len__(self):
-        return len(self._groups)
-
-    def groups(self):
-        return self._groups
-
-    def evaluate_groups(self):
-        return self._quality
-
-
 def test_the_distribution_that_is_trained_the_worst_and_each():
-    found = group_quality(Judged({0: 6, 5: 2}, {"hits": {0: 0.9, 5: 0.5}, "loss": {0: 1.0, 5: 2.0}}))
-    assert found == pytest.approx({"hits:training": 0.8, "hits:worst": 0.5, "hits:0": 0.9, "hits:5": 0.5})
-    found = group_quality(Judged({0: 6, 5: 2}, {"loss": {0: 1.0, 5: 2.0}}))
-    assert found == {"loss:training": 1.25, "loss:worst": 2.0, "loss:0": 1.0, "loss:5": 2.0}
+    quality = {"hits": 0.6, "loss": 1.5, "hits:0": 0.9, "hits:5": 0.5, "loss:0": 1.0, "loss:5": 2.0}
+    found = group_quality(quality, {0: 6, 5: 2}, [])
+    assert found == pytest.approx({"hits:training": 0.8, "hits:worst": 0.5})  # of the first metric that is given so
+    del quality["hits:0"], quality["hits:5"]
+    assert group_quality(quality, {0: 6, 5: 2}, []) == {"loss:training": 1.25, "loss:worst": 2.0}
+    assert group_quality({"hits": 0.6}, {0: 6, 5: 2}, []) == {}
+    assert group_quality(quality, {}, []) == {}  # no groups are known
 
 
 def test_what_is_known_and_what_is_new_by_their_shares():
-    learner = Judged({0: 3, 1: 1, 2: 4}, {"hits": {0: 0.8, 1: 0.4, 2: 0.5}}, new=[2])
-    found = group_quality(learner)
+    found = group_quality({"hits:0": 0.8, "hits:1": 0.4, "hits:2": 0.5}, {0: 3, 1: 1, 2: 4}, [2])
     assert (found["hits:known"], found["hits:new"]) == (pytest.approx(0.7), 0.5)
 
 
 def test_a_group_without_held_out_examples_leaves_the_training_mean_out():
-    found = group_quality(Judged({0: 3, 1: 1}, {"hits": {0: 0.8, 7: 0.1}}))
-    assert found == {"hits:worst": 0.8, "hits:0": 0.8}  # of group 7 nothing is trained
+    assert group_quality({"hits:0": 0.8, "hits:7": 0.1}, {0: 3, 1: 1}, []) == {"hits:worst": 0.8}  # 7 is not trained
 
 
 def test_many_groups_are_not_shown_one_by_one():
-    sizes = dict.fromkeys(range(13), 2)
-    assert list(group_quality(Judged(sizes, {"hits": dict.fromkeys(range(13), 0.5)}))) == [
-        "hits:training",
-        "hits:worst",
-    ]
+    for many, shown in ((12, 12), (13, 0)):
+        quality = {"hits": 0.5, **{f"hits:{group}": 0.5 for group in range(many)}}
+        derived = group_quality(quality, dict.fromkeys(range(many), 2), [])
+        assert group_metrics(quality, derived)[:2] == ["hits:training", "hits:worst"]
+        assert len(group_metrics(quality, derived)) == 2 + shown
 
 
 def test_what_is_not_finite_is_none():
-    assert group_quality(Judged({0: 3, 1: 1}, {"hits": {0: 0.8, 1: float("nan")}}))["hits:training"] is None
-
-
-@pytest.mark.parametrize("given", [{}, {"hits": 0.5}, {"hits": {"a": 0.5}}, None])
-def test_what_is_no_quality_by_group_is_refused(given):
-    with pytest.raises(
-        attent.LearnerError, match=r"learner.evaluate_groups\(\) must return numbers by metric name and"
-    ):
-        group_quality(Judged({0: 3, 1: 1}, given))
+    found = group_quality({"hits:0": 0.8, "hits:1": None}, {0: 3, 1: 1}, [1])
+    assert found == {"hits:training": None, "hits:worst": None, "hits:known": pytest.approx(0.8), "hits:new": None}
 
 
 def test_new_groups_must_be_some():
+    learner = toy.uneven(attent.Plan.full(epochs=1, batch_size=1))
+    learner.new_groups = (4,)
     with pytest.raises(attent.LearnerError, match="new_groups must name groups that have examples, got 4"):
-        group_quality(Judged({0: 3, 1: 1}, {"hits": {0: 0.8, 1: 0.5}}, new=[4]))
+        new_groups(learner, {0: 30, 1: 20})
 
 
 @pytest.mark.parametrize(
