@@ -55,6 +55,31 @@ def raw(noise: Noise, start: int, stop: int) -> npt.NDArray[np.uint64]:
     return np.asarray(bits, np.uint64)[skipped:]
 
 
+class Held(Noise):
+    """Noise whose numbers of examples ``start`` on are drawn already, in ``bits``: for many choices, each among a few.
+
+    The same numbers, and equal to the noise that it holds. See `held`.
+    """
+
+    start: int
+    bits: npt.NDArray[np.uint64]
+
+
+def held(noise: Noise, start: int, stop: int) -> Held:
+    """Return the noise with the numbers of examples start to stop-1 drawn, once.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.noise import Noise, held, raw_at
+        >>> ids, noise = np.array([3, 900]), Noise(1, 2)
+        >>> bool((raw_at(held(noise, 3, 901), ids) == raw_at(noise, ids)).all())
+        True
+    """
+    found = Held(*noise)
+    found.start, found.bits = start, raw(noise, start, stop)
+    return found
+
+
 def generator(noise: Noise, block: int = 0) -> np.random.Generator:
     """Return a generator at the start of a block of the stream; each block holds four numbers.
 
@@ -84,6 +109,8 @@ def raw_at(noise: Noise, ids: Ids) -> npt.NDArray[np.uint64]:
     """
     if len(ids) == 0:
         return np.empty(0, np.uint64)
+    if isinstance(noise, Held):
+        return noise.bits[ids - noise.start]
     low = int(ids.min())
     return raw(noise, low, int(ids.max()) + 1)[ids - low]
 
