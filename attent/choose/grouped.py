@@ -10,7 +10,7 @@ import numpy as np
 
 from attent import checks
 from attent.choose.gumbel import correction_weights, is_zero
-from attent.choose.noise import Noise, held
+from attent.choose.noise import Noise
 from attent.choose.policies import CHOOSING, InfoBatch, InTurn, Random, Soft
 from attent.choose.policy import Choice, Policy, asks, checked_choice, policy_of, ranks, shown
 from attent.choose.rules import Ages
@@ -67,7 +67,7 @@ class ByGroup:
         inner = policy_of(self.inner, CHOOSING)
         object.__setattr__(self, "inner", inner)
         object.__setattr__(self, "share", checked_share("share", self.share))
-        if {"groups", "memory", "taught"} & asks(inner):
+        if {"groups", "memory", "taught", "ask"} & asks(inner):
             raise PlanError(
                 f"must be a policy that can choose within a group, got {shown(inner, CHOOSING)}", field="inner"
             )
@@ -113,7 +113,6 @@ class ByGroup:
             weights = between(weights, weights_of(self.to, members, seen, self.floor), handed["progress"])
         counts = counts_of(weights, members.sizes, k)
         given = {name: handed[name] for name in asks(self.inner)}
-        noise = _drawn(noise, len(scores), ids)
         choice = _within(self.inner, members, counts, scores, noise, ids, given)
         if self.correction is not None:
             choice = choice._replace(weights=self._weights(members, counts, scores, noise, ids, choice.ids))
@@ -209,14 +208,8 @@ class Balanced:
         """Return k, evenly by group."""
         members = members_of(groups)
         counts = counts_of([1] * len(members.sizes), members.sizes, k)
-        drawn = _drawn(noise, len(scores), ids)
-        choice = _within(InTurn(), members, counts, scores, drawn, ids, {"turns": turns})
+        choice = _within(InTurn(), members, counts, scores, noise, ids, {"turns": turns})
         return choice._replace(how="balanced", why={"groups": len(counts)})
-
-
-def _drawn(noise: Noise, n: int, ids: Ids | None) -> Noise:
-    """Return the noise drawn once for all groups, of which each would else draw the span of its ids anew."""
-    return held(noise, 0, n) if ids is None else held(noise, int(ids[0]), int(ids[-1]) + 1)
 
 
 def _within(

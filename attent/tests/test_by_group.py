@@ -347,21 +347,6 @@ def test_a_resumed_run_with_other_groups_is_refused(tmp_path):
     assert attent.teach(Grouped(), plan_of(Balanced()), run=tmp_path, resume=True).finished
 
 
-@pytest.mark.parametrize("ids", [None, np.arange(2, 202)])
-@pytest.mark.parametrize("policy", [Balanced(), ByGroup(Soft()), ByGroup(Random(), correction=3)])
-def test_noise_is_drawn_once_for_all_groups(monkeypatch, policy, ids):
-    drawn = []
-
-    def counted(noise, start, stop):
-        drawn.append((start, stop))
-        return raw(noise, start, stop)
-
-    monkeypatch.setattr("attent.choose.noise.raw", counted)
-    groups, given = np.arange(200) % 40, {"turns": np.ones(200, int)} if policy == Balanced() else {}
-    policy.choose(np.arange(200.0), 90, Noise(1, 2), ids, groups=groups, **given)
-    assert drawn == [(0, 200) if ids is None else (2, 202)]
-
-
 def test_shares_of_a_toml_table_go_by_the_names_of_its_keys():
     table = {"name": "by_group", "inner": {"name": "soft", "temperature": 0.3}, "share": {"0": 3, "2": 1}}
     assert policy_of(table) == ByGroup(Soft(0.3), (3, 0.0, 1))
