@@ -25,10 +25,9 @@ KNOWN = 0.85
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
 CONCENTRATION = 0.7
-# To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
-# paid for by what was known, which no loss of training shows.
-NEW = 0.57
-# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step. To a model that
+# knows the rest, what does not fall to it at once is not new but hard: teaching it would be paid for by what was known,
+# which no loss of training shows.
 FAST = 0.55
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
@@ -239,7 +238,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
-    if stand.known and fall > NEW:
+    if stand.known and fall > FAST:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
         return _in_turn(stand, {"sign": "failed" if stand.tries else "spent", "fall": fall})
