@@ -19,6 +19,7 @@ from attent.run.recorder import Recorder, recorder_of
 from attent.run.records import EpochRecord
 from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop, scorer_of
 from attent.run.trace import Trace, replayed
+from attent.run.workers import workers_of
 
 
 class Progress(NamedTuple):
@@ -65,7 +66,8 @@ def teach(
     Warns (``attent.CostWarning``) before a run whose scoring would make it cost more than training on all examples.
 
     Args:
-        learner: what is taught; see ``attent.Learner``.
+        learner: what is taught; see ``attent.Learner``. A `attent.Workers` where several processes train together:
+            each calls ``teach`` with the same arguments, and rank 0 writes the run folder.
         plan: the timeline.
         run: folder to keep the trace and checkpoints in; None keeps the trace in memory alone.
         resume: go on with the run in that folder; one that does not exist yet is begun.
@@ -88,6 +90,7 @@ def teach(
     Raises:
         PlanError, CourseError: an argument is impossible; no run is begun then.
         LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.
+        WorkersError: processes that train together disagree, or one of them is gone.
         TraceError: the folder cannot be written, or holds another run. In each case what was recorded
             stays readable, and the run can be resumed from its last checkpoint.
 
@@ -113,9 +116,13 @@ def teach(
     header = header_of(plan, n, versions, recipe)
     if isinstance(learner, ChecksSchedule) and not resume:
         learner.check_schedule(plan.total_steps(n), plan.epochs)
-    recorder = recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores)
-    with contextlib.closing(recorder):
+    workers = workers_of(learner)
+    recorder = workers.in_turn(
+        lambda: recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores, write=workers.rank == 0)
+    )
+    with contextlib.closing(recorder), workers.telling():
         recorder.begin(course, learner)
+        workers.begun(course)
         if not recorder.records:
             warn_if_losing(plan, n)
         total = sum(_work(row.k, row.scored) for row in course.timeline)
@@ -137,9 +144,10 @@ def teach(
                 progress = _progress(course, epoch, record, behind, total)
                 for listener in listeners:
                     listener(progress)
-                stopping = stop()
+                stopping, due = workers.any(stop(), time.monotonic() - saved_at >= checkpoint_seconds)
                 ended = course.epoch == len(course.timeline)
-                if stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds:
+                if stopping or ended or due:
+                    workers.compare()
                     recorder.save(course, learner)
                     saved_at = time.monotonic()
                 if stopping:
