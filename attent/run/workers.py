@@ -34,11 +34,12 @@ class Workers:
     it computes anything, every call compares what the processes were asked for, so that one that chose otherwise stops
     all of them. ``teach`` lets rank 0 alone write the run folder.
 
-    Backends make it for their frameworks (``attent_torch.workers``, ``attent_jax.workers``, ``attent_tensorflow.workers``).
+    Backends make it for their frameworks: ``attent_torch.workers``, ``attent_jax.workers`` and
+    ``attent_tensorflow.workers``.
 
     Args:
-        learner: this process' learner, over all examples. Its ``train`` takes the mean over the batch that it is given, and
-            averages gradients over the processes before each step, as DistributedDataParallel does.
+        learner: this process' learner, over all examples. Its ``train`` takes the mean over the batch that it is
+            given, and averages gradients over the processes before each step, as DistributedDataParallel does.
         rank, world: this process' number, from 0, and how many there are.
         gather: given bytes of this process, returns those of every process, by rank. All call it equally often, in one
             order. It raises ``WorkersError`` where a process is gone or does not answer in time.
@@ -159,15 +160,16 @@ class Workers:
         ranks = np.flatnonzero(~near.all(1)).tolist()
         rank, at = ranks[0], int(np.argmin(near[ranks[0]]))
         raise WorkersError(
-            f"{_named(ranks)} of {self.world} has other data or parameters than the others: the loss of example {ids[at]} is "
-            f"{found[rank, at]:.6g} there and {usual[at]:.6g} elsewhere. Give every process the same examples in the same "
-            "order and the same first parameters (seed before the model is made). All have stopped (rule W3)"
+            f"{_named(ranks)} of {self.world} has other data or parameters than the others: the loss of example "
+            f"{ids[at]} is {found[rank, at]:.6g} there and {usual[at]:.6g} elsewhere. Give every process the same "
+            "examples in the same order and the same first parameters (seed before the model is made). All have "
+            "stopped (rule W3)"
         )
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return which of the flags is set on any process."""
         parts = self._exchanged("whether to stop", b"", bytes(flags))
-        return tuple(bool(values) for values in np.array([list(part) for part in parts]).any(0))
+        return tuple(any(values) for values in zip(*parts, strict=True))
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -191,8 +193,8 @@ class Workers:
         parts = list(self._gather(own))
         if len(parts) != self.world or parts[self.rank] != own:
             raise WorkersError(
-                f"gather must return the bytes of {self.world} processes by rank, with those of rank {self.rank} in their "
-                f"place; got {len(parts)}"
+                f"gather must return the bytes of {self.world} processes by rank, with those of rank {self.rank} in "
+                f"their place; got {len(parts)}"
             )
         failed = [(rank, part) for rank, part in enumerate(parts) if part[:1] == _FAILED]
         if failed:
@@ -205,8 +207,9 @@ class Workers:
         others = [rank for rank, head in enumerate(heads) if head != most]
         if others:
             raise WorkersError(
-                f"{_named(others)} of {self.world} disagrees with the others on {what}. Give every process the same plan, "
-                "data, reference and version of attent, and let all see the same run folder. All have stopped (rule W3)"
+                f"{_named(others)} of {self.world} disagrees with the others on {what}. Give every process the same "
+                "plan, data, reference and version of attent, and let all see the same run folder. All have stopped "
+                "(rule W3)"
             )
         return [part[1 + _DIGEST :] for part in parts]
 
