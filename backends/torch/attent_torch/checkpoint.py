@@ -12,6 +12,7 @@ from torch import nn
 from attent.errors import LearnerError
 from attent_torch.generators import HostState, check_host, device_states, host_state, restore_devices, restore_host
 from attent_torch.moments import check_moments, kind
+from attent_torch.sharded import like, moments_like, whole
 from attent_torch.steps import Steps
 
 
@@ -19,8 +20,8 @@ def gathered(model: nn.Module, steps: Steps, devices: Sequence[torch.device], co
     """Return the tree of everything that training changes; ``count`` is the number of steps taken."""
     host = host_state()
     return {
-        "model": dict(model.state_dict()),
-        "optimizer": steps.optimizer.state_dict(),
+        "model": whole(dict(model.state_dict())),
+        "optimizer": whole(steps.optimizer.state_dict()),
         "scheduler": None if steps.scheduler is None else steps.scheduler.state_dict(),
         "scaler": None if steps.scaler is None else steps.scaler.state_dict(),
         "classes": _classes(steps),
@@ -45,10 +46,12 @@ def taken_up(tree: Any, model: nn.Module, steps: Steps, devices: Sequence[torch.
         raise LearnerError(f"this is no state of a TorchLearner: {type(error).__name__}: {error}") from error
     current = model.state_dict()  # carries the versions that modules look for
     for name in current:
-        current[name] = tree["model"][name]
+        current[name] = like(tree["model"][name], current[name])
     model.load_state_dict(current)
-    steps.optimizer.load_state_dict(tree["optimizer"])
-    _restore_dtypes(steps, tree["optimizer"]["state"])
+    parameters = [p for group in steps.optimizer.param_groups for p in group["params"]]
+    optimizer = moments_like(tree["optimizer"], parameters)
+    steps.optimizer.load_state_dict(optimizer)
+    _restore_dtypes(steps, optimizer["state"])
     if steps.scheduler is not None:
         steps.scheduler.load_state_dict(tree["scheduler"])
     if steps.scaler is not None:

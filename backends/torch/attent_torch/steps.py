@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -29,6 +31,7 @@ class Steps:
         self.scheduler = scheduler
         self.scaler = scaler
         self.clip_norm = clip_norm
+        self.average: Callable[[Sequence[torch.Tensor]], None] | None = None  # gradients, over the ranks of a group
         self._schedule = None if scheduler is None else Schedule(scheduler)
 
     def check(self, steps: int) -> None:
@@ -61,10 +64,12 @@ class Steps:
 
     def update(self) -> None:
         """Take the step that the gradients call for, and clear them."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.average is not None:
+            self.average(parameters)
         if self.clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         if self.scaler is None:
             self.optimizer.step()
