@@ -78,7 +78,7 @@ class Workers:
         check_ids("ids", ids, self._n)
         self._agreed("the examples to score", _digest([ids]))
         if not self._shares:
-            return self.learner.score(ids)
+            return self._jointly(lambda: self.learner.score(ids))
         if not len(ids):
             return np.empty(0)
         spans = [_span(len(ids), rank, self.world) for rank in range(self.world)]
@@ -94,11 +94,8 @@ class Workers:
         """Take one optimiser step per global batch, this process on its share; return the losses of all examples."""
         check_batches(batches, weights, self._n)
         self._agreed("the batches to train", _digest([*batches, *(weights or [])]))
-        self._silent = True  # an error on the way leaves others in the middle of a step
         if not self._shares:
-            numbers = self.learner.train(batches, weights)
-            self._silent = False
-            return numbers
+            return self._jointly(lambda: self.learner.train(batches, weights))
         spans = [[_span(len(ids), rank, self.world) for ids in batches] for rank in range(self.world)]
         own, factors, kept = [], [], []
         for at, (ids, (start, stop)) in enumerate(zip(batches, spans[self.rank], strict=True)):
@@ -110,8 +107,8 @@ class Workers:
                 weighed[start:stop] * (self.world * (stop - start) / len(ids)) if stop > start else np.zeros(1)
             )
             kept.append(np.full(len(share), stop > start))
-        numbers = checked_numbers(self.learner.train(own, factors), sum(map(len, own)), "learner.train()")
-        self._silent = False
+        numbers = self._jointly(lambda: self.learner.train(own, factors))
+        numbers = checked_numbers(numbers, sum(map(len, own)), "learner.train()")
         parts = self._exchanged("the losses", b"", numbers[_joined(kept, np.bool_)].tobytes())
         result, begins = np.empty(sum(map(len, batches))), np.cumsum([0, *map(len, batches)])[:-1]
         for rank, part in enumerate(parts):
@@ -183,6 +180,13 @@ class Workers:
                 with contextlib.suppress(WorkersError):
                     self._gather(_FAILED + f"{type(error).__name__}: {error}"[:2000].encode())
             raise
+
+    def _jointly(self, call: Callable[[], Numbers]) -> Numbers:
+        """Return what ``call`` returns, in which the learners exchange numbers themselves."""
+        self._silent = True  # an error on the way leaves the others there, where they do not hear of it
+        numbers = call()
+        self._silent = False
+        return numbers
 
     def _agreed(self, what: str, said: bytes = b"") -> None:
         self._exchanged(what, said, b"")
