@@ -23,6 +23,7 @@ T = TypeVar("T")
 Gather = Callable[[bytes], Sequence[bytes]]
 _TOLD, _FAILED = b"t", b"f"  # how a message begins
 _DIGEST = 32  # bytes of SHA-256
+_SHORT = 120  # bytes of a message that go with its length, in one exchange
 _COMPARED = 16  # examples that every process scores, to see that all have the same data and parameters
 _TOLERANCE = 1e-3  # of their losses, relative: other machines round otherwise, other data are far off
 
@@ -216,6 +217,37 @@ class Workers:
                 "(rule W3)"
             )
         return [part[1 + _DIGEST :] for part in parts]
+
+
+def framed(exchange: Callable[[npt.NDArray[np.uint8]], Sequence[bytes]]) -> Gather:
+    """Return a gather of bytes of any length, made from an exchange of arrays that are equally long on all processes.
+
+    Frameworks gather arrays of one shape. Short messages take one exchange of 128 bytes; the rest of longer ones takes
+    a second, padded to a power of two, so that few shapes are compiled.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.run.workers import framed
+        >>> gather = framed(lambda own: [own.tobytes()] * 2)  # two processes that say the same
+        >>> [len(part) for part in gather(b"a" * 300)]
+        [300, 300]
+    """
+
+    def gather(told: bytes) -> list[bytes]:
+        heads = exchange(_padded(len(told).to_bytes(8, "little") + told[:_SHORT], 8 + _SHORT))
+        lengths = [int.from_bytes(head[:8], "little") for head in heads]
+        rests: Sequence[bytes] = [b""] * len(heads)
+        if max(lengths) > _SHORT:
+            rests = exchange(_padded(told[_SHORT:], max(256, 1 << (max(lengths) - _SHORT - 1).bit_length())))
+        return [(head[8:] + rest)[:size] for head, rest, size in zip(heads, rests, lengths, strict=True)]
+
+    return gather
+
+
+def _padded(told: bytes, size: int) -> npt.NDArray[np.uint8]:
+    result = np.zeros(size, np.uint8)
+    result[: len(told)] = np.frombuffer(told, np.uint8)
+    return result
 
 
 class Alone:

@@ -16,9 +16,8 @@ from jax.sharding import Sharding
 
 from attent.errors import LearnerError, WorkersError
 from attent.learner import Ids, Learner, Numbers, State
-from attent.run.workers import Workers
+from attent.run.workers import Workers, framed
 
-_SHORT = 120  # bytes of a message that go with its length, in one transfer
 _LOST = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "deadline", "connection", "peer")
 
 
@@ -59,19 +58,9 @@ def workers(learner: Any) -> Workers:
     return Workers(_Process(learner), jax.process_index(), world, gather, shares=False)
 
 
-def gather(told: bytes) -> list[bytes]:
+def gather(told: bytes) -> Sequence[bytes]:
     """Return the bytes of all processes. Raises WorkersError where one does not answer."""
-    head = np.zeros(8 + _SHORT, np.uint8)
-    head[:8] = np.frombuffer(len(told).to_bytes(8, "little"), np.uint8)
-    head[8 : 8 + min(len(told), _SHORT)] = np.frombuffer(told[:_SHORT], np.uint8)
-    heads = _gathered(head)
-    lengths = [int.from_bytes(each[:8], "little") for each in heads]
-    rests = [b""] * len(heads)
-    if max(lengths) > _SHORT:
-        rest = np.zeros(1 << (max(lengths) - _SHORT).bit_length(), np.uint8)  # few lengths: each is compiled
-        rest[: max(0, len(told) - _SHORT)] = np.frombuffer(told[_SHORT:], np.uint8)
-        rests = _gathered(rest)
-    return [(one[8:] + rest)[:size] for one, rest, size in zip(heads, rests, lengths, strict=True)]
+    return framed(_gathered)(told)
 
 
 def _gathered(own: npt.NDArray[np.uint8]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -28,6 +28,7 @@ class Steps:
     ) -> None:
         self._model, self._optimizer, self._objective = model, optimizer, objective
         self._clip_norm, self._penalty = clip_norm, penalty
+        self.average: Callable[[Sequence[Any]], list[tf.Tensor]] | None = None  # gradients, over a cluster's tasks
         self.trained = list(model.trainable_variables)
 
     def take(self, batch: Any, weights: tf.Tensor, step: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
@@ -54,6 +55,8 @@ class Steps:
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
         gradients = [gradient for gradient, _ in pairs]
+        if self.average is not None:
+            gradients = self.average(gradients)
         if self._clip_norm is not None:
             # Gradients are still scaled here, so their cap is too.
             limit = self._scaled(tf.constant(self._clip_norm, gradients[0].dtype))

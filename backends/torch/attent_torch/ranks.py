@@ -15,10 +15,9 @@ import torch.distributed as dist
 import attent
 from attent.errors import LearnerError, WorkersError
 from attent.learner import Ids, Numbers, State
+from attent.run.workers import framed
 from attent_torch.generators import mixed, seed_device, seed_host
 from attent_torch.learner import TorchLearner
-
-_SHORT = 120  # bytes of a message that go with its length, in one transfer
 
 
 def workers(learner: TorchLearner) -> attent.Workers:
@@ -66,19 +65,9 @@ class Ranks:
         nccl = dist.get_backend() == "nccl"
         self._device = torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
-    def gather(self, told: bytes) -> list[bytes]:
+    def gather(self, told: bytes) -> Sequence[bytes]:
         """Return the bytes of all ranks. Raises WorkersError where one does not answer."""
-        own = np.zeros(8 + _SHORT, np.uint8)
-        own[:8] = np.frombuffer(len(told).to_bytes(8, "little"), np.uint8)
-        own[8 : 8 + min(len(told), _SHORT)] = np.frombuffer(told[:_SHORT], np.uint8)
-        heads = self._gathered(own)
-        lengths = [int.from_bytes(head[:8], "little") for head in heads]
-        rests = [b""] * self.world
-        if max(lengths) > _SHORT:
-            rest = np.zeros(max(lengths) - _SHORT, np.uint8)
-            rest[: max(0, len(told) - _SHORT)] = np.frombuffer(told[_SHORT:], np.uint8)
-            rests = self._gathered(rest)
-        return [(head[8:] + rest)[:size] for head, rest, size in zip(heads, rests, lengths, strict=True)]
+        return framed(self._gathered)(told)
 
     def _gathered(self, own: npt.NDArray[np.uint8]) -> list[bytes]:
         sent = torch.from_numpy(own).to(self._device)
