@@ -34,6 +34,8 @@ class Subject:
         quick: only the first plans of the long runs; for trying out, never for a certificate.
         backend: the plugin's description, where there is one.
         feed: what is examined under rules F: ``feed(plan, n)`` returns an `attent.Feed`, or what stands for one.
+        workers: what is examined under rules W, as `attent.Backend` says; of a backend each rank is a process, of a
+            function a thread.
 
     ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
 
@@ -52,12 +54,15 @@ class Subject:
     quick: bool = False
     backend: Backend | None = None
     feed: Callable[..., Any] = attent.Feed
+    workers: Callable[..., Callable[..., attent.Workers]] | None = None
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a precision that no check examines, or a device that the function does not take."""
+        if self.workers is not None and "workers" not in self.abilities:
+            self.abilities = (*self.abilities, "workers")
         unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
         if unknown:
             raise ValueError(f"dtypes must be out of {', '.join(DTYPES)}, got {unknown[0]!r}")
@@ -80,6 +85,8 @@ class Subject:
                 f"backend {name!r} names no reference learner: attent_backend must return an attent.Backend with "
                 "reference='module:function', a function with the signature of attent.reference.NumpyLearner"
             )
+        if backend.workers is not None:
+            settings.setdefault("workers", resolved(backend.workers, name))
         return cls(name, resolved(backend.reference, name), backend.abilities, backend=backend, **settings)
 
     def learner(

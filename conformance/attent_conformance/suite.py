@@ -17,13 +17,14 @@ from attent_conformance.checks import (
     selection,
     state,
     training,
+    workers,
 )
 from attent_conformance.failures import CheckFailed, Skipped
 from attent_conformance.needs import Check, Margins
 from attent_conformance.subject import Subject
 
 Status = Literal["pass", "fail", "skip"]
-_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, lockstep, resume)
+_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, lockstep, resume, workers)
 
 # By rule: the rules, or single checks, without which its checks would prove nothing but the same fault again.
 RESTS_ON: dict[str, tuple[str, ...]] = {
@@ -52,6 +53,11 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "L2": ("A2", "S3", "S4"),
     "R1": ("P3", "P6"),
     "R2": ("P3", "P6"),
+    "W2": ("P4",),
+    "W1": ("W2", "S3"),
+    "W3": ("W2",),
+    "W4": ("W2",),
+    "W5": ("W1", "P6"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from attent.errors import LearnerError
 from attent.learner import checked_arrays
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
 from attent.reference.examples import Examples, checked_examples
+from attent.run.workers import Workers
 from attent_jax.learner import JaxLearner
+from attent_jax.processes import workers
 from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask
 
 Array = npt.NDArray[Any]
@@ -37,6 +40,7 @@ def reference_learner(
     scoring_batch: int = 128,
     dtype: Literal["float64", "float32"] = "float64",
     device: str | None = None,
+    batch_sharding: NamedSharding | None = None,
 ) -> JaxLearner:
     """Return a learner that does what ``attent.reference.NumpyLearner`` of the same arguments does.
 
@@ -83,7 +87,24 @@ def reference_learner(
         task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
         evaluate=evaluate,
         score_batch_size=scoring_batch,
+        batch_sharding=batch_sharding,
     )
+
+
+def reference_workers(rank: int, world: int, addresses: Sequence[str]) -> Callable[..., Workers]:
+    """Join so many processes, and return `reference_learner` for all of them together, on a mesh of their devices.
+
+    addresses: ``"host:port"`` of each process; they meet at rank 0's.
+    """
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(addresses[0], world, rank)
+
+    def together(*arguments: Any, **settings: Any) -> Workers:
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("data"))
+        return workers(reference_learner(*arguments, batch_sharding=rows, **settings))
+
+    return together
 
 
 def reference_optimizer(
