@@ -152,6 +152,7 @@ def teach(
                     saved_at = time.monotonic()
                 if stopping:
                     break
+        workers.ended()
         return recorder.trace()
 
 

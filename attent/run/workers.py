@@ -142,6 +142,10 @@ class Workers:
         self._agreed("where the run stands", course.state()["digest"].tobytes())
         self.compare()
 
+    def ended(self) -> None:
+        """Wait until all are at the end of what they teach: rank 0 has written it, and the others can read it."""
+        self._agreed("the end")
+
     def compare(self) -> None:
         """Raise WorkersError naming the ranks whose learners give the same examples other losses."""
         if not self._shares:
@@ -264,6 +268,9 @@ class Alone:
 
     def compare(self) -> None:
         """Compare nothing."""
+
+    def ended(self) -> None:
+        """Wait for nobody."""
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return the flags."""

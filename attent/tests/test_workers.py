@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 import attent
 from attent.errors import LearnerError, ScoreError, TraceError, WorkersError
+from attent.run.folder import RunFolder
 from attent.tests.threads import Apart, Room, learner, parameters, taught
 
 PLAN = attent.Plan(epochs=5, batch_size=8, ratio=0.3, source="fresh", warm_up=1, seed=2)
@@ -207,6 +210,32 @@ def test_rank_0_writes_and_a_run_goes_on_with_another_number(tmp_path):
         assert trace.finished
         assert attent.first_difference(expected, trace) is None
         assert_close(one, alone)
+
+
+def test_a_run_goes_on_in_the_very_processes_that_stopped_it(tmp_path, monkeypatch):
+    save = RunFolder.save
+
+    def slow(folder, checkpoint):
+        time.sleep(0.2)  # the others must not read before rank 0 has written
+        save(folder, checkpoint)
+
+    monkeypatch.setattr(RunFolder, "save", slow)
+
+    def work(room, rank):
+        workers = attent.Workers(Apart(room, rank), rank, 2, room.gather(rank))
+        for end in (2, 4):
+            at = []
+            trace = attent.teach(
+                workers,
+                PLAN,
+                run=tmp_path / "run",
+                resume=True,
+                listeners=[at.append],
+                stop=lambda at=at, end=end: at[-1].record is not None and at[-1].epoch + 1 == end,
+            )
+            assert len(trace.records) == end
+
+    Room(2).run(work)
 
 
 def test_a_checkpoint_is_that_of_one_process(tmp_path):

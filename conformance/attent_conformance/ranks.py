@@ -31,7 +31,7 @@ from attent_conformance.tasks import task
 FULL = Plan(epochs=2, batch_size=19, ratio=1.0)
 TAUGHT = Plan(epochs=4, batch_size=7, ratio=0.4, warm_up=1, source="fresh", select="soft(correction=10.0)", seed=5)
 STOP = 2  # epochs after which a run of two ranks stops, to go on for one more and then by others
-WAIT = 240  # seconds for all ranks together
+WAIT = 600  # seconds for all ranks together
 
 Told = dict[str, Any]
 
@@ -43,11 +43,10 @@ def learner_of(make: Callable[..., Learner], first: float = 1.0) -> Learner:
     return built(make, examples, parameters, dtype="float64", optimiser=SGD(0.9), learning_rate=0.05)
 
 
-def told(make: Callable[..., Learner], plan: Plan, *, first: float = 1.0, **settings: Any) -> Told:
+def told(learner: Learner, plan: Plan, **settings: Any) -> Told:
     """Teach, and return what was taught and the floating-point arrays of the last state; of an error its text."""
     started = time.monotonic()
     try:
-        learner = learner_of(make, first)
         trace = attent.teach(learner, plan, **settings)
         state = learner.state()
     except Exception as error:
@@ -77,23 +76,34 @@ def stopping(epochs: int) -> dict[str, Any]:
 
 def work(make: Callable[..., attent.Workers], rank: int, world: int, folder: Path, leave: Callable[[], None]) -> Told:
     """Do one rank's part, and return what came of it."""
-    last = rank == world - 1
-    results = {
-        "full": told(make, FULL),
-        "taught": told(make, TAUGHT, run=folder / "run"),
-        "other plan": told(make, Plan(epochs=2, batch_size=8 + last, ratio=1.0)),
-        "other parameters": told(make, FULL, first=1.0 + 0.5 * last),
-    }
-    # Two begin and stop, go on and stop again; others end it.
-    for epochs in (STOP, 1) if world == 2 else (0,):
-        goes = stopping(epochs) if epochs else {}
-        results["elastic"] = told(make, TAUGHT, run=folder.parent / "elastic", resume=True, **goes)
+    last, results = rank == world - 1, {}
+    learner = learner_of(make)  # one for all, where a framework would compile for each
+    first = learner.state()
+
+    def case(name: str, plan: Plan, **settings: Any) -> None:
+        try:
+            learner.load_state(first)
+        except Exception as error:
+            results[name] = {"error": f"{type(error).__name__}: {error}"}
+        else:
+            results[name] = told(learner, plan, **settings)
 
     def leaving(progress: Any) -> None:
         if last and progress.epoch == 1:
             leave()
 
-    results["gone"] = told(make, TAUGHT, listeners=[leaving], segment_steps=1)
+    case("full", FULL)
+    case("taught", TAUGHT, run=folder / "run")
+    case("other plan", Plan(epochs=2, batch_size=8 + last, ratio=1.0))
+    try:
+        results["other parameters"] = told(learner_of(make, 1.0 + 0.5 * last), FULL)
+    except Exception as error:  # where making it tells already
+        results["other parameters"] = {"error": f"{type(error).__name__}: {error}"}
+    # Two begin and stop, go on and stop again; others end it.
+    for epochs in (STOP, 1) if world == 2 else (0,):
+        goes = stopping(epochs) if epochs else {}
+        case("elastic", TAUGHT, run=folder.parent / "elastic", resume=True, **goes)
+    case("gone", TAUGHT, listeners=[leaving], segment_steps=1)
     return results
 
 

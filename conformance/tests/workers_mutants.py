@@ -251,8 +251,12 @@ class VelocitiesAreNotKept(Right):
 
 
 @breaks("W5")
-class Rank0AloneTakesUpAState(Right):
+class TheFirstStateIsTakenUpAgain(Right):
+    """As a copy does that stays on a device."""
+
     class workers(attent.Workers):
+        kept = None
+
         def load_state(self, state):
-            if self.rank == 0:
-                super().load_state(state)
+            self.kept = self.kept or dict(state)
+            super().load_state(self.kept)
