@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -94,8 +95,10 @@ def reference_learner(
 def reference_workers(rank: int, world: int, addresses: Sequence[str]) -> Callable[..., Workers]:
     """Join so many processes, and return `reference_learner` for all of them together, on a mesh of their devices.
 
-    addresses: ``"host:port"`` of each process; they meet at rank 0's.
+    addresses: ``"host:port"`` of each process; they meet at rank 0's. Programs are compiled without optimisation: they
+    run a few times each.
     """
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(addresses[0], world, rank)
 

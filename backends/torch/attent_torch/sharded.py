@@ -35,7 +35,7 @@ def like(tensor: Any, other: Any) -> Any:
     """Return a whole tensor in parts like ``other``, if that is in parts and of its shape."""
     if not _parted(other) or not isinstance(tensor, torch.Tensor) or tensor.shape != other.shape:
         return tensor
-    distribute: Any = sys.modules["torch.distributed.tensor"].distribute_tensor  # type: ignore[attr-defined]
+    distribute: Any = sys.modules["torch.distributed.tensor"].distribute_tensor
     return distribute(tensor.to(other.device), other.device_mesh, other.placements)
 
 
