@@ -45,6 +45,9 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: dict[str, Any] | None
     given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
+    finite: int | None = None  # None: of all trained
+    skipped: int = 0
+    scoring: int = 0
 
 
 Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
