@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from attent import Trace, first_difference
-from attent.cli.interrupts import stop_signals
+from attent.run.interrupts import stop_signals
 from attent.run.files import read_arrays
 from attent.tests.cli_toy import RECIPE, command
 from attent.tests.toy import edit

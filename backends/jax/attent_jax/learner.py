@@ -105,7 +105,7 @@ class JaxLearner:
         params = placed(params, where)
         self._carry = Carry(params, placed(optimizer.init(params), where), placed(model_state, where))
         self._programs = Programs(loss, asked, task_weights, optimizer, self._source, batch_sharding, self._carry)
-        self._seed, self._count, self._width = seed, 0, 0
+        self._seed, self._count, self._width, self._skipped = seed, 0, 0, 0
         self._key = _key(seed)
         self._failed: str | None = None
         pack(self._parts())  # names that collide are noticed now, not at the first checkpoint
@@ -121,6 +121,11 @@ class JaxLearner:
     def steps(self) -> int:
         """The number of optimiser steps taken."""
         return self._count
+
+    @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._skipped
 
     @property
     def params(self) -> Any:
@@ -154,7 +159,8 @@ class JaxLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        are checked before the first step. A step with a loss or a gradient that is not finite leaves parameters,
+        optimiser and model state as they are (rule P8), so also an optax schedule; ``key`` goes on.
         """
         self._check_whole()
         check_batches(batches, weights, len(self))
@@ -167,15 +173,16 @@ class JaxLearner:
                 self._run(chunk, examples, record)
             self._width = largest
         with self._running():
+            self._skipped += record.skipped()
             return record.fetch()
 
     def _run(self, chunk: Chunk, examples: Any, record: _LossRecord) -> None:
         first, steps = np.int32(self._count), np.int32(chunk.steps)
-        self._carry, losses = self._programs.train(
+        self._carry, (losses, skipped) = self._programs.train(
             self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
         )
         self._count += chunk.steps
-        record.add(chunk, losses)
+        record.add(chunk, losses, skipped)
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -241,12 +248,17 @@ class _LossRecord:
     def __init__(self) -> None:
         self._chunks: list[Chunk] = []
         self._losses: list[jax.Array] = []
+        self._skipped: list[jax.Array] = []
 
-    def add(self, chunk: Chunk, losses: jax.Array) -> None:
+    def add(self, chunk: Chunk, losses: jax.Array, *skipped: jax.Array) -> None:
         self._chunks.append(chunk)
         self._losses.append(losses)
+        self._skipped.extend(skipped)
         if len(self._losses) > _AHEAD:
             jax.block_until_ready(self._losses[-1 - _AHEAD])
+
+    def skipped(self) -> int:
+        return sum(map(int, jax.device_get(self._skipped)))
 
     def fetch(self) -> Numbers:
         fetched: Iterator[Any] = zip(self._chunks, jax.device_get(self._losses), strict=True)

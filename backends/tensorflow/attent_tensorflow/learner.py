@@ -120,6 +120,11 @@ class TensorFlowLearner:
         return self._count
 
     @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._training.skipped
+
+    @property
     def traces(self) -> dict[str, int]:
         """How often each graph was traced: ``{"score": 1, "train": 1}`` for ever, once both were called."""
         return {"score": self._scoring.traces, "train": self._training.traces}
@@ -139,7 +144,8 @@ class TensorFlowLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        are checked before the first step. A step with a loss or a gradient that is not finite changes no variable of
+        model or optimizer (rule P8), so also a schedule of Keras'; ``learning_rate`` goes on.
         """
         self._check_known()
         check_batches(batches, weights, self._n)

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
 from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent_torch.buffers import Buffers
 from attent_torch.checkpoint import gathered, taken_up
 from attent_torch.data import sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
@@ -112,7 +113,8 @@ class TorchLearner:
         self._autocast, self._score_autocast = autocast, autocast if score_autocast is None else score_autocast
         self._accumulate, self._score_batch_size, self._seed = accumulate, score_batch_size, seed
         scaler = torch.amp.GradScaler(self.device.type) if autocast is torch.float16 else None
-        self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm), 0
+        self._buffers = Buffers(model)
+        self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm, self._buffers), 0
         self._accelerators = accelerators(model, self.device)
         self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
@@ -128,6 +130,11 @@ class TorchLearner:
     def steps(self) -> int:
         """The number of optimiser steps taken."""
         return self._count
+
+    @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._steps.skipped
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing.
@@ -152,7 +159,9 @@ class TorchLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call, and
-        whether the schedule is long enough for it, are checked before the first step.
+        whether the schedule is long enough for it, are checked before the first step. A step with a loss or a gradient
+        that is not finite changes no parameter, moment or buffer; the schedule goes on (rule P8). An optimiser with
+        ``fused=True`` sees to it on the device; with others the host waits for each gradient.
         """
         check_batches(batches, weights, self._n)
         scale = None if weights is None else numbers_on(self.device, weights)
@@ -165,7 +174,9 @@ class TorchLearner:
         record = LossRecord(sum(map(len, batches)))
         start = 0
         self._steps.clear()
+        self._buffers.begin()
         for ids, requests in zip(batches, parts, strict=True):
+            self._buffers.keep()
             for request in requests:
                 span = slice(start, start + len(request.ids))
                 start = span.stop
@@ -173,7 +184,7 @@ class TorchLearner:
                     losses = self._losses(next(fetched), len(request.ids))
                 record.add(losses)
                 self._steps.backward(losses, None if scale is None else scale[span], len(ids))
-            self._steps.update()
+            self._steps.update(record.last(len(ids)))
             self._count += 1
         return record.fetch()
 
