@@ -86,6 +86,20 @@ class Buffers:
         """Return the buffers that training was seen to change, by name."""
         return {name: buffer for name, _, _, buffer in self._every() if name in self.first}
 
+    def all(self) -> Named:
+        """Return all buffers, by name."""
+        return {name: buffer for name, _, _, buffer in self._every()}
+
+    def take_up(self, saved: Named) -> None:
+        """Give buffers the values saved of them; those that had not changed then, the ones that they had at first."""
+        with torch.no_grad():
+            for name, buffer in self.all().items():
+                if name in saved:
+                    self.first.setdefault(name, buffer.clone())
+                    buffer.copy_(saved[name])
+                elif name in self.first:
+                    buffer.copy_(self.first[name])
+
     def _every(self) -> Iterator[tuple[str, nn.Module, str, torch.Tensor]]:
         for prefix, module in self._model.named_modules():
             for name, buffer in module._buffers.items():
