@@ -162,6 +162,7 @@ class FolderRecorder(Recorder):
         records = self._folder.records(self._checkpoint, course.epoch)
         learner.load_state(self._checkpoint.learner)
         self._not_finite = frozenset(not_finite(self._checkpoint.learner))
+        self._folder.lengthen(self.header)
         self._folder.cut(course.epoch)  # last: whoever refuses the checkpoint has cost nothing
         self.records, self.seconds = records, self._checkpoint.seconds
         self._checkpoint = None
@@ -179,6 +180,7 @@ class FolderRecorder(Recorder):
     def take_up(self, epoch: int) -> None:
         """Stand at the epoch of a state that a trainer kept. Raises TraceError if fewer epochs are recorded."""
         records = self._held().first_records(epoch)
+        self._folder.lengthen(self.header)
         self._folder.cut(epoch)
         self.records, self.seconds, self.untaken = records, Seconds(), 0
 
