@@ -39,7 +39,7 @@ def test_a_finished_run_goes_on_as_the_longer_plan_would_have(tmp_path, plan, ch
     assert attent.first_difference(trace, whole) is None
     assert np.array_equal(second.guess, whole_learner.guess)
     assert Trace.read(tmp_path).header.plan["epochs"] == 7
-    with pytest.raises(TraceError, match="is of another plan: epochs was 7, is \d"):
+    with pytest.raises(TraceError, match=r"is of another plan: epochs was 7, is \d"):
         teach(Toy(), plan, run=tmp_path, resume=True)
 
 

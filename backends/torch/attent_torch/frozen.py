@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 _WORDS = 2**22  # looked at together
-_ODD = 0x9E3779B97F4A7C15 - 2**64  # as int64
+_STRIDE = 2 * 0x1E3779B97F4A7C15  # between the odd numbers that places are multiplied by
 
 
 class Frozen:
@@ -64,7 +64,7 @@ def bare(name: str) -> str:
 def checksum(tensor: torch.Tensor) -> int:
     """Return a number that changes with any bit of a tensor: computed where it lies, the same on every device.
 
-    The sum of its 64-bit words, each times an odd number of its place, modulo 2^64.
+    The sum of its 64-bit words modulo 2^64, each times an odd number of its place, the upper half mixed into the lower.
 
     Example:
         >>> import torch
@@ -82,7 +82,8 @@ def checksum(tensor: torch.Tensor) -> int:
     for start in range(0, len(words), _WORDS):
         part = words[start : start + _WORDS]
         places = torch.arange(start, start + len(part), device=part.device)
-        total = total + (part * (places * (2 * _ODD) + 1)).sum()
+        product = (part ^ (part >> 32)) * (places * _STRIDE + 1)
+        total = total + (product ^ (product >> 32)).sum()
     return int(total)
 
 

@@ -115,7 +115,7 @@ class Steps:
     def _skip(self, found: torch.Tensor) -> None:
         self.buffers.put_back(found)
         self._skipped = self._skipped + 1
-        if self.scheduler is not None and not getattr(self.optimizer, "_opt_called", True):
+        if self.scheduler is not None:
             self.optimizer._opt_called = True  # type: ignore[attr-defined] # else the schedule warns of its order
 
 
