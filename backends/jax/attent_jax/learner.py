@@ -190,8 +190,9 @@ class JaxLearner:
                 self._run(chunk, examples, record)
             self._width = largest
         with self._running():
-            self._skipped += record.skipped()
-            return record.fetch()
+            losses = record.fetch()
+        self._skipped += record.skipped
+        return losses
 
     def _run(self, chunk: Chunk, examples: Any, record: _LossRecord) -> None:
         first, steps = np.int32(self._count), np.int32(chunk.steps)
@@ -276,6 +277,7 @@ class _LossRecord:
         self._chunks: list[Chunk] = []
         self._losses: list[jax.Array] = []
         self._skipped: list[jax.Array] = []
+        self.skipped = 0  # steps, once all is fetched
 
     def add(self, chunk: Chunk, losses: jax.Array, *skipped: jax.Array) -> None:
         self._chunks.append(chunk)
@@ -284,9 +286,8 @@ class _LossRecord:
         if len(self._losses) > _AHEAD:
             jax.block_until_ready(self._losses[-1 - _AHEAD])
 
-    def skipped(self) -> int:
-        return sum(map(int, jax.device_get(self._skipped)))
-
     def fetch(self) -> Numbers:
-        fetched: Iterator[Any] = zip(self._chunks, jax.device_get(self._losses), strict=True)
+        own, skipped = jax.device_get((self._losses, self._skipped))
+        self.skipped = sum(map(int, skipped))
+        fetched: Iterator[Any] = zip(self._chunks, own, strict=True)
         return np.concatenate([np.empty(0), *(losses[chunk.valid] for chunk, losses in fetched)])

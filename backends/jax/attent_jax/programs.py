@@ -107,15 +107,19 @@ class Programs:
             return total, (losses, state)
 
         (value, (losses, state)), gradients = jax.value_and_grad(objective, has_aux=True)(carry.params)
-        updates, optimizer = self._optimizer.update(gradients, carry.optimizer, carry.params, value=value)
-        params = optax.apply_updates(carry.params, updates)
-        # A float32 schedule on bfloat16 moments would widen them, and a loop must keep its dtypes.
-        optimizer = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), optimizer, carry.optimizer)
+
+        def updated() -> Carry:
+            updates, optimizer = self._optimizer.update(gradients, carry.optimizer, carry.params, value=value)
+            params = optax.apply_updates(carry.params, updates)
+            # A float32 schedule on bfloat16 moments would widen them, and a loop must keep its dtypes.
+            optimizer = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), optimizer, carry.optimizer)
+            return Carry(params, optimizer, state)
+
         finite = jnp.isfinite(jnp.where(mask, losses, 0)).all()
         for gradient in jax.tree.leaves(gradients):
             finite &= jnp.isfinite(gradient).all()
-        after = Carry(params, optimizer, state)
-        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, carry), losses, finite
+        # A branch: to choose between old and new arrays costs four times as much.
+        return jax.lax.cond(finite, updated, lambda: carry), losses, finite
 
     def _losses(
         self, params: Any, state: Any, batch: Any, key: jax.Array | None, mask: jax.Array, *, train: bool = False
