@@ -12,7 +12,11 @@ from attent.errors import PlanError
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
 
-_MAY_DIFFER = ("epochs", "warm_up", "cool_down")  # what a longer plan has otherwise; rounds are compared as far as they were run
+_MAY_DIFFER = (
+    "epochs",
+    "warm_up",
+    "cool_down",
+)  # what a longer plan has otherwise; rounds are compared as far as they were run
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

@@ -15,6 +15,7 @@ import msgspec
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
+from attent.run.extension import lengthens, plan_difference
 from attent.run.files import (
     FORMAT,
     append_line,
@@ -28,7 +29,6 @@ from attent.run.files import (
     write_json,
     write_selection,
 )
-from attent.run.extension import lengthens, plan_difference
 from attent.run.records import EpochRecord, Seconds
 from attent.run.state import unpack_position
 from attent.run.trace import Header, read_header, read_records

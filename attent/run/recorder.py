@@ -14,8 +14,8 @@ from attent.errors import TraceError
 from attent.learner import Learner, State
 from attent.plan.plan import Plan
 from attent.run.course import Course
-from attent.run.finite import check_stays_finite, not_finite
 from attent.run.files import checked_state
+from attent.run.finite import check_stays_finite, not_finite
 from attent.run.folder import Checkpoint, RunFolder, taken
 from attent.run.records import EpochRecord, Seconds
 from attent.run.trace import Header, Taught, Trace

@@ -56,7 +56,7 @@ def check_loop(
 
 
 def check_batches(learner: Learner, timeline: Sequence[Epoch]) -> None:
-    """Raise LearnerError where the learner cannot train a batch of the smallest size there will be, naming the epoch."""
+    """Raise LearnerError naming the epoch whose last batch, the smallest there will be, cannot be trained."""
     if not isinstance(learner, ChecksBatches):
         return
     smallest, row = min(((row.k % row.batch_size or row.batch_size, row) for row in timeline), key=lambda pair: pair[0])

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from attent import Trace, first_difference
-from attent.run.interrupts import stop_signals
 from attent.run.files import read_arrays
+from attent.run.interrupts import stop_signals
 from attent.tests.cli_toy import RECIPE, command
 from attent.tests.toy import edit
 

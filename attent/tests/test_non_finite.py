@@ -79,7 +79,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_too(tmp_path):
 
 
 def test_an_epoch_without_a_finite_loss_is_an_error():
-    with pytest.raises(ScoreError, match="no loss of epoch 0 is finite, so that all its steps were skipped"):
+    with pytest.raises(ScoreError, match="no loss of epoch 0 is finite, so that none of its steps taught anything"):
         teach(sick_learner(sick=range(40)), PLAN)
 
 

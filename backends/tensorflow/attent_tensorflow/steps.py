@@ -36,11 +36,11 @@ class Steps:
     def take(
         self, batch: Any, weights: tf.Tensor, step: tf.Tensor, rate: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, shape (B,), and if it was taken.
+        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, (B,), and if it was taken.
 
-        ``step`` is its number, int64; ``rate`` its learning rate, where the optimiser has none of its own. A step with a
-        loss or a gradient that is not finite changes no variable (rule P8); where the optimiser scales losses, gradients
-        that overflow are its own to skip, and to learn from.
+        ``step`` is its number, int64; ``rate`` its learning rate, where the optimiser has none of its own. A step with
+        a loss or a gradient that is not finite changes no variable (rule P8). An optimiser that scales losses skips
+        it by itself, and learns from it.
         """
         if rate is not None:
             variable = self._optimizer.learning_rate
@@ -63,8 +63,8 @@ class Steps:
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
         gradients = [gradient for gradient, _ in pairs]
-        finite = tf.reduce_all(tf.math.is_finite(losses))
-        if not hasattr(self._optimizer, "scale_loss"):
+        finite, scales = tf.reduce_all(tf.math.is_finite(losses)), hasattr(self._optimizer, "scale_loss")
+        if not scales:
             for gradient in gradients:
                 values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
                 finite &= tf.reduce_all(tf.math.is_finite(values))
@@ -81,6 +81,8 @@ class Steps:
 
         @tf.autograph.experimental.do_not_convert
         def put_back() -> tf.Tensor:
+            if scales:
+                self._optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
             for variable, value in zip(self._others, before, strict=True):
                 variable.assign(value)
             return tf.constant(False)

@@ -1,9 +1,9 @@
 """Fetching batches of examples: from tensors in memory, from a dataset here, or through worker processes.
 
 Random items (augmentation) are functions of their request alone. A dataset that draws from Python's,
-NumPy's or torch's global generator, or from one that it keeps itself, is noticed by its first draw; from then on the generators are seeded
-before each of its items by (seed, visit, id), and put back afterwards. So an item is the same for every
-number of workers and after a resume, scoring sees each example in one fixed form, and a dataset that
+NumPy's or torch's global generator, or from one that it keeps itself, is noticed by its first draw; from then on
+these are seeded before each of its items by (seed, visit, id), and put back afterwards. So an item is the same for
+every number of workers and after a resume, scoring sees each example in one fixed form, and a dataset that
 draws nothing pays one comparison of generator states per batch, and nothing per item.
 """
 

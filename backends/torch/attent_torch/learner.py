@@ -156,7 +156,7 @@ class TorchLearner:
         return self._told_batch_size if self._score_batch_size is None else self._score_batch_size
 
     def check_batches(self, largest: int, smallest: int) -> None:
-        """Raise LearnerError where BatchNorm cannot train the smallest batch, or part of one; score by the largest."""
+        """Raise LearnerError where BatchNorm cannot train the smallest batch, or a part; score by the largest."""
         self._told_batch_size = -(-largest // self._accumulate)
         part = smallest // min(self._accumulate, smallest)
         names = unable_alone(self.model, lambda: self.score(np.zeros(1, np.int64))) if part == 1 else []

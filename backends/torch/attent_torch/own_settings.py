@@ -47,9 +47,10 @@ def _differences(
     for at, (own, theirs) in enumerate(zip(optimizer.param_groups, saved, strict=True)):
         place = f" of group {at}" if len(saved) > 1 else ""
         for name in _SETTINGS:
-            if name in own and name in theirs and not (scheduler is not None and name in _SCHEDULED):
-                if _plain(own[name]) != _plain(theirs[name]):
-                    yield f"{name}{place} was {_plain(theirs[name])!r}, is {_plain(own[name])!r}"
+            if name not in own or name not in theirs or (scheduler is not None and name in _SCHEDULED):
+                continue
+            if _plain(own[name]) != _plain(theirs[name]):
+                yield f"{name}{place} was {_plain(theirs[name])!r}, is {_plain(own[name])!r}"
     if scheduler is not None and schedule is not None:
         yield from _schedule_differences(scheduler.state_dict(), schedule)
 
@@ -59,9 +60,10 @@ def _schedule_differences(own: Mapping[str, Any], saved: Mapping[str, Any]) -> I
         if name == "_schedulers" and name in saved:
             for each, theirs in zip(own[name], saved[name], strict=False):
                 yield from _schedule_differences(each, theirs)
-        elif name in saved and not name.startswith("_") and name not in _PLACES and name != "lr_lambdas":
-            if _plain(own[name]) != _plain(saved[name]):
-                yield f"the scheduler's {name} was {_plain(saved[name])!r}, is {_plain(own[name])!r}"
+        elif name not in saved or name.startswith("_") or name in (*_PLACES, "lr_lambdas"):
+            continue
+        elif _plain(own[name]) != _plain(saved[name]):
+            yield f"the scheduler's {name} was {_plain(saved[name])!r}, is {_plain(own[name])!r}"
 
 
 def kept_settings(optimizer: Optimizer) -> Groups:
@@ -82,8 +84,8 @@ def move_schedule(scheduler: LRScheduler, steps: int) -> None:
     """Take a schedule on to where so many steps have been taken. Raises LearnerError if it is beyond."""
     if scheduler.last_epoch > steps:
         raise LearnerError(
-            f"the learner's own schedule stands at step {scheduler.last_epoch}, the state at {steps}: build learner and "
-            "schedule anew to go on with own_settings=True"
+            f"the learner's own schedule stands at step {scheduler.last_epoch}, the state at {steps}: build learner "
+            "and schedule anew to go on with own_settings=True"
         )
     scheduler.optimizer._opt_called = True  # type: ignore[attr-defined] # else it warns of its order
     for _ in range(steps - scheduler.last_epoch):

@@ -83,7 +83,7 @@ class Steps:
             seen = [losses]
             if self.clip_norm is not None:
                 seen.append(torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm))
-            found = _not_finite([*seen, *(p.grad for p in parameters if p.grad is not None)])
+            found = not_finite([*seen, *(p.grad for p in parameters if p.grad is not None)])
             if _skips_by_itself(self.optimizer):
                 # The kernels of a fused optimiser look at this number on the device: nobody waits for it.
                 self.optimizer.found_inf, self.optimizer.grad_scale = found, None  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class Steps:
     def _update_scaled(self, losses: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         assert self.scaler is not None
         # The scaler skips what overflowed, and learns from it: only losses that are not finite are kept from it.
-        found = _not_finite([losses])
+        found = not_finite([losses])
         if bool(found):
             self._skip(found)
             return
@@ -119,7 +119,7 @@ class Steps:
             self.optimizer._opt_called = True  # type: ignore[attr-defined] # else the schedule warns of its order
 
 
-def _not_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def not_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return 1 if a number of any tensor is NaN or infinite, else 0: float32, shape (), on the first one's device.
 
     By the kernel of torch's loss scaling, which reads all tensors of a device at once, and here multiplies them by 1.

@@ -35,8 +35,8 @@ def learner(model=None, rate=0.1, schedule=None, optimizer=torch.optim.SGD, **se
 
 def test_another_learning_rate_is_told():
     state = learner(rate=0.5).state()
+    it = learner(rate=0.001)
     with pytest.warns(UserWarning, match=r"lr was 0.5, is 0.001\. To go on with .* own_settings=True"):
-        it = learner(rate=0.001)
         it.load_state(state)
     assert it.optimizer.param_groups[0]["lr"] == 0.5
 
@@ -138,7 +138,9 @@ def test_a_state_leaves_out_what_is_frozen(assert_same):
 def test_another_base_model_is_refused():
     state, it = learner(lora()).state(), learner(lora(seed=1))
     before = it.score(np.arange(81))
-    with pytest.raises(LearnerError, match=r"leaves out 4 parameters that training does not change \('0.weight', .*very"):
+    with pytest.raises(
+        LearnerError, match=r"leaves out 4 parameters that training does not change \('0.weight', .*very"
+    ):
         it.load_state(state)
     assert np.array_equal(it.score(np.arange(81)), before)
 
@@ -182,7 +184,9 @@ def test_a_state_of_everything_is_still_taken_up():
     assert torch.equal(it.model[0].weight, whole[0].weight)
 
 
-@pytest.mark.parametrize("wrapped", [lambda m: torch.compile(m, backend="eager"), nn.DataParallel], ids=["compiled", "module"])
+@pytest.mark.parametrize(
+    "wrapped", [lambda m: torch.compile(m, backend="eager"), nn.DataParallel], ids=["compiled", "module"]
+)
 def test_names_of_wrapped_models_are_recognised(wrapped):
     def build(wrap):
         model = network()
@@ -243,7 +247,9 @@ class Counter:
 def test_what_is_given_beside_the_model_goes_on():
     def build():
         model, counter = network(), Counter()
-        average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+        average = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
+        )
 
         def loss(model, batch):
             if model.training:
@@ -252,7 +258,11 @@ def test_what_is_given_beside_the_model_goes_on():
             return cross_entropy(model, batch)
 
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        return TorchLearner(model, (X, Y), loss, optimizer, extra={"ema": average, "counter": counter}), average, counter
+        return (
+            TorchLearner(model, (X, Y), loss, optimizer, extra={"ema": average, "counter": counter}),
+            average,
+            counter,
+        )
 
     it, average, counter = build()
     it.train(BATCHES)
@@ -288,11 +298,26 @@ def test_something_beside_the_model_that_refuses_changes_nothing():
 @pytest.mark.parametrize(
     ("layers", "settings", "plan", "told"),
     [
-        ([nn.BatchNorm1d(8)], {}, attent.Plan.full(epochs=1, batch_size=20), r"epoch 0 trains 81 .* of 20, the last of 1"),
-        ([nn.BatchNorm1d(8)], {"accumulate": 20}, attent.Plan.full(epochs=1, batch_size=27), "in the parts of accumulate=20"),
+        (
+            [nn.BatchNorm1d(8)],
+            {},
+            attent.Plan.full(epochs=1, batch_size=20),
+            r"epoch 0 trains 81 .* of 20, the last of 1",
+        ),
+        (
+            [nn.BatchNorm1d(8)],
+            {"accumulate": 20},
+            attent.Plan.full(epochs=1, batch_size=27),
+            "in the parts of accumulate=20",
+        ),
         ([nn.BatchNorm1d(8)], {}, attent.Plan.full(epochs=1, batch_size=27), None),
         ([nn.LayerNorm(8)], {}, attent.Plan.full(epochs=1, batch_size=20), None),
-        ([nn.Unflatten(1, (2, 4)), nn.BatchNorm1d(2), nn.Flatten()], {}, attent.Plan.full(epochs=1, batch_size=20), None),
+        (
+            [nn.Unflatten(1, (2, 4)), nn.BatchNorm1d(2), nn.Flatten()],
+            {},
+            attent.Plan.full(epochs=1, batch_size=20),
+            None,
+        ),
     ],
 )
 def test_a_last_batch_of_one_is_told_before_the_start(tmp_path, layers, settings, plan, told):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
 import attent
-from attent_torch import TorchLearner, cross_entropy
+from attent_torch import Teacher, TorchLearner, cross_entropy
 
 SICK = 7
 GOOD = np.delete(np.arange(40), SICK)
@@ -107,3 +107,28 @@ def test_a_run_goes_on_without_a_bad_example(tmp_path, policy):
     assert trace.finished
     assert np.isfinite(it.score(GOOD)).all()
     assert all(np.isfinite(record.loss) for record in trace.records)
+
+
+def test_a_loop_leaves_such_a_step_out_where_it_asks():
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    x[SICK] = torch.nan
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    plan = attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite="drop")
+    teacher = Teacher(plan, loader)
+    with pytest.raises(attent.CourseError, match="no losses are recorded"):
+        teacher.finite(optimizer)
+    taken = []
+    for _ in range(2):
+        for inputs, targets in teacher(loader):
+            loss = teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none"))
+            optimizer.zero_grad()
+            loss.backward()
+            taken.append(teacher.finite(optimizer))
+            if taken[-1]:
+                optimizer.step()
+    assert teacher.finished
+    assert taken.count(False) == 1
+    assert bool(torch.isfinite(model.weight).all())
