@@ -256,8 +256,8 @@ class Course:
         skipped = self._skipped(finite, lesson, skipped)
         if self.trained + len(ids) == len(self._ordered()) and not (self._finite or finite.any()):
             raise ScoreError(
-                f"no loss of epoch {self.epoch} is finite, so that none of its steps taught anything (rule P8): look at "
-                "the data, or lower the learning rate and go on from the last checkpoint"
+                f"no loss of epoch {self.epoch} is finite, so that none of its steps taught anything (rule P8): look "
+                "at the data, or lower the learning rate and go on from the last checkpoint"
             )
         source = self.plan.source
         if isinstance(source, Reuse):

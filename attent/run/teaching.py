@@ -140,7 +140,8 @@ def teach(
                 else:
                     numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
                 pace.took(lesson, time.perf_counter() - began)
-                record = course.record(numbers, None if before is None else _skipped(learner) - before)
+                after = _skipped(learner)
+                record = course.record(numbers, None if before is None or after is None else after - before)
                 ended = course.epoch == len(course.timeline)
                 # Before the last epoch is recorded: a run whose learner is not finite has not finished.
                 state = recorder.state_of(learner) if ended else None

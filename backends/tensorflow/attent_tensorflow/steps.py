@@ -63,8 +63,8 @@ class Steps:
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
         gradients = [gradient for gradient, _ in pairs]
-        finite, scales = tf.reduce_all(tf.math.is_finite(losses)), hasattr(self._optimizer, "scale_loss")
-        if not scales:
+        finite = tf.reduce_all(tf.math.is_finite(losses))
+        if not _skips_by_itself(self._optimizer):
             for gradient in gradients:
                 values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
                 finite &= tf.reduce_all(tf.math.is_finite(values))
@@ -73,22 +73,34 @@ class Steps:
             limit = self._scaled(tf.constant(self._clip_norm, gradients[0].dtype))
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
         variables = [variable for _, variable in pairs]
-
-        @tf.autograph.experimental.do_not_convert
-        def apply() -> tf.Tensor:
-            self._optimizer.apply(gradients, variables)
-            return tf.constant(True)
-
-        @tf.autograph.experimental.do_not_convert
-        def put_back() -> tf.Tensor:
-            if scales:
-                self._optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
-            for variable, value in zip(self._others, before, strict=True):
-                variable.assign(value)
-            return tf.constant(False)
-
-        return losses, tf.cond(finite, apply, put_back)
+        return losses, _taken(
+            self._optimizer, gradients, variables, finite, list(zip(self._others, before, strict=True))
+        )
 
     def _scaled(self, values: tf.Tensor) -> tf.Tensor:
         scale = getattr(self._optimizer, "scale_loss", None)
         return values if scale is None else tf.cast(scale(values), values.dtype)
+
+
+@tf.autograph.experimental.do_not_convert
+def _taken(
+    optimizer: Any, gradients: list[Any], variables: list[Any], finite: tf.Tensor, others: list[tuple[Any, tf.Tensor]]
+) -> tf.Tensor:
+    """Take a step if it is finite, else put back what its forward pass wrote; return whether it was taken."""
+
+    def apply() -> tf.Tensor:
+        optimizer.apply(gradients, variables)
+        return tf.constant(True)
+
+    def put_back() -> tf.Tensor:
+        if _skips_by_itself(optimizer):
+            optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
+        for variable, value in others:
+            variable.assign(value)
+        return tf.constant(False)
+
+    return tf.cond(finite, apply, put_back)
+
+
+def _skips_by_itself(optimizer: Any) -> bool:
+    return hasattr(optimizer, "dynamic_scale")  # Keras' LossScaleOptimizer

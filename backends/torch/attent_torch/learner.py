@@ -163,9 +163,9 @@ class TorchLearner:
         if names:
             of = f" in the parts of accumulate={self._accumulate}" if smallest > 1 else ""
             raise LearnerError(
-                f"BatchNorm ({names[0]!r}) cannot train on one example{of}, of which each channel has one value. Choose "
-                "another batch_size or ratio, so that the last batch has more, or a norm that does not look across "
-                "examples"
+                f"BatchNorm ({names[0]!r}) cannot train on one example{of}, of which each channel has one value. "
+                "Choose another batch_size or ratio, so that the last batch has more, or a norm that does not look "
+                "across examples"
             )
 
     def score(self, ids: Ids) -> Numbers:

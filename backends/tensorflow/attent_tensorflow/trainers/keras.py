@@ -272,8 +272,8 @@ def _check_still_finite(model: Any, before: list[bool], epoch: int) -> None:
         if was and not now:
             raise LearnerError(
                 f"the weights of {weight.path!r} are not finite after pass {epoch}: fit takes every step, also one "
-                "whose losses are not. The states and models saved before stay. Leave the examples out, lower the learning "
-                "rate, clip gradients, or use KerasLearner and attent.teach, which skip such a step (rule P8)"
+                "whose losses are not. The states and models saved before stay. Leave the examples out, lower the "
+                "learning rate, clip gradients, or use KerasLearner and attent.teach, which skip such a step (rule P8)"
             )
 
 
