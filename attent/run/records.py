@@ -50,7 +50,9 @@ class Seconds(msgspec.Struct, frozen=True):
 class EpochRecord(msgspec.Struct, frozen=True):
     """One epoch: what was taught, at which mean loss, and what it cost.
 
-    ``draw`` names the selection taught (None: all examples); ``selection`` is set where it was made.
+    ``draw`` names the selection taught (None: all examples); ``selection`` is set where it was made. ``loss`` is the
+    mean over finite losses; ``steps_skipped`` counts the steps that changed nothing, as a loss or the gradient was not
+    finite (rule P8).
     """
 
     epoch: int
@@ -65,6 +67,7 @@ class EpochRecord(msgspec.Struct, frozen=True):
     examples_trained: int
     selection: Selected | None = None
     seconds: Seconds = Seconds()
+    steps_skipped: int = 0
 
 
 def digest_of(ids: Ids) -> str:

@@ -70,9 +70,27 @@ class Workers:
             if hasattr(learner, name):
                 setattr(self, name, getattr(learner, name))
 
+        if hasattr(learner, "check_batches"):
+            self.check_batches = self._check_shares
+
     def __len__(self) -> int:
         """Return the number of training examples."""
         return len(self.learner)
+
+    @property
+    def skipped(self) -> int:
+        """The steps that changed nothing, where the learner counts them (rule P8): the same on all processes."""
+        return self.learner.skipped  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def score_batch_size(self) -> int:
+        """Examples per forward in scoring, over all processes, where the learner tells it."""
+        return self.learner.score_batch_size * (self.world if self._shares else 1)  # type: ignore[attr-defined, no-any-return]
+
+    def _check_shares(self, largest: int, smallest: int) -> None:
+        """Raise LearnerError where the learner cannot train a share of the smallest batch."""
+        world = self.world if self._shares else 1
+        self.learner.check_batches(-(-largest // world), max(1, smallest // world))  # type: ignore[attr-defined]
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's deviation, each computed by one process: float64, shape (len(ids),)."""
@@ -172,6 +190,11 @@ class Workers:
         """Return which of the flags is set on any process."""
         parts = self._exchanged("whether to stop", b"", bytes(flags))
         return tuple(any(values) for values in zip(*parts, strict=True))
+
+    def slowest(self, seconds: float) -> float:
+        """Return the most seconds that any process spent: what is decided by them is decided alike."""
+        parts = self._exchanged("the seconds spent", b"", np.float64(seconds).tobytes())
+        return max(float(np.frombuffer(part)[0]) for part in parts)
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
@@ -275,6 +298,10 @@ class Alone:
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Return the flags."""
         return flags
+
+    def slowest(self, seconds: float) -> float:
+        """Return the seconds."""
+        return seconds
 
     def telling(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that does nothing."""

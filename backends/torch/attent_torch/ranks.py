@@ -90,6 +90,11 @@ class Ranks:
                 "resume=True; init_process_group(timeout=...) says how long ranks wait"
             ) from error
 
+    def largest(self, found: torch.Tensor) -> torch.Tensor:
+        """Return the largest of the ranks' numbers."""
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found
+
     def average(self, parameters: Sequence[torch.Tensor]) -> None:
         """Average gradients over the ranks in one transfer; a parameter that has none on all of them keeps none."""
         groups: dict[tuple[torch.dtype, torch.device], list[torch.Tensor]] = {}
@@ -122,9 +127,9 @@ class _Rank:
 
     def __init__(self, learner: TorchLearner, ranks: Ranks) -> None:
         self._learner, self._ranks = learner, ranks
-        self.check_schedule = learner.check_schedule
-        if hasattr(learner, "evaluate"):
-            self.evaluate = learner.evaluate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)  # what a learner may offer besides
 
     def __len__(self) -> int:
         return len(self._learner)

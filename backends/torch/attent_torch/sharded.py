@@ -31,6 +31,14 @@ def whole(tree: Any) -> Any:
     return tree.full_tensor() if _parted(tree) else tree
 
 
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this rank's part of a tensor that lies in parts, and any other as it is."""
+    if not _parted(tensor):
+        return tensor
+    part: torch.Tensor = tensor.to_local()  # type: ignore[attr-defined]
+    return part
+
+
 def like(tensor: Any, other: Any) -> Any:
     """Return a whole tensor in parts like ``other``, if that is in parts and of its shape."""
     if not _parted(other) or not isinstance(tensor, torch.Tensor) or tensor.shape != other.shape:

@@ -31,8 +31,11 @@ torch.set_num_threads(1)
 
 
 def examples(seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(N, 4, dtype=torch.float64, generator=draw), torch.randint(3, (N,), generator=draw)
+    draw = torch.Generator().manual_seed(seed or 0)
+    x = torch.randn(N, 4, dtype=torch.float64, generator=draw)
+    if seed is None:
+        x[8] = torch.nan
+    return x, torch.randint(3, (N,), generator=draw)
 
 
 class Network(torch.nn.Module):
@@ -118,6 +121,9 @@ def main(folder):
             results[f"{name} {model}"] = told(plan, learner_of(model), run=folder / f"{name}-{model}")
     results["clipped"] = told(PLANS["auto"], learner_of("plain", clip_norm=0.2, accumulate=3))
     results["clipped ddp"] = told(PLANS["auto"], learner_of("ddp", clip_norm=0.2, accumulate=3))
+    dropping = attent.Plan(epochs=3, batch_size=5, ratio=0.8, select="hard", non_finite="last", seed=3)
+    for model in ("plain", "ddp", "fsdp"):  # example 8 has no finite loss: some rank's alone
+        results[f"not finite {model}"] = told(dropping, learner_of(model, data=None), checkpoint_seconds=0)
     results["dropout"] = told(PLANS["auto"], learner_of("plain", dropout=0.5), run=folder / "dropout")
     told(PLANS["auto"], learner_of("plain", dropout=0.5), run=folder / "again", **stopping(2))
     results["dropout again"] = told(

@@ -59,7 +59,7 @@ def of_ranks(found, world, name):
     return [told[name] for told in found[world] if told is not None]
 
 
-CASES = [f"{plan} {model}" for plan in ("auto", "weighted") for model in ("plain", "ddp", "fsdp")]
+CASES = [f"{case} {model}" for case in ("auto", "weighted", "not finite") for model in ("plain", "ddp", "fsdp")]
 
 
 @pytest.mark.parametrize("world", [2, 4])
