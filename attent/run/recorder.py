@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from attent.errors import TraceError
+from attent.errors import LearnerError, TraceError
 from attent.learner import Learner, State
 from attent.plan.plan import Plan
 from attent.run.course import Course
@@ -42,6 +42,7 @@ class Recorder:
         self._keep = header.n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
         self._selections: dict[int, Taught] = {}
         self._not_finite: frozenset[str] = frozenset()  # of the learner's arrays, when the run began
+        self._stateless = False
         self._missing = 0  # epochs that another process had in its memory
 
     def timed(self, phase: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -72,10 +73,15 @@ class Recorder:
 
     def begin(self, course: Course, learner: Learner) -> None:
         """Take course and learner to where the run goes on: at its start."""
-        self._not_finite = frozenset(not_finite(learner.state()))
+        try:
+            self._not_finite = frozenset(not_finite(learner.state()))
+        except LearnerError:  # it holds what cannot be kept, and in memory nothing is
+            self._stateless = True
 
     def state_of(self, learner: Learner) -> State:
         """Return the learner's state. Raises LearnerError if an array was finite when the run began, and is no more."""
+        if self._stateless:
+            return {}
         state = learner.state()
         check_stays_finite(state, self._not_finite)
         return state

@@ -7,6 +7,7 @@ import pytest
 
 import attent
 from attent import LearnerError, Plan, ScoreError, teach
+from attent.cli.report_command import show_report
 from attent.reference import Architecture, NumpyLearner, initial_parameters
 from attent.run.files import read_arrays
 from attent.tests.toy import Toy
@@ -41,6 +42,13 @@ def test_a_bad_example_costs_its_steps_and_nothing_else(tmp_path, policy):
     assert all(np.isfinite(record.loss) for record in trace.records)
     assert SICK not in trace.ids(1)
     assert np.isfinite(learner.score(np.delete(np.arange(40), SICK))).all()
+
+
+def test_a_report_tells_the_steps_skipped(tmp_path):
+    told = []
+    teach(sick_learner(), PLAN, run=tmp_path)
+    show_report(tmp_path, tell=told.append)
+    assert "2 of 16 steps were skipped: a loss or the gradient was not finite" in "\n".join(told)
 
 
 def test_the_mean_loss_is_that_of_the_finite_losses():
@@ -160,3 +168,13 @@ def test_a_feed_counts_what_its_trainer_left_out():
     resumed = attent.Feed(plan, 4)
     resumed.load_state(feed.state())
     assert resumed.record(np.ones(2), resumed.batches()[1]).steps_skipped == 1
+
+
+def test_in_memory_a_learner_need_not_be_able_to_keep_its_state(tmp_path):
+    class Unkept(Toy):
+        def state(self):
+            raise LearnerError("cannot save 'x'")
+
+    assert teach(Unkept(), Plan.full(epochs=2, batch_size=4)).finished
+    with pytest.raises(LearnerError, match="cannot save 'x'"):
+        teach(Unkept(), Plan.full(epochs=2, batch_size=4), run=tmp_path)
