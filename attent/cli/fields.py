@@ -63,9 +63,10 @@ RUN_FIELDS: dict[str, Field] = {
     "against": Field(
         "names",
         "What to run beside what is taught, separated by commas: full (all examples, for all --lengths), short (all "
-        "examples, at the cost of the last policy), shorts (of every policy), balanced and random (its plan, but "
-        "examples drawn evenly by class, where the learner knows classes, or at random), or none. "
-        "Default: full,short,balanced.",
+        "examples, at the cost of the last policy), shorts (of every policy); at its cost random (examples drawn at "
+        "random), balanced and tempered (evenly by group, or by the root of its size, where the learner knows groups), "
+        "new-only and replay (where it knows which are new); or none. Default: full,short,balanced,tempered; of "
+        "`attent judge` new-only and replay too.",
     ),
     "lengths": Field(
         "numbers",

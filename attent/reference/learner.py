@@ -45,6 +45,8 @@ class NumpyLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
+
     def __init__(
         self,
         architecture: Architecture,

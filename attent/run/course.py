@@ -65,6 +65,7 @@ class Course:
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
+    ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
 
     Example:
         >>> import numpy as np, attent
@@ -86,10 +87,11 @@ class Course:
         reference: Numbers | None = None,
         replay: Mapping[int, Numbers] | None = None,
         groups: Ids | None = None,
+        costs: Numbers | None = None,
     ) -> None:
         self.segment_steps = checks.whole("segment_steps", segment_steps, 1, error=CourseError)
-        self._given_digest = checked_given(plan, n, reference, replay, groups)
-        self.reference, self.replay, self.groups = reference, replay, groups
+        self._given_digest = checked_given(plan, n, reference, replay, groups, costs)
+        self.reference, self.replay, self.groups, self.costs = reference, replay, groups, costs
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
@@ -193,6 +195,8 @@ class Course:
             return self.epoch - self.seen
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
+        if name == "progress":
+            return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":
             return Noise(self.plan.seed, ORDER + self.row.shuffle)
         return {
@@ -201,6 +205,7 @@ class Course:
             "taught": self.ids,
             "memory": None if self.memory is None else copy.deepcopy(dict(self.memory)),  # a policy may change it
             "groups": self.groups,
+            "costs": self.costs,
         }[name]
 
     def _ranked(self, draw: int) -> Numbers:
@@ -264,7 +269,8 @@ class Course:
         check_finite(numbers, ids, self.plan, self.epoch, f"learner.{call}() returned")
 
     def _end_epoch(self) -> EpochRecord:
-        row = self.row
+        row, ids = self.row, self.ids
+        scored = row.scored if self.scored else 0
         record = EpochRecord(
             epoch=row.epoch,
             phase=row.phase,
@@ -274,9 +280,12 @@ class Course:
             steps=self.step,
             draw=self.draw - 1 if self.ids is not None else None,
             loss=self._loss_sum / self.trained,
-            examples_scored=row.scored if self.scored else 0,
+            examples_scored=scored,
             examples_trained=self.trained,
             selection=self.selection,
+            cost_trained=None if self.costs is None else float((self.costs if ids is None else self.costs[ids]).sum()),
+            # Of a part of the examples as their mean: which ones they were is not kept.
+            cost_scored=None if self.costs is None else scored * float(self.costs.mean()),
         )
         self.epoch, self.step, self.trained, self._loss_sum = self.epoch + 1, 0, 0, 0.0
         self.scored = self._chosen = False
@@ -307,7 +316,8 @@ class Course:
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
         if at.given != self._given_digest:
             raise CourseError(
-                "the state is of a course with other reference losses, replay or groups: give those it began with"
+                "the state is of a course with other reference losses, replay, groups or costs: give those it began "
+                "with"
             )
         self.before, self.memory = before, at.memory
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attent.errors import CourseError, PlanError, TraceError
-from attent.learner import Ids, Numbers
+from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
@@ -36,7 +36,9 @@ class Feed:
         n: number of training examples; ids run from 0 to n - 1.
         run: folder to write the run to, as ``attent.teach`` does; None: in memory. The state is kept by the trainer.
         resume: go on with the run in that folder, from the state given to ``load_state``; begin one if there is none.
-        groups: each example's group, int64, shape (n,), for a policy that asks for groups.
+        groups: each example's group, shape (n,), for a policy that asks for groups: whole numbers from 0, or texts.
+        costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
+            for costs.
         reference: a reference model's loss of each example, float64, shape (n,), subtracted before ranking.
         replay: the trace whose scores a plan that replays goes by.
         keep_scores: write the scores of every selection; None: up to 100,000 examples.
@@ -65,7 +67,8 @@ class Feed:
         *,
         run: str | Path | None = None,
         resume: bool = False,
-        groups: Ids | None = None,
+        groups: Any = None,
+        costs: Any = None,
         reference: Numbers | None = None,
         replay: Trace | None = None,
         keep_scores: bool | None = None,
@@ -83,7 +86,9 @@ class Feed:
             raise TraceError("resume needs the run to go on with: Feed(..., run=folder, resume=True)")
         self.plan, self.n, self.fingerprint = plan, n, fingerprint
         self._scores = None if replay is None else replayed(replay, plan, n)
-        self._reference, self._groups = reference, groups
+        self._reference = reference
+        self._groups = None if groups is None else groups_from(groups, n)
+        self._costs = None if costs is None else costs_from(costs, n)
         self._course = self._new_course()
         self._recorder = recorder_of(
             header_of(plan, n, versions, recipe, fingerprint),
@@ -215,6 +220,7 @@ class Feed:
             reference=self._reference,
             replay=self._scores,
             groups=self._groups,
+            costs=self._costs,
         )
 
     def _now(self) -> Lesson:

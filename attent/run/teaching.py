@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,20 @@ from typing import NamedTuple
 
 from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import ChecksSchedule, Groups, Learner, Numbers, checked_length
+from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
 from attent.run.folder import header_of
 from attent.run.recorder import Recorder, recorder_of
 from attent.run.records import EpochRecord
-from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop, scorer_of
+from attent.run.teaching_checks import (
+    check_given,
+    check_learner_and_plan,
+    check_loop,
+    check_unchanged,
+    scorer_of,
+)
 from attent.run.trace import Trace, replayed
 from attent.run.workers import workers_of
 
@@ -110,9 +117,13 @@ def teach(
         raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
     n = checked_length(learner)
     asked = scorer_of(plan, learner, scorer)
-    groups = learner.groups() if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
+    # Copies: a learner that changes its own array would else be compared with itself.
+    groups = copy.copy(learner.groups()) if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
+    costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
     scores = None if replay is None else replayed(replay, plan, n)
-    course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups)
+    course = Course(
+        plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups, costs=costs
+    )
     header = header_of(plan, n, versions, recipe)
     if isinstance(learner, ChecksSchedule) and not resume:
         learner.check_schedule(plan.total_steps(n), plan.epochs)
@@ -139,6 +150,7 @@ def teach(
                     numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
                 record = course.record(numbers)
                 if record is not None:
+                    check_unchanged(learner, groups, costs)
                     record = recorder.ended(record)
                     behind += _work(record.examples_trained, record.examples_scored)
                 progress = _progress(course, epoch, record, behind, total)

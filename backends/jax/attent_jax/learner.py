@@ -13,7 +13,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.placement import check_params, check_sharding, home, lost, placed
@@ -46,6 +46,8 @@ class JaxLearner:
         model_state: A pytree of arrays that training changes without a gradient, such as batch statistics.
         evaluate: ``evaluate(params)``, or ``evaluate(params, model_state)`` where there is one, returns quality on
             held-out data by metric name, the main one first.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         score_batch_size: Examples per forward in scoring; affects memory and speed only.
         pad: Pad batches to the largest one seen by repeating an example, which costs no compilation for a last,
             smaller batch; padding has no weight, and its losses are dropped. None pads unless there is a model state
@@ -76,6 +78,8 @@ class JaxLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -87,6 +91,8 @@ class JaxLearner:
         model_state: Any = None,
         task_weights: Mapping[str, float] | None = None,
         evaluate: Callable[..., Mapping[str, Any]] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         score_batch_size: int = 128,
         pad: bool | None = None,
         keep_on_host: bool = False,
@@ -116,6 +122,10 @@ class JaxLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(groups, len(self), data).copy
+        if costs is not None:
+            self.costs = costs_from(costs, len(self), data).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""

@@ -122,8 +122,9 @@ class _Process:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        if hasattr(learner, "evaluate"):
-            self.evaluate = learner.evaluate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)  # what a learner may offer besides
 
     def __len__(self) -> int:
         return len(self._learner)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_tensorflow.data import source
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
@@ -41,6 +41,8 @@ class TensorFlowLearner:
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first.
             Changes nothing.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
         clip_norm: Largest Euclidean norm of a step's gradient.
         score_batch_size: Examples per forward in scoring; affects memory and speed only.
@@ -66,6 +68,8 @@ class TensorFlowLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -79,6 +83,8 @@ class TensorFlowLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         penalty: Callable[[Any], tf.Tensor | None] | None = None,
         clip_norm: float | None = None,
         score_batch_size: int = 128,
@@ -109,6 +115,10 @@ class TensorFlowLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(groups, self._n, data).copy
+        if costs is not None:
+            self.costs = costs_from(costs, self._n, data).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""

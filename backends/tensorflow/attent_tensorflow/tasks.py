@@ -157,8 +157,9 @@ class _Task:
 
     def __init__(self, learner: TensorFlowLearner, tasks: Tasks) -> None:
         self._learner, self._tasks = learner, tasks
-        if hasattr(learner, "evaluate"):
-            self.evaluate = learner.evaluate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)  # what a learner may offer besides
 
     def __len__(self) -> int:
         return len(self._learner)

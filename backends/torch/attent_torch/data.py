@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from attent.errors import LearnerError
 from attent_torch.generators import host_kept, mixed, seed_host
@@ -157,3 +157,35 @@ class WorkerSource:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def column(name: str, given: Any, data: Any) -> Any:
+    """Return ``given``, ``name`` for errors, or what it names in the data, one value per example.
+
+    A text names a column of a dict, of a `datasets.Dataset` or of a loader over them, or an attribute of a dataset such
+    as ``targets``; of a Subset, its part. Raises LearnerError where there is none of that name.
+
+    Example:
+        >>> import torch
+        >>> from attent_torch.data import column
+        >>> column("groups", "y", {"x": torch.zeros(2, 3), "y": torch.tensor([4, 0])}).tolist()
+        [4, 0]
+    """
+    if isinstance(given, torch.Tensor):
+        return given.detach().cpu()
+    if not isinstance(given, str):
+        return given
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if isinstance(data, Subset):
+        whole = column(name, given, data.dataset)
+        return [whole[i] for i in data.indices]
+    if isinstance(data, Mapping) and given in data:
+        return column(name, data[given], None)
+    if given in (getattr(data, "column_names", None) or ()):
+        return data.with_format(None)[given][:]
+    if not isinstance(data, Mapping) and hasattr(data, given):
+        return column(name, getattr(data, given), None)
+    there = getattr(data, "column_names", None) or (data if isinstance(data, Mapping) else None)
+    told = "none by name" if there is None else ", ".join(map(str, there))
+    raise LearnerError(f"{name} names the column {given!r}, the data have: {told}; give an array, one per example")

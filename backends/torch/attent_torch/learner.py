@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_torch.checkpoint import gathered, taken_up
-from attent_torch.data import sources
+from attent_torch.data import column, sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
@@ -57,6 +57,8 @@ class TorchLearner:
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
             in evaluation mode without gradients; changes nothing.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of the data; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         device: Where batches go; where the model is, unless given.
         autocast: dtype of automatic mixed precision in training, with loss scaling for float16.
         score_autocast: The same for scoring; ``autocast`` where None, float32 for no casting.
@@ -82,6 +84,8 @@ class TorchLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -94,6 +98,8 @@ class TorchLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         device: torch.device | str | None = None,
         autocast: torch.dtype | None = None,
         score_autocast: torch.dtype | None = None,
@@ -128,6 +134,10 @@ class TorchLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(column("groups", groups, data), self._n).copy
+        if costs is not None:
+            self.costs = costs_from(column("costs", costs, data), self._n).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""

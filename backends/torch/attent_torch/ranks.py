@@ -122,9 +122,9 @@ class _Rank:
 
     def __init__(self, learner: TorchLearner, ranks: Ranks) -> None:
         self._learner, self._ranks = learner, ranks
-        self.check_schedule = learner.check_schedule
-        if hasattr(learner, "evaluate"):
-            self.evaluate = learner.evaluate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)  # what a learner may offer besides
 
     def __len__(self) -> int:
         return len(self._learner)

@@ -115,7 +115,7 @@ def taught_fit(
     return model.history
 
 
-_FEED = ("groups", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
+_FEED = ("groups", "costs", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
 
 
 class _Callbacks(keras.callbacks.CallbackList):

@@ -17,6 +17,7 @@ import attent
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids
 from attent.plan.timeline import epoch_ends
+from attent_torch.data import column
 from attent_torch.devices import accelerators, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
@@ -48,7 +49,8 @@ class Teacher:
             another number of steps. None: not looked at.
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder, from the state given to ``load_state_dict``.
-        settings: further ones of `attent.Feed`.
+        settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name a column, or an attribute such
+            as ``targets``, of the dataset.
 
     Raises PlanError, LearnerError or TraceError before anything is trained.
 
@@ -85,6 +87,9 @@ class Teacher:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = _length(data), self.workers.rank == 0
+        for name in ("groups", "costs"):
+            if name in settings:
+                settings[name] = column(name, settings[name], data)
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
         if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
             raise PlanError(
