@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import attent
 from attent import plugins
 from attent.errors import PluginError
-from attent.learner import Learner
+from attent.learner import Evaluates, Learner
 from attent.plugins import ABILITIES, Backend
 from attent.reference import NumpyLearner, Optimiser, Parameters
 from attent_conformance.tasks import Task, rate, task
@@ -33,6 +33,7 @@ class Subject:
         dtypes: precisions to examine, out of float64 and float32.
         quick: only the first plans of the long runs; for trying out, never for a certificate.
         backend: the plugin's description, where there is one.
+        seed: of the cases that checks draw.
         feed: what is examined under rules F: ``feed(plan, n)`` returns an `attent.Feed`, or what stands for one.
 
     ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
@@ -51,6 +52,7 @@ class Subject:
     dtypes: Sequence[str] = DTYPES
     quick: bool = False
     backend: Backend | None = None
+    seed: int = 0
     feed: Callable[..., Any] = attent.Feed
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
@@ -58,6 +60,8 @@ class Subject:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a precision that no check examines, or a device that the function does not take."""
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
         if unknown:
             raise ValueError(f"dtypes must be out of {', '.join(DTYPES)}, got {unknown[0]!r}")
@@ -88,11 +92,12 @@ class Subject:
         *,
         dtype: str | None = None,
         optimiser: Optimiser | None = None,
-        learning_rate: float | Callable[[int], float] = rate,
+        learning_rate: float | Callable[[int], float] | None = rate,
         parameters: Parameters | None = None,
         scoring_batch: int | None = None,
+        held_out: bool = False,
     ) -> Learner:
-        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None.
+        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None; with data to be judged on if asked.
 
         Further settings that are None are left to the reference function's own defaults.
         """
@@ -105,6 +110,7 @@ class Subject:
             learning_rate=learning_rate,
             scoring_batch=scoring_batch,
             device=self.device,
+            held_out=task.held_out if held_out else None,
         )
 
     @property
@@ -133,6 +139,24 @@ class Subject:
         return "float64" if self.lacking(("float64",)) is None else "float32"
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that are there and asked for."""
+        return tuple(dtype for dtype in DTYPES if self.lacking((dtype,)) is None)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether its learners can judge themselves on held-out data, which is optional."""
+        return self.kept("evaluates", self._evaluates)
+
+    def _evaluates(self) -> bool:
+        try:
+            return isinstance(self.learner(task("classes"), held_out=True), Evaluates)
+        except TypeError as error:
+            if "held_out" in str(error):
+                return False
+            raise
+
+    @property
     def tolerance(self) -> float:
         """How far numbers of that precision may be apart, relative, after a few steps."""
         return 1e-10 if self.precision == "float64" else 1e-4
@@ -143,6 +167,9 @@ class Subject:
             if need == "plugin":
                 if self.backend is None:
                     return "given as a function, not as a plugin"
+            elif need == "held-out":
+                if not self.evaluates:
+                    return f"{self.name}'s learners offer no evaluate(), or its reference function takes no held_out"
             elif need not in self.abilities:
                 return f"{self.name} does not declare the ability {need!r}"
             elif need in DTYPES and need not in self.dtypes:
@@ -153,9 +180,10 @@ class Subject:
         """Return the command that runs the checks of these rules alone."""
         if self.backend is None:
             return f"attent_conformance.examine(subject, rules={rules!r})"
+        seed = f" --seed {self.seed}" if self.seed else ""
         device = f" --device {self.device}" if self.device else ""
         dtype = f" --dtype {self.dtypes[0]}" if len(self.dtypes) == 1 else ""
-        return f"attent-conformance {self.name} --rules {rules}{device}{dtype}{' --quick' if self.quick else ''}"
+        return f"attent-conformance {self.name} --rules {rules}{device}{dtype}{seed}{' --quick' if self.quick else ''}"
 
 
 def built(reference: Callable[..., Learner], task: Task, parameters: Parameters | None, **settings: Any) -> Learner:

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 from attent_conformance.checks import (
     agreement,
+    arguments,
+    drawn_training,
     feeds,
     lockstep,
     plugin,
@@ -15,7 +17,9 @@ from attent_conformance.checks import (
     resume,
     scoring,
     selection,
+    side_effects,
     state,
+    taking_up,
     training,
 )
 from attent_conformance.failures import CheckFailed, Skipped
@@ -23,9 +27,25 @@ from attent_conformance.needs import Check, Margins
 from attent_conformance.subject import Subject
 
 Status = Literal["pass", "fail", "skip"]
-_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, lockstep, resume)
+_MODULES = (
+    plugin,
+    selection,
+    feeds,
+    scoring,
+    side_effects,
+    arguments,
+    agreement,
+    training,
+    drawn_training,
+    state,
+    taking_up,
+    refusals,
+    lockstep,
+    resume,
+)
 
-# By rule: the rules, or single checks, without which its checks would prove nothing but the same fault again.
+# By rule, or by check where it rests on more than its rule's others: the rules, or single checks, without which it
+# would prove nothing but the same fault again.
 RESTS_ON: dict[str, tuple[str, ...]] = {
     "S8": ("S7",),
     "S3": ("S2",),
@@ -46,8 +66,15 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "P3": ("P1", "P2", "A1", "A2"),
     "P4": ("P3",),
     "A3": ("P4",),
+    "any_batches_train_every_task": ("A3",),
+    "any_weights_train_every_task": ("A3", "any_batches_train_every_task"),
+    "every_setting_of_the_optimisers_agrees": ("A3",),
+    "a_rate_of_zero_trains_nothing": ("A3",),
     "P6": ("P1", "P2"),
+    "arguments_are_left_alone": ("P2", "P6"),
+    "results_are_the_callers": ("P2", "P6"),
     "P7": ("P6",),
+    "drawn_calls_agree": ("A3", "P4", "P6", "P7"),
     "L1": ("A3", "S3", "S4", "S8"),
     "L2": ("A2", "S3", "S4"),
     "R1": ("P3", "P6"),
@@ -69,7 +96,12 @@ def _in_order() -> tuple[Check, ...]:
     ]
     first = ["B", "S2", "S6", "S7", "S8", "S3", "S4", "F1", "numbers_are_float64_one_per_example"]
     ranks = {rule: rank for rank, rule in reversed(list(enumerate([*first, *RESTS_ON])))}
-    return tuple(sorted(every, key=lambda check: min(ranks[rule] for rule in ranks if _matches(check, rule))))
+
+
+    def rank(check: Check) -> int:
+        return ranks.get(check.name) or min(ranks[rule] for rule in ranks if _matches(check, rule))
+
+    return tuple(sorted(every, key=rank))
 
 
 CHECKS: tuple[Check, ...] = _in_order()
@@ -114,7 +146,7 @@ def perform(check: Check, subject: Subject) -> Margins:
     lacking = subject.lacking(check.needs)
     if lacking is not None:
         raise Skipped(lacking)
-    fault = _fault_under(check.rule, subject.failed)
+    fault = _fault_under(check.name if check.name in RESTS_ON else check.rule, subject.failed)
     if fault is not None:
         raise Skipped(f"rests on {fault}, which failed")
     try:

@@ -1,0 +1,161 @@
+"""P6: a learner that was used takes up a state as a fresh one does, in any order and through a run folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from attent.learner import Evaluates, Numbers, State
+from attent.run.files import checked_state, read_arrays, write_arrays
+from attent_conformance.comparing import copied, different_array, relative_error, require_same_state
+from attent_conformance.draws import batches, generator, some_ids, weights
+from attent_conformance.failures import CheckFailed
+from attent_conformance.pairs import ROUNDING, Pair, pair, pairs
+from attent_conformance.subject import Subject
+
+
+def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
+    """P6: a learner that went on, was scored and judged, and takes up its own earlier state, repeats what followed."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "used", one.where)
+        start = _shuffled(rng, copied(one.learner.state()))
+        first = _followed(subject, one, rng_words="used")
+        ended = copied(one.learner.state())
+        _use(subject, one, rng)
+        one.learner.load_state(start)
+        where = f"{one.where}, after load_state() of its own earlier state, in another order; drawn with seed {subject.seed}"
+        require_same_state("P6", one.learner.state(), start, f"state() of {where}")
+        _require_equal(subject, one, _followed(subject, one, rng_words="used"), first, where)
+        require_same_state("P6", one.learner.state(), ended, f"state() of {where}, and the same calls")
+        one.followed = None  # trained alone
+
+
+def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
+    """P6: a state that differs in every array, of a learner further on or just built, is taken up in every array."""
+    for dtype in subject.precisions:
+        one = pair(subject, "classes", dtype)
+        rng = generator(subject.seed, "another", one.where)
+        fresh = subject.learner(one.case, dtype=dtype, held_out=subject.evaluates)
+        unused = copied(fresh.state())
+        _use(subject, one, rng)
+        state = copied(one.learner.state())
+        expected = _followed(subject, one, rng_words="another")
+        first = _followed(subject, Pair(one.case, dtype, fresh, {}, None), rng_words="another")
+        where = f"{one.where}, drawn with seed {subject.seed}"
+        for learner, taken, numbers, what in (
+            (fresh, state, expected, "a learner that takes up the state of one further on"),
+            (one.learner, unused, first, "a used learner that takes up the state of one just built"),
+        ):
+            learner.load_state(MappingProxyType(_shuffled(rng, copied(taken))))
+            require_same_state("P6", learner.state(), taken, f"state() of {what}, {where}")
+            other = Pair(one.case, dtype, learner, {}, None)
+            _require_equal(subject, other, _followed(subject, other, rng_words="another"), numbers, f"{what}, {where}")
+        one.followed = None  # trained alone
+
+
+def check_a_state_survives_a_run_folder(subject: Subject) -> None:
+    """P6: a run folder gives a state back, in an order of its own, with equal names, dtypes, shapes and bits."""
+    for one in pairs(subject):
+        state = one.learner.state()
+        checked_state(state, "learner")
+        kept = copied(state)
+        found = _through_a_folder(kept)
+        where = f"the state of {one.where}, from a run folder's checkpoint"
+        name = different_array(found, kept)
+        if name is not None:
+            got = f"{found[name].dtype} {found[name].shape}" if name in found else "no such array"
+            raise CheckFailed("P6", f"{name!r} as {got}", "what was written, bit for bit", where)
+        first = _followed(subject, one, rng_words="folder")
+        one.learner.load_state(found)
+        _require_equal(subject, one, _followed(subject, one, rng_words="folder"), first, f"a learner that took up {where}")
+        one.followed = None  # trained alone
+
+
+def check_states_share_no_memory(subject: Subject) -> None:
+    """P6: steps change no state given out or taken up; writing into either changes nothing; two share no array."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "memory", one.where)
+        learner, where = one.learner, f"{one.where}; drawn with seed {subject.seed}"
+        given, second = learner.state(), learner.state()
+        kept = copied(given)
+        shared = [name for name in kept if name in second and np.shares_memory(given[name], second[name])]
+        if shared:
+            raise CheckFailed("P6", f"one array {shared[0]!r} in two states", "arrays of each state's own", f"state() of {where}")
+        taken = copied(kept)
+        learner.load_state(taken)
+        learner.train(batches(rng, one.case.ids, 3))
+        require_same_state("P6", taken, kept, f"a state taken up, after further training, {where}")
+        require_same_state("P6", given, kept, f"a state given out, after further training, {where}")
+        kept = copied(learner.state())
+        for array in [*given.values(), *second.values(), *taken.values()]:
+            if array.flags.writeable:
+                array[...] = 1
+        require_same_state("P6", learner.state(), kept, f"the learner, after states were written into, {where}")
+        read_only = copied(kept)
+        for array in read_only.values():
+            array.flags.writeable = False
+        learner.load_state(read_only)
+        learner.train(batches(rng, one.case.ids, 2))
+        require_same_state("P6", read_only, kept, f"a read-only state taken up, after further training, {where}")
+        one.followed = None  # trained alone
+
+
+def check_a_states_form_stays(subject: Subject) -> None:
+    """P6: a state is a dict of plain arrays that a run folder can keep, by names that training does not change."""
+    for one in pairs(subject):
+        where = f"state() of {one.where}"
+        state = one.learner.state()
+        checked_state(state, "learner")
+        for name, array in state.items():
+            if type(array) is not np.ndarray:
+                raise CheckFailed("P6", f"a {type(array).__qualname__}", "a numpy.ndarray", f"{where}[{name!r}]")
+        form = {name: (array.dtype, array.shape) for name, array in state.items()}
+        one.learner.train(batches(generator(subject.seed, "form", one.where), one.case.ids, 2))
+        again = {name: (array.dtype, array.shape) for name, array in one.learner.state().items()}
+        changed = next((name for name in {**form, **again} if form.get(name) != again.get(name)), None)
+        if changed is not None and not (form.get(changed, again.get(changed)) or ("",))[0] == np.uint8:  # a text may grow
+            raise CheckFailed("P6", f"{again.get(changed)}", f"{form.get(changed)}", f"{where}[{changed!r}], after training")
+        one.followed = None  # trained alone
+
+
+def _use(subject: Subject, one: Pair, rng: np.random.Generator) -> None:
+    """Train and score a learner, so that whatever it keeps is of another moment."""
+    one.learner.train(batches(rng, one.case.ids, 3))
+    one.learner.score(one.case.ids)
+    if isinstance(one.learner, Evaluates) and subject.evaluates:
+        one.learner.evaluate()
+
+
+def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
+    """Return what a learner gives in drawn calls: scores, losses, metrics, losses under weights, scores again."""
+    rng = generator(subject.seed, rng_words, one.where, "follow")
+    drawn = batches(rng, one.case.ids, 4)
+    given = None if subject.lacking(("weights",)) else weights(rng, drawn)
+    ids = some_ids(rng, one.case.ids, 30, repeats=True)
+    numbers = [one.learner.score(ids), one.learner.score(one.case.ids), one.learner.train(drawn)]
+    if isinstance(one.learner, Evaluates) and subject.evaluates:
+        numbers.append(np.array(list(one.learner.evaluate().values())))
+    numbers += [one.learner.train(drawn, given), one.learner.score(one.case.ids)]
+    return np.concatenate([part.copy() for part in numbers])
+
+
+def _through_a_folder(state: State) -> State:
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "checkpoint.safetensors"
+        write_arrays(path, {f"learner/{name}": array for name, array in state.items()}, {})
+        return {name.removeprefix("learner/"): array for name, array in read_arrays(path)[0].items()}
+
+
+def _shuffled(rng: np.random.Generator, state: State) -> State:
+    names = list(state)
+    return {names[i]: state[names[i]] for i in rng.permutation(len(names))}
+
+
+def _require_equal(subject: Subject, one: Pair, found: Numbers, expected: Numbers, where: str) -> None:
+    error = relative_error(found, expected) if found.shape == expected.shape else np.inf
+    if error > (0.0 if subject.exact else 100 * ROUNDING[one.dtype]):
+        at = int((found != expected).argmax())
+        raise CheckFailed("P6", f"{float(found[at])!r}", f"{float(expected[at])!r}", f"number {at} that follows in {where}")
