@@ -34,7 +34,7 @@ def some_ids(rng: np.random.Generator, pool: Ids, count: int, *, repeats: bool) 
 
 
 def batches(rng: np.random.Generator, pool: Ids, count: int) -> list[Ids]:
-    """Return ``count`` batches out of ``pool``, the first of `LARGEST`, the others smaller; every second has repeats."""
+    """Return ``count`` batches out of ``pool``, the first of `LARGEST`, the rest smaller; every second has repeats."""
     sizes = [LARGEST, *rng.permutation(np.resize(rng.permutation(_SIZES), max(0, count - 1)))][:count]
     return [some_ids(rng, pool, int(size), repeats=bool(place % 2)) for place, size in enumerate(sizes)]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attent.learner import Ids, Learner, Numbers
+from attent.learner import Ids, Learner, Numbers, State
+from attent_conformance.comparing import copied
 from attent_conformance.draws import LARGEST
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import TASKS, Task, task
@@ -22,13 +23,14 @@ _MORE = 20.0  # how many times NumPy's own float32 error, over the same steps, a
 class Pair:
     """A learner after one pass over nearly all its examples, and what it gave before, in and after it.
 
-    ``followed`` is NumPy's learner in float64, taken the same way; checks that train the pair train both. Those that train
-    the learner alone say so by setting it to None.
+    ``first`` is its state when it was built. ``followed`` is NumPy's learner in float64, taken the same way; checks
+    that train the pair train both. Those that train the learner alone say so by setting it to None.
     """
 
     case: Task
     dtype: str
     learner: Learner
+    first: State
     measured: dict[str, Numbers]
     followed: Learner | None
 
@@ -48,21 +50,28 @@ def pairs(subject: Subject) -> Iterator[Pair]:
 
 def pair(subject: Subject, name: str, dtype: str) -> Pair:
     """Return the pair of a task in a precision, always the same one."""
+    return subject.kept(("pair", name, dtype), functools.partial(_made, subject, task(name), dtype))
 
-    def made() -> Pair:
-        case = task(name)
-        learner = subject.learner(case, dtype=dtype, held_out=subject.evaluates)
-        return Pair(case, dtype, learner, measured(learner, case), measured_numpy(name)[0])
 
-    return subject.kept(("pair", name, dtype), made)
+def reborn(subject: Subject, name: str, dtype: str) -> Learner:
+    """Return the pair's learner in the state in which it was built: frameworks that compile need not do so again."""
+    one = pair(subject, name, dtype)
+    one.followed = None
+    one.learner.load_state(copied(one.first))
+    return one.learner
+
+
+def _made(subject: Subject, case: Task, dtype: str) -> Pair:
+    learner = subject.learner(case, dtype=dtype, held_out=subject.evaluates)
+    first = copied(learner.state())
+    return Pair(case, dtype, learner, first, measured(learner, case), measured_numpy(case.name)[0])
 
 
 def followed(subject: Subject, one: Pair) -> Pair:
     """Return the pair if NumPy's learner is still where the subject's is, else a new one."""
     if one.followed is not None:
         return one
-    learner = subject.learner(one.case, dtype=one.dtype, held_out=subject.evaluates)
-    return Pair(one.case, one.dtype, learner, measured(learner, one.case), measured_numpy(one.case.name)[0])
+    return _made(subject, one.case, one.dtype)
 
 
 def measured_numpy(name: str, dtype: str = "float64") -> tuple[Learner, dict[str, Numbers]]:
@@ -85,7 +94,7 @@ def measured(learner: Learner, case: Task) -> dict[str, Numbers]:
     scores = learner.score(case.ids).copy()
     batches = passes(case)
     half = len(batches) // 2  # in two calls, since a prefetched batch may outlive one
-    losses = np.concatenate([learner.train(batches[:half]), learner.train(batches[half:])])
+    losses = np.concatenate([learner.train(part).copy() for part in (batches[:half], batches[half:])])
     return {"scores": scores, "losses": losses, "trained": learner.score(case.ids).copy()}
 
 
@@ -97,7 +106,7 @@ def passes(case: Task) -> list[Ids]:
 
 
 def allowed(dtype: str, run: Callable[[str], Numbers], expected: Numbers) -> float:
-    """Return how far a run's numbers may be from NumPy's in float64, relative: A1's or A2's bound, or more for long runs.
+    """Return how far a run's numbers may be from NumPy's in float64, relative: as A1 or A2 say, more in long runs.
 
     ``run("float32")`` returns NumPy's own numbers in float32: what it is off, others may be off `_MORE` times.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import inspect
@@ -15,6 +16,7 @@ from attent.errors import PluginError
 from attent.learner import Evaluates, Learner
 from attent.plugins import ABILITIES, Backend
 from attent.reference import NumpyLearner, Optimiser, Parameters
+from attent_conformance import surroundings
 from attent_conformance.tasks import Task, rate, task
 
 T = TypeVar("T")
@@ -36,7 +38,8 @@ class Subject:
         seed: of the cases that checks draw.
         feed: what is examined under rules F: ``feed(plan, n)`` returns an `attent.Feed`, or what stands for one.
 
-    ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
+    ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed;
+    ``around`` the settings of the process before its first learner was built.
 
     Example:
         >>> from attent.reference import NumpyLearner
@@ -56,6 +59,7 @@ class Subject:
     feed: Callable[..., Any] = attent.Feed
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    around: dict[str, object] = field(default_factory=surroundings.lasting)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,7 +101,7 @@ class Subject:
         scoring_batch: int | None = None,
         held_out: bool = False,
     ) -> Learner:
-        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None; with data to be judged on if asked.
+        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None, judged on held-out data if asked.
 
         Further settings that are None are left to the reference function's own defaults.
         """
@@ -179,7 +183,8 @@ class Subject:
     def command(self, rules: str) -> str:
         """Return the command that runs the checks of these rules alone."""
         if self.backend is None:
-            return f"attent_conformance.examine(subject, rules={rules!r})"
+            told = f", of a Subject with seed={self.seed}" if self.seed else ""
+            return f"attent_conformance.examine(subject, rules={rules!r}){told}"
         seed = f" --seed {self.seed}" if self.seed else ""
         device = f" --device {self.device}" if self.device else ""
         dtype = f" --dtype {self.dtypes[0]}" if len(self.dtypes) == 1 else ""
@@ -189,9 +194,10 @@ class Subject:
 def built(reference: Callable[..., Learner], task: Task, parameters: Parameters | None, **settings: Any) -> Learner:
     """Return a learner of a task from a reference function, leaving out settings that are None."""
     given = {"lengths": task.lengths, "task_weights": task.task_weights, **settings}
-    given = {name: value for name, value in given.items() if value is not None}
+    # Copies: a learner that writes into its data must not spoil the next one's.
+    given = {name: copy.deepcopy(value) for name, value in given.items() if value is not None}
     first = task.parameters if parameters is None else parameters
-    return reference(task.architecture, first, task.inputs, task.targets, **given)
+    return reference(task.architecture, copy.deepcopy(first), task.inputs.copy(), task.targets.copy(), **given)
 
 
 def numpy_learner(task: Task, parameters: Parameters | None = None, **settings: Any) -> NumpyLearner:

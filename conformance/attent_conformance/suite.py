@@ -66,16 +66,19 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "P3": ("P1", "P2", "A1", "A2"),
     "P4": ("P3",),
     "A3": ("P4",),
+    "float64_evaluations_agree": ("A3",),
+    "float32_evaluations_agree": ("A3",),
     "any_batches_train_every_task": ("A3",),
     "any_weights_train_every_task": ("A3", "any_batches_train_every_task"),
     "every_setting_of_the_optimisers_agrees": ("A3",),
     "a_rate_of_zero_trains_nothing": ("A3",),
     "P6": ("P1", "P2"),
+    "a_state_taken_up_leaves_the_settings": ("P6",),
     "arguments_are_left_alone": ("P2", "P6"),
     "results_are_the_callers": ("P2", "P6"),
     "P7": ("P6",),
     "drawn_calls_agree": ("A3", "P4", "P6", "P7"),
-    "L1": ("A3", "S3", "S4", "S8"),
+    "L1": ("A3", "P6", "S3", "S4", "S8"),
     "L2": ("A2", "S3", "S4"),
     "R1": ("P3", "P6"),
     "R2": ("P3", "P6"),
@@ -96,7 +99,6 @@ def _in_order() -> tuple[Check, ...]:
     ]
     first = ["B", "S2", "S6", "S7", "S8", "S3", "S4", "F1", "numbers_are_float64_one_per_example"]
     ranks = {rule: rank for rank, rule in reversed(list(enumerate([*first, *RESTS_ON])))}
-
 
     def rank(check: Check) -> int:
         return ranks.get(check.name) or min(ranks[rule] for rule in ranks if _matches(check, rule))

@@ -16,7 +16,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def arithmetic() -> Around:
 def process() -> Around:
     """Return what else of the process a learner could leave changed."""
     return {
-        "the working folder": os.getcwd(),
+        "the working folder": str(Path.cwd()),
         "os.environ": dict(os.environ),
         "the locale": locale.setlocale(locale.LC_ALL),
         "numpy.get_printoptions()": repr(np.get_printoptions()),
@@ -67,6 +68,40 @@ def process() -> Around:
         "the handler of interrupts": _handler(),
         "sys.stdout": id(sys.stdout),
     }
+
+
+def lasting() -> Around:
+    """Return settings that nothing of a learner may change for good, not even when it is built or first used.
+
+    JAX's 64-bit mode is not among them: a process has it or not, and a float64 learner needs it.
+    """
+    found = {**arithmetic(), **process()}
+    passing = ("warnings.filters", "sys.stdout", "jax.config.jax_enable_x64", "decimal.getcontext()")
+    return {name: value for name, value in found.items() if name not in passing}
+
+
+@contextlib.contextmanager
+def unusual(seed: int) -> Iterator[None]:
+    """Put the global generators where nobody left them, and a filter before all warnings', until the block ends.
+
+    So that a call shows that seeds a generator, or sets what it has set before.
+    """
+    python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    torchs = None if torch is None else torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", message=f"a filter of its own, {seed}")
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        if torch is not None:
+            torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpys)  # noqa: NPY002
+            if torch is not None:
+                torch.set_rng_state(torchs)
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str | None:

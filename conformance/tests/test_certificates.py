@@ -38,6 +38,7 @@ def test_a_certificate_says_what_ran_on_what(content):
         True,
         "cpu",
     )
+    assert (content["dtypes"], content["seed"], content["evaluates"]) == (["float64", "float32"], 0, True)
     assert set(content["versions"]) == {"attent", "attent-conformance", "numpy"}
     assert set(content["platform"]) == {"python", "system", "machine"}
     assert {check["status"] for check in content["checks"]} == {"pass"}
@@ -90,7 +91,10 @@ def repeat_check(content):
 change_digest = edited("digests", "padded", "hard/incremental/fresh", 0, 0, to="0" * 64)
 FORGED = {
     "another digest": (change_digest, "padded, hard/incremental/fresh, epoch 0: .* but golden is"),
-    "a check dropped": (edited("checks", 3), "calls itself complete, but holds 53 of 54 checks"),
+    "a check dropped": (
+        edited("checks", 3),
+        f"calls itself complete, but holds {len(CHECKS) - 1} of {len(CHECKS)} checks",
+    ),
     "a check twice": (repeat_check, "it holds .* 2 times"),
     "an epoch dropped": (
         edited("digests", "classes", "hard/linear/fresh", 2),
@@ -124,7 +128,17 @@ FORGED = {
         edited("versions", "attent-conformance"),
         "does not say the version of attent-conformance",
     ),
-    "another format": (edited("format", to=1), "has format 1, this version reads format 2"),
+    "another format": (
+        edited("format", to=2),
+        "has format 2, this version reads format 3: write it anew by attent-conformance numpy --json numpy.json",
+    ),
+    "a precision dropped": (edited("dtypes", to=["float64"]), "does not cover float32, which it declares"),
+    "a precision unknown": (
+        edited("dtypes", to=["float16"]),
+        r"dtypes must be out of float64, float32, each once, got",
+    ),
+    "no precisions": (edited("dtypes"), "missing required field `dtypes`"),
+    "evaluate hidden": (edited("evaluates", to=False), "is not skipped, though it needs 'held-out', not declared"),
 }
 
 
@@ -144,8 +158,9 @@ def test_backends_that_agree(content, tmp_path, capsys):
     assert agree.main([folder, "--expect", "numpy,mine"]) == 0
     said = capsys.readouterr().out
     assert "2 backends agree: mine, numpy" in said
-    assert "L1          pass   pass" in said
-    assert "classes     156    156" in said
+    assert "L1          pass     pass" in said
+    assert "classes     156      156" in said
+    assert "float32     covered  covered" in said
 
 
 def test_a_missing_certificate_is_a_fault(content, tmp_path, capsys):

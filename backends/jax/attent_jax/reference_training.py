@@ -17,6 +17,7 @@ from attent.learner import checked_arrays
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
 from attent.reference.examples import Examples, checked_examples
 from attent_jax.learner import JaxLearner
+from attent_jax.programs import Programs
 from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask
 
 Array = npt.NDArray[Any]
@@ -75,15 +76,20 @@ def reference_learner(
             task_weights,
         )
         evaluate = _evaluation(architecture, tested, scoring_batch, task_weights)
-    return JaxLearner(
+    given = AdamW() if optimiser is None else optimiser
+    learner = JaxLearner(
         _there({name: array.astype(dtype) for name, array in checked.items()}, device),
         _present(train),
         reference_loss(architecture),
-        reference_optimizer(AdamW() if optimiser is None else optimiser, learning_rate, schedule_steps),
+        reference_optimizer(given, learning_rate, schedule_steps),
         task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
+    learner._programs = _shared(
+        learner._programs, architecture, task_weights, train.lengths is None, given, learning_rate, schedule_steps, device
+    )
+    return learner
 
 
 def reference_optimizer(
@@ -115,6 +121,22 @@ def reference_optimizer(
     raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
 
 
+def _shared(own: Programs, *key: Any) -> Programs:
+    """Return the programs of the first learner with this key: data and parameters are arguments of theirs.
+
+    So learners that differ in nothing else are compiled once.
+    """
+    try:
+        return _kept(*key).setdefault("programs", own)
+    except TypeError:  # a schedule that has no hash
+        return own
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(*key: Any) -> dict[str, Programs]:
+    return {}
+
+
 def _present(examples: Examples) -> tuple[Array, ...]:
     return tuple(array for array in examples if array is not None)
 
@@ -139,6 +161,21 @@ def _evaluation(
     Both are means over examples for classes, and over all tokens that are not padding for tokens.
     """
     data = tuple(jnp.array(array) for array in _present(examples))
+    sums = _sums(architecture, batch_size, task_weights)
+
+    def evaluate(parameters: Any) -> dict[str, Any]:
+        loss, hits, count = (float(value) for value in jax.device_get(sums(parameters, data)))
+        accuracy, loss = hits / count, loss / count
+        if architecture.kind == "classify":
+            return {"accuracy": accuracy, "loss": loss}
+        return {"loss": loss, "accuracy": accuracy}
+
+    return evaluate
+
+
+@functools.lru_cache(maxsize=16)
+def _sums(architecture: Architecture, batch_size: int, task_weights: tuple[float, ...] | None) -> Callable[..., Any]:
+    """Return a compiled function that sums losses, hits and what counts over examples."""
 
     def outcome(parameters: Any, example: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         """Return the sums over an example of loss, hits and what counts."""
@@ -158,11 +195,4 @@ def _evaluation(
         parts = jax.lax.map(functools.partial(outcome, parameters), data, batch_size=batch_size)
         return tuple(part.sum() for part in parts)
 
-    def evaluate(parameters: Any) -> dict[str, Any]:
-        loss, hits, count = (float(value) for value in jax.device_get(sums(parameters, data)))
-        accuracy, loss = hits / count, loss / count
-        if architecture.kind == "classify":
-            return {"accuracy": accuracy, "loss": loss}
-        return {"loss": loss, "accuracy": accuracy}
-
-    return evaluate
+    return sums

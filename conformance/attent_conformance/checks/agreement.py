@@ -95,7 +95,9 @@ def _agreement(subject: Subject, rule: str, dtype: str, what: str) -> Margins:
             order = np.concatenate(passes(case))
             require_close(rule, found["losses"], expected["losses"], order, tolerance, f"losses of train(), {place}")
             place += f", after {len(passes(case))} steps"
-        margins[case.name] = require_close(rule, found[what], expected[what], case.ids, tolerance, f"score() of {place}")
+        margins[case.name] = require_close(
+            rule, found[what], expected[what], case.ids, tolerance, f"score() of {place}"
+        )
     return margins
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from attent.learner import Ids, Numbers
 from attent_conformance.comparing import copied, relative_error, require_close
-from attent_conformance.draws import LAYOUTS, LARGEST, batches, generator, laid_out, some_ids, weights
+from attent_conformance.draws import LARGEST, LAYOUTS, batches, generator, laid_out, some_ids, weights
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
 from attent_conformance.pairs import ROUNDING, Pair, pairs
@@ -52,7 +52,9 @@ def check_arguments_are_left_alone(subject: Subject) -> None:
         again = _trained(one, tuple(odd), None if odd_weights is None else tuple(odd_weights))
         after = [*odd, *(odd_weights or [])]
         if not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
-            raise CheckFailed("P2", "arrays that were written into", "ids and weights left as they were", f"train() of {where}")
+            raise CheckFailed(
+                "P2", "arrays that were written into", "ids and weights left as they were", f"train() of {where}"
+            )
         _require_equal(subject, one, again, first, f"train() of read-only, strided and other arrays in tuples, {where}")
         one.followed = None  # trained alone
 
@@ -68,19 +70,27 @@ def check_results_are_the_callers(subject: Subject) -> None:
         scores = learner.score(buffer)
         kept = scores.copy()
         buffer[:] = other  # the very array, with other ids in it
-        _require_equal(subject, one, learner.score(buffer), _by_call(one, other), f"score() of an array used twice, {where}")
+        _require_equal(
+            subject, one, learner.score(buffer), _by_call(one, other), f"score() of an array used twice, {where}"
+        )
         if not np.array_equal(scores, kept):
-            raise CheckFailed("P2", "scores that changed with a later call", "an array of its own", f"score() of {where}")
+            raise CheckFailed(
+                "P2", "scores that changed with a later call", "an array of its own", f"score() of {where}"
+            )
         if scores.flags.writeable:
             scores[...] = -7.0
-        _require_equal(subject, one, learner.score(ids), kept, f"score() after an earlier result was written into, {where}")
+        _require_equal(
+            subject, one, learner.score(ids), kept, f"score() after an earlier result was written into, {where}"
+        )
         start = copied(learner.state())
         losses = learner.train(drawn)
         kept_losses = losses.copy()
         learner.load_state(copied(start))
         again = learner.train([ids.copy() for ids in drawn])
         if not np.array_equal(losses, kept_losses):
-            raise CheckFailed("P2", "losses that changed with a later call", "an array of its own", f"train() of {where}")
+            raise CheckFailed(
+                "P2", "losses that changed with a later call", "an array of its own", f"train() of {where}"
+            )
         _require_equal(subject, one, again, kept_losses, f"train() again from the same state, {where}")
         learner.load_state(copied(start))
         live = [ids.copy() for ids in drawn]
@@ -91,7 +101,11 @@ def check_results_are_the_callers(subject: Subject) -> None:
         learner.load_state(copied(start))
         learner.train(drawn)
         _require_equal(
-            subject, one, expected_scores, learner.score(one.case.ids), f"score() after batches were written into, {where}"
+            subject,
+            one,
+            expected_scores,
+            learner.score(one.case.ids),
+            f"score() after batches were written into, {where}",
         )
         one.followed = None  # trained alone
 
@@ -115,7 +129,9 @@ def _by_call(one: Pair, ids: Ids) -> Numbers:
 
 def _require_numbers(found: object, count: int, where: str) -> None:
     if not isinstance(found, np.ndarray) or found.dtype != np.float64 or found.shape != (count,):
-        raise CheckFailed("P2", f"{getattr(found, 'dtype', type(found))} {np.shape(found)}", f"float64 ({count},)", where)
+        raise CheckFailed(
+            "P2", f"{getattr(found, 'dtype', type(found))} {np.shape(found)}", f"float64 ({count},)", where
+        )
 
 
 def _require_equal(subject: Subject, one: Pair, found: Numbers, expected: Numbers, where: str) -> None:

@@ -70,15 +70,13 @@ def check_drawn_calls_agree(subject: Subject) -> Margins:
         expected, numpys = _called_numpy(*words, "float64"), functools.partial(_called_numpy, *words)
         found = _called(one.learner, *words)
         one.followed = None
-        tolerance = allowed(one.dtype, lambda dtype: numpys(dtype).numbers, expected.numbers)
+        tolerance = allowed(one.dtype, lambda dtype, numpys=numpys: numpys(dtype).numbers, expected.numbers)
         worst, start = 0.0, 0
         for what, ids in expected.calls:  # call by call, so that the first one that differs is told
             part = slice(start, start + len(ids))
             start = part.stop
             where = f"{what}, {one.where}; drawn with seed {subject.seed}"
-            worst = max(
-                worst, require_close("A3", found.numbers[part], expected.numbers[part], ids, tolerance, where)
-            )
+            worst = max(worst, require_close("A3", found.numbers[part], expected.numbers[part], ids, tolerance, where))
         margins[one.where] = worst
     return margins
 
@@ -94,9 +92,12 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
         after = [case.ids[at : at + LARGEST] for at in range(0, len(case.ids), LARGEST)]
         start = one.followed.state()
 
-        def run(learner: Learner, drawn: list[Ids] = drawn, given: list[Numbers] | None = given) -> Numbers:
+        def run(learner: Learner, drawn=drawn, given=given, after=after) -> Numbers:  # type: ignore[no-untyped-def]
             half = len(drawn) // 2  # in two calls, the second without weights if that is asked
-            parts = [learner.train(drawn[:half], given and given[:half]), learner.train(drawn[half:], given and given[half:])]
+            parts = [
+                learner.train(drawn[:half], given and given[:half]).copy(),
+                learner.train(drawn[half:], given and given[half:]).copy(),
+            ]
             return np.concatenate([*parts, learner.train(after)])
 
         def numpys(dtype: str, name: str = case.name, start: dict[str, np.ndarray] = start) -> Numbers:
@@ -117,19 +118,19 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
 
 def _long_batches(seed: int, steps: int) -> list[Ids]:
     rng, pool = generator(seed, "long"), task("many").ids
-    return [some_ids(rng, pool, size, repeats=False) for size in rng.choice([4, 3, 1], steps, p=[0.8, 0.1, 0.1]).tolist()]
+    return [
+        some_ids(rng, pool, size, repeats=False) for size in rng.choice([4, 3, 1], steps, p=[0.8, 0.1, 0.1]).tolist()
+    ]
 
 
-def _long(
-    made: Callable[..., Learner], seed: int, steps: int, optimiser: Optimiser | None, told: bool
-) -> Numbers:
+def _long(made: Callable[..., Learner], seed: int, steps: int, optimiser: Optimiser | None, told: bool) -> Numbers:
     """Return the losses of many steps in calls of drawn lengths; with no optimiser all settings are left out."""
     peak = 0.01 if optimiser is None or hasattr(optimiser, "beta1") else 0.05
     learning_rate = schedule(generator(seed, "schedule"), peak, steps) if told else peak
     learner = made(task("many"), optimiser=optimiser, learning_rate=None if optimiser is None else learning_rate)
     every = _long_batches(seed, steps)
     calls = cut(generator(seed, "calls"), np.arange(steps))
-    return np.concatenate([learner.train([every[i] for i in call]) for call in calls])
+    return np.concatenate([learner.train([every[i] for i in call]).copy() for call in calls])
 
 
 @functools.cache
@@ -162,7 +163,9 @@ def _called(learner: Learner, seed: int, name: str, weighted: bool) -> _Called:
         if kind in ("train", "weights"):
             told = given if kind == "weights" and weighted else None
             numbers.append(learner.train(drawn, told).copy())
-            calls.append((f"{where}: losses of train(), batches of {[len(one) for one in drawn]}", np.concatenate(drawn)))
+            calls.append(
+                (f"{where}: losses of train(), batches of {[len(one) for one in drawn]}", np.concatenate(drawn))
+            )
         elif kind == "score":
             numbers.append(learner.score(ids).copy())
             calls.append((f"{where}: score() of {len(ids)} ids", ids))

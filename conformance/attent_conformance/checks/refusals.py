@@ -98,7 +98,10 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
             if name in drawn:
                 lacking = {key: array for key, array in other.items() if key != name}
                 calls[f"load_state() without {name!r}"] = partial(_load, lacking), ""
-                calls[f"load_state() with {name!r} by another name"] = partial(_load, {**lacking, f"{name}.x": other[name]}), ""
+                calls[f"load_state() with {name!r} by another name"] = (
+                    partial(_load, {**lacking, f"{name}.x": other[name]}),
+                    "",
+                )
                 for what, array in _other_arrays(other[name]).items():
                     calls[f"load_state() with {name!r} {what}"] = partial(_load, {**other, name: array}), ""
         calls["load_state() of a state with an array too many"] = partial(_load, {**other, "x": np.ones(2)}), ""
@@ -213,7 +216,9 @@ def _refused(subject: Subject, one: Pair, calls: dict[str, tuple[Call, str]]) ->
             call(learner)
         except LearnerError as error:
             if told not in str(error) or not str(error):
-                raise CheckFailed("P7", f"a LearnerError that says {error!s:.200}", f"one that names {told}", where) from error
+                raise CheckFailed(
+                    "P7", f"a LearnerError that says {error!s:.200}", f"one that names {told}", where
+                ) from error
         except Exception as error:
             got = f"{type(error).__name__}: {error!s:.200}"
             raise CheckFailed("P7", got, "a LearnerError naming the fault", where) from error

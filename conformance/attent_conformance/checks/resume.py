@@ -16,6 +16,7 @@ from attent_conformance.comparing import copied, different_array
 from attent_conformance.draws import generator
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
+from attent_conformance.pairs import reborn
 from attent_conformance.subject import Subject
 from attent_conformance.tasks import task
 
@@ -82,7 +83,8 @@ def _runs(subject: Subject, dtype: str) -> tuple[_Run, _Run]:
     """Return a run without a stop, and one with three, which two used learners take on in turn."""
 
     def made() -> tuple[_Run, _Run]:
-        learners = [_Told(subject.learner(task("classes"), dtype=dtype)) for _ in range(2)]
+        second = subject.kept(("second", dtype), lambda: subject.learner(task("classes"), dtype=dtype))
+        learners = [_Told(reborn(subject, "classes", dtype)), _Told(second)]
         first = copied(learners[0].state())
         whole = _run(learners[:1], [])
         for one in learners:

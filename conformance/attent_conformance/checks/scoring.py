@@ -14,6 +14,8 @@ from attent_conformance.subject import Subject
 from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2]), np.array([95, 1, 60, 61, 7])]
+for _array in _BATCHES:
+    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 
 
 def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
@@ -101,7 +103,9 @@ def check_drawn_splits_of_scoring_agree(subject: Subject) -> Margins:
         found = np.concatenate([one.learner.score(part).copy() for part in parts])
         sizes = [len(part) for part in parts]
         tolerance = 4 * ROUNDING[one.dtype]
-        margins[one.where] = require_close("P5", found, whole, every, tolerance, f"score() in calls of {sizes}, {where}")
+        margins[one.where] = require_close(
+            "P5", found, whole, every, tolerance, f"score() in calls of {sizes}, {where}"
+        )
     for dtype in subject.precisions:
         rng = generator(subject.seed, "scoring batch", dtype)
         case = task("many")

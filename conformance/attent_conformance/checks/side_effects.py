@@ -25,14 +25,16 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
     for one in pairs(subject):
         for what, call in _calls(subject, one).items():
             call()  # what a framework does once, when it is first used, is its own affair
-            before = _around()
-            call()
-            _require_same(before, _around(), f"{what} of {one.where}; drawn with seed {subject.seed}")
+            with surroundings.unusual(_number(subject, what, one.where)):
+                before = _around()
+                call()
+                _require_same(before, _around(), f"{what} of {one.where}; drawn with seed {subject.seed}")
         one.followed = None  # trained alone
-    if subject.exact:
-        before = {**surroundings.process(), **_numpys()}
+    with surroundings.unusual(_number(subject, "building")):
+        before = _numpys()
         subject.learner(task("classes"))
-        _require_same(before, {**surroundings.process(), **_numpys()}, "building a learner of task 'classes'")
+        _require_same(before, _numpys(), "building a learner of task 'classes'")
+    _require_same(subject.around, surroundings.lasting(), "some call, or building a learner, since the suite began")
 
 
 def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
@@ -42,6 +44,7 @@ def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
         before = {**surroundings.arithmetic(), **surroundings.process()}
         one.learner.load_state(state)
         _require_same(before, {**surroundings.arithmetic(), **surroundings.process()}, f"load_state() of {one.where}")
+    _require_same(subject.around, surroundings.lasting(), "some call since the suite began, such as load_state()")
 
 
 @needs("held-out")
@@ -61,7 +64,9 @@ def check_evaluating_changes_nothing(subject: Subject) -> Margins:
             raise CheckFailed("P1", f"{again}", f"{kept}, as the first time", f"second evaluate() of {where}")
         require_same_state("P1", learner.state(), state, f"state() after evaluate() of {where}")
         if subject.exact and not np.array_equal(learner.score(one.case.ids), scores):
-            raise CheckFailed("P1", "other scores", "those from before, bit for bit", f"score() after evaluate(), {where}")
+            raise CheckFailed(
+                "P1", "other scores", "those from before, bit for bit", f"score() after evaluate(), {where}"
+            )
         if one.dtype == subject.precision and one.case.name == "classes":
             _goes_on_as_unevaluated(subject, one, drawn, where)
     return {}
@@ -73,29 +78,30 @@ def _goes_on_as_unevaluated(subject: Subject, one: Pair, drawn: list[Any], where
     assert isinstance(told, Evaluates)
     for ids in drawn:
         told.evaluate()
-        found, expected = told.train([ids]), silent.train([ids])
+        found, expected = told.train([ids.copy()]), silent.train([ids.copy()])
         error = float(np.abs(found - expected).max())
         if error > (0.0 if subject.exact else subject.tolerance):
-            raise CheckFailed("P1", f"losses {error:.2e} away", "those without evaluate()", f"train() after it, {where}")
+            raise CheckFailed(
+                "P1", f"losses {error:.2e} away", "those without evaluate()", f"train() after it, {where}"
+            )
 
 
 def check_groups_stay(subject: Subject) -> None:
     """P1: ``groups``, where a learner knows them, are int64, one of each example, the same at every call."""
     case = task("classes")
-    for dtype in subject.precisions:
-        learner = next(one.learner for one in pairs(subject) if one.case is case and one.dtype == dtype)
-        if not isinstance(learner, Groups):
-            continue
-        first: Any = learner.groups()
-        if not isinstance(first, np.ndarray) or first.dtype != np.int64 or first.shape != (len(case),):
-            raise CheckFailed("P1", f"{first!r:.200}", f"int64 of shape ({len(case)},)", "groups() of task 'classes'")
-        kept = first.copy()
-        if first.flags.writeable:
-            first[...] = 0
-        learner.score(case.ids)
-        learner.train([case.ids[:8]])
-        if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
-            raise CheckFailed("P1", "other groups", "each example's class, at every call", "groups() of task 'classes'")
+    learner, where = subject.learner(case), "groups() of task 'classes'"
+    if not isinstance(learner, Groups):
+        return
+    first: Any = learner.groups()
+    if not isinstance(first, np.ndarray) or first.dtype != np.int64 or first.shape != (len(case),):
+        raise CheckFailed("P1", f"{first!r:.200}", f"int64 of shape ({len(case)},)", where)
+    kept = first.copy()
+    if first.flags.writeable:
+        first[...] = 0
+    learner.score(case.ids)
+    learner.train(batches(generator(subject.seed, "groups"), case.ids, 5))
+    if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
+        raise CheckFailed("P1", "other groups", "each example's class, at every call", where)
 
 
 def _calls(subject: Subject, one: Pair) -> dict[str, Callable[[], Any]]:
@@ -132,8 +138,12 @@ def _around() -> Around:
 
 def _numpys() -> Around:
     # A framework's own modules draw their first weights from its generator.
-    names = ("the generator of random", "the generator of numpy.random", "numpy.geterr()")
-    return {name: value for name, value in {**surroundings.generators(), **surroundings.arithmetic()}.items() if name in names}
+    found = surroundings.generators()
+    return {name: found[name] for name in ("the generator of random", "the generator of numpy.random")}
+
+
+def _number(subject: Subject, *words: str) -> int:
+    return int(generator(subject.seed, "around", *words).integers(2**32))
 
 
 def _require_same(before: Around, after: Around, where: str) -> None:

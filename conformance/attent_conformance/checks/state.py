@@ -11,6 +11,8 @@ from attent_conformance.subject import Subject
 from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
+for _array in _BATCHES:
+    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 _EVERY = np.arange(96)
 
 

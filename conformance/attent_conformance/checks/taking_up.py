@@ -26,7 +26,7 @@ def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
         ended = copied(one.learner.state())
         _use(subject, one, rng)
         one.learner.load_state(start)
-        where = f"{one.where}, after load_state() of its own earlier state, in another order; drawn with seed {subject.seed}"
+        where = f"{one.where}, after taking up its own earlier state, in another order; drawn with seed {subject.seed}"
         require_same_state("P6", one.learner.state(), start, f"state() of {where}")
         _require_equal(subject, one, _followed(subject, one, rng_words="used"), first, where)
         require_same_state("P6", one.learner.state(), ended, f"state() of {where}, and the same calls")
@@ -39,11 +39,12 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         one = pair(subject, "classes", dtype)
         rng = generator(subject.seed, "another", one.where)
         fresh = subject.learner(one.case, dtype=dtype, held_out=subject.evaluates)
+        subject.kept(("second", dtype), lambda fresh=fresh: fresh)
         unused = copied(fresh.state())
         _use(subject, one, rng)
         state = copied(one.learner.state())
         expected = _followed(subject, one, rng_words="another")
-        first = _followed(subject, Pair(one.case, dtype, fresh, {}, None), rng_words="another")
+        first = _followed(subject, Pair(one.case, dtype, fresh, unused, {}, None), rng_words="another")
         where = f"{one.where}, drawn with seed {subject.seed}"
         for learner, taken, numbers, what in (
             (fresh, state, expected, "a learner that takes up the state of one further on"),
@@ -51,7 +52,7 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         ):
             learner.load_state(MappingProxyType(_shuffled(rng, copied(taken))))
             require_same_state("P6", learner.state(), taken, f"state() of {what}, {where}")
-            other = Pair(one.case, dtype, learner, {}, None)
+            other = Pair(one.case, dtype, learner, unused, {}, None)
             _require_equal(subject, other, _followed(subject, other, rng_words="another"), numbers, f"{what}, {where}")
         one.followed = None  # trained alone
 
@@ -70,7 +71,9 @@ def check_a_state_survives_a_run_folder(subject: Subject) -> None:
             raise CheckFailed("P6", f"{name!r} as {got}", "what was written, bit for bit", where)
         first = _followed(subject, one, rng_words="folder")
         one.learner.load_state(found)
-        _require_equal(subject, one, _followed(subject, one, rng_words="folder"), first, f"a learner that took up {where}")
+        _require_equal(
+            subject, one, _followed(subject, one, rng_words="folder"), first, f"a learner that took up {where}"
+        )
         one.followed = None  # trained alone
 
 
@@ -83,7 +86,9 @@ def check_states_share_no_memory(subject: Subject) -> None:
         kept = copied(given)
         shared = [name for name in kept if name in second and np.shares_memory(given[name], second[name])]
         if shared:
-            raise CheckFailed("P6", f"one array {shared[0]!r} in two states", "arrays of each state's own", f"state() of {where}")
+            raise CheckFailed(
+                "P6", f"one array {shared[0]!r} in two states", "arrays of each state's own", f"state() of {where}"
+            )
         taken = copied(kept)
         learner.load_state(taken)
         learner.train(batches(rng, one.case.ids, 3))
@@ -116,8 +121,12 @@ def check_a_states_form_stays(subject: Subject) -> None:
         one.learner.train(batches(generator(subject.seed, "form", one.where), one.case.ids, 2))
         again = {name: (array.dtype, array.shape) for name, array in one.learner.state().items()}
         changed = next((name for name in {**form, **again} if form.get(name) != again.get(name)), None)
-        if changed is not None and not (form.get(changed, again.get(changed)) or ("",))[0] == np.uint8:  # a text may grow
-            raise CheckFailed("P6", f"{again.get(changed)}", f"{form.get(changed)}", f"{where}[{changed!r}], after training")
+        if (
+            changed is not None and not (form.get(changed, again.get(changed)) or ("",))[0] == np.uint8
+        ):  # a text may grow
+            raise CheckFailed(
+                "P6", f"{again.get(changed)}", f"{form.get(changed)}", f"{where}[{changed!r}], after training"
+            )
         one.followed = None  # trained alone
 
 
@@ -135,11 +144,14 @@ def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
     drawn = batches(rng, one.case.ids, 4)
     given = None if subject.lacking(("weights",)) else weights(rng, drawn)
     ids = some_ids(rng, one.case.ids, 30, repeats=True)
-    numbers = [one.learner.score(ids), one.learner.score(one.case.ids), one.learner.train(drawn)]
+    numbers: list[Numbers] = []
+    numbers.append(one.learner.score(ids).copy())  # a learner may hand out one buffer each time
+    numbers.append(one.learner.score(one.case.ids).copy())
+    numbers.append(one.learner.train(drawn).copy())
     if isinstance(one.learner, Evaluates) and subject.evaluates:
         numbers.append(np.array(list(one.learner.evaluate().values())))
-    numbers += [one.learner.train(drawn, given), one.learner.score(one.case.ids)]
-    return np.concatenate([part.copy() for part in numbers])
+    numbers += [one.learner.train(drawn, given).copy(), one.learner.score(one.case.ids)]
+    return np.concatenate(numbers)
 
 
 def _through_a_folder(state: State) -> State:
@@ -158,4 +170,6 @@ def _require_equal(subject: Subject, one: Pair, found: Numbers, expected: Number
     error = relative_error(found, expected) if found.shape == expected.shape else np.inf
     if error > (0.0 if subject.exact else 100 * ROUNDING[one.dtype]):
         at = int((found != expected).argmax())
-        raise CheckFailed("P6", f"{float(found[at])!r}", f"{float(expected[at])!r}", f"number {at} that follows in {where}")
+        raise CheckFailed(
+            "P6", f"{float(found[at])!r}", f"{float(expected[at])!r}", f"number {at} that follows in {where}"
+        )

@@ -16,6 +16,8 @@ from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
 _WEIGHTS = [np.array([0.5, 3.0, 1.0, 0.0]), np.array([2.0, 2.0, 0.25, 1.0, 4.0]), np.array([1.5, 0.5, 0.75])]
+for _array in [*_BATCHES, *_WEIGHTS]:
+    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 _EVERY = np.arange(96)
 _RATE = 0.5  # of plain gradient descent: a step whose gradient is wrong by a factor shows at once
 
@@ -42,7 +44,7 @@ def check_every_batch_is_one_step_in_order(subject: Subject) -> Margins:
 def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
     learner, ids = subject.learner(task("classes")), _BATCHES[0]
-    expected = learner.score(ids)
+    expected = learner.score(ids).copy()
     found = learner.train([ids], _WEIGHTS[:1])
     where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
     return {"error": require_close("P3", found, expected, ids, subject.tolerance, where)}
@@ -89,10 +91,10 @@ def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
         at_once.score(_EVERY)  # as the other is scored: they are to differ in the calls of train alone
         before, losses = [], []
         for ids in _BATCHES:
-            before.append(stepwise.score(ids))
-            losses.append(stepwise.train([ids]))
+            before.append(stepwise.score(ids).copy())
+            losses.append(stepwise.train([ids]).copy())
         one = _Trained(np.concatenate(losses), stepwise.score(_EVERY))
-        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES), at_once.score(_EVERY))
+        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES).copy(), at_once.score(_EVERY))
 
     return subject.kept("both ways", trained)
 
