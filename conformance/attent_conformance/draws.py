@@ -11,6 +11,7 @@ from attent.learner import Ids, Numbers
 from attent.reference import SGD, AdamW, Optimiser
 
 LARGEST = 24  # examples in a batch: more than a scoring pass takes at once, and no multiple of it
+LARGE = 289  # the same for the few steps that are really large
 _SIZES = (1, 2, 3, 5, 8, 16, 17, 19, 23)  # few, as a framework that compiles may do so for each
 _KINDS = ("from 0 to 3", "some 0", "some negative", "above 10", "of one size", "all 0", "tiny beside large")
 
@@ -37,6 +38,12 @@ def batches(rng: np.random.Generator, pool: Ids, count: int) -> list[Ids]:
     """Return ``count`` batches out of ``pool``, the first of `LARGEST`, the rest smaller; every second has repeats."""
     sizes = [LARGEST, *rng.permutation(np.resize(rng.permutation(_SIZES), max(0, count - 1)))][:count]
     return [some_ids(rng, pool, int(size), repeats=bool(place % 2)) for place, size in enumerate(sizes)]
+
+
+def large_batches(rng: np.random.Generator, pool: Ids) -> list[Ids]:
+    """Return batches of more examples than a step may take at once, the largest first, with repeats."""
+    sizes = (LARGE, int(rng.integers(33, 64)), int(rng.integers(65, 128)), int(rng.integers(129, 256)))
+    return [some_ids(rng, pool, size, repeats=True) for size in sizes]
 
 
 def weights(rng: np.random.Generator, of: Sequence[Ids]) -> list[Numbers]:

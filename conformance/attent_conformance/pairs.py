@@ -23,14 +23,15 @@ _MORE = 20.0  # how many times NumPy's own float32 error, over the same steps, a
 class Pair:
     """A learner after one pass over nearly all its examples, and what it gave before, in and after it.
 
-    ``first`` is its state when it was built. ``followed`` is NumPy's learner in float64, taken the same way; checks
-    that train the pair train both. Those that train the learner alone say so by setting it to None.
+    ``first`` is its state when it was built, ``after`` the one after that pass. ``followed`` is NumPy's learner in float64,
+    taken the same way; checks that train the pair train both. Those that train the learner alone set it to None.
     """
 
     case: Task
     dtype: str
     learner: Learner
     first: State
+    after: State
     measured: dict[str, Numbers]
     followed: Learner | None
 
@@ -64,7 +65,8 @@ def reborn(subject: Subject, name: str, dtype: str) -> Learner:
 def _made(subject: Subject, case: Task, dtype: str) -> Pair:
     learner = subject.learner(case, dtype=dtype, held_out=subject.evaluates)
     first = copied(learner.state())
-    return Pair(case, dtype, learner, first, measured(learner, case), measured_numpy(case.name)[0])
+    numbers = measured(learner, case)
+    return Pair(case, dtype, learner, first, copied(learner.state()), numbers, measured_numpy(case.name)[0])
 
 
 def followed(subject: Subject, one: Pair) -> Pair:

@@ -76,6 +76,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "a_state_taken_up_leaves_the_settings": ("P6",),
     "arguments_are_left_alone": ("P2", "P6"),
     "results_are_the_callers": ("P2", "P6"),
+    "large_batches_train_alike": ("A3", "any_batches_train_every_task", "any_weights_train_every_task", "P6"),
     "P7": ("P6",),
     "drawn_calls_agree": ("A3", "P4", "P6", "P7"),
     "L1": ("A3", "P6", "S3", "S4", "S8"),

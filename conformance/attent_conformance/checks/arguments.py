@@ -7,12 +7,13 @@ from types import MappingProxyType
 import numpy as np
 
 from attent.learner import Ids, Numbers
-from attent_conformance.comparing import copied, relative_error, require_close
+from attent_conformance.comparing import copied, relative_error, require_close, require_same_state
 from attent_conformance.draws import LARGEST, LAYOUTS, batches, generator, laid_out, some_ids, weights
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
 from attent_conformance.pairs import ROUNDING, Pair, pairs
 from attent_conformance.subject import Subject
+from attent_conformance.tasks import rate
 
 
 def check_any_ids_are_scored_in_order(subject: Subject) -> Margins:
@@ -20,7 +21,9 @@ def check_any_ids_are_scored_in_order(subject: Subject) -> Margins:
     margins = {}
     for one in pairs(subject):
         rng, known = generator(subject.seed, "ids", one.where), _by_id(one)
-        counts = (0, 1, int(rng.integers(2, 16)), 17, int(rng.integers(33, 48)), min(len(one.case), 96) + 41)
+        counts = [0, 1, int(rng.integers(2, 16)), 17, int(rng.integers(33, 48)), min(len(one.case), 96) + 41]
+        if one.case.name == "many":
+            counts += [int(rng.integers(257, 300)), int(rng.integers(1025, 1100))]
         worst = 0.0
         for count in counts:
             ids = some_ids(rng, one.case.ids, count, repeats=bool(rng.integers(2)))
@@ -57,6 +60,41 @@ def check_arguments_are_left_alone(subject: Subject) -> None:
             )
         _require_equal(subject, one, again, first, f"train() of read-only, strided and other arrays in tuples, {where}")
         one.followed = None  # trained alone
+
+
+def check_what_a_learner_is_built_from_is_left_alone(subject: Subject) -> None:
+    """P2: data and parameters given are never written into, and writing into the parameters later changes nothing."""
+    for one in pairs(subject):
+        case, where = one.case, f"{one.where}; drawn with seed {subject.seed}"
+        if case.name not in (
+            "classes",
+            "padded-tasks",
+        ):  # vectors, tokens, classes, tasks, lengths: all kinds there are
+            continue
+        settings = {"lengths": case.lengths, "task_weights": case.task_weights, "device": subject.device}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        parameters = case.parameters
+        given = {"inputs": case.inputs, "targets": case.targets, "lengths": case.lengths, **parameters}
+        before = {name: None if array is None else array.copy() for name, array in given.items()}
+        learner = subject.reference(
+            case.architecture, parameters, case.inputs, case.targets, learning_rate=rate, dtype=one.dtype, **settings
+        )
+        scores = learner.score(case.ids).copy()
+        _require_equal(subject, one, scores, one.measured["scores"], f"score() of a learner built alike, {where}")
+        learner.train(batches(generator(subject.seed, "built", one.where), case.ids, 3))
+        learner.score(case.ids)
+        changed = next((name for name, array in given.items() if not np.array_equal(array, before[name])), None)
+        for name, array in given.items():
+            if array is not None:
+                array[...] = before[name]  # whatever was done to it, other learners read it too
+        if changed is not None:
+            raise CheckFailed("P2", f"{changed!r} written into", "what a learner is built from left as it was", where)
+        kept = copied(learner.state())
+        for array in parameters.values():
+            array[...] = 1.0
+        require_same_state(
+            "P2", learner.state(), kept, f"state() after the parameters given were written into, {where}"
+        )
 
 
 def check_results_are_the_callers(subject: Subject) -> None:
@@ -112,8 +150,11 @@ def check_results_are_the_callers(subject: Subject) -> None:
 
 def _trained(one: Pair, drawn, given) -> Numbers:
     """Return the losses of drawn batches, then of none, then the scores after them."""
-    losses = one.learner.train(drawn, given).copy()
-    return np.concatenate([losses, one.learner.train([]), one.learner.score(one.case.ids)])
+    losses = one.learner.train(drawn, given)
+    _require_numbers(losses, sum(map(len, drawn)), f"train() of {one.where}")
+    nothing = one.learner.train([], None if given is None else [])
+    _require_numbers(nothing, 0, f"train() of no batches, {one.where}")
+    return np.concatenate([losses, one.learner.score(one.case.ids)])
 
 
 def _by_id(one: Pair):

@@ -11,9 +11,19 @@ import numpy as np
 from attent.learner import Evaluates, Ids, Learner, Numbers
 from attent.reference import NumpyLearner, Optimiser
 from attent_conformance.comparing import copied, require_close
-from attent_conformance.draws import LARGEST, batches, cut, generator, optimisers, schedule, some_ids, weights
+from attent_conformance.draws import (
+    LARGEST,
+    batches,
+    cut,
+    generator,
+    large_batches,
+    optimisers,
+    schedule,
+    some_ids,
+    weights,
+)
 from attent_conformance.needs import Margins, needs
-from attent_conformance.pairs import ROUNDING, allowed, followed, measured_numpy, pairs
+from attent_conformance.pairs import ROUNDING, allowed, followed, measured_numpy, pair, pairs
 from attent_conformance.subject import Subject, built
 from attent_conformance.tasks import task
 
@@ -24,6 +34,30 @@ _BRIEF = 300  # of a quick run: more than 256
 def check_any_batches_train_every_task(subject: Subject) -> Margins:
     """P4: steps on drawn batches, of 1 to 24 examples with repeats, give each task's losses as NumPy's steps do."""
     return _trained_alike(subject, weighted=False)
+
+
+def check_large_batches_train_alike(subject: Subject) -> Margins:
+    """P4: so do steps on drawn batches of up to 289 examples, with weights where there are any."""
+    margins = {}
+    case, rng = task("many"), generator(subject.seed, "large")
+    drawn = large_batches(rng, case.ids)
+    given = weights(rng, drawn) if subject.lacking(("weights",)) is None else None
+
+    def run(learner: Learner) -> Numbers:
+        return np.concatenate([learner.train(drawn, given).copy(), learner.score(case.ids)])
+
+    def numpys(dtype: str) -> Numbers:
+        return run(measured_numpy(case.name, dtype)[0])
+
+    expected = numpys("float64")
+    order = np.concatenate([*drawn, case.ids])
+    for dtype in subject.precisions:
+        one = pair(subject, case.name, dtype)
+        one.learner.load_state(copied(one.after))
+        one.followed = None  # trained alone
+        where = f"batches of {[len(ids) for ids in drawn]}, then scores, {one.where}; drawn with seed {subject.seed}"
+        margins[dtype] = require_close("P4", run(one.learner), expected, order, allowed(dtype, numpys, expected), where)
+    return margins
 
 
 @needs("weights")

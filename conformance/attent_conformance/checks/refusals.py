@@ -10,6 +10,7 @@ import numpy as np
 
 from attent.errors import LearnerError
 from attent.learner import Ids, Learner, Numbers, State
+from attent.reference import SGD
 from attent_conformance.comparing import copied, require_same_state
 from attent_conformance.draws import batches, generator, some_ids
 from attent_conformance.failures import CheckFailed
@@ -87,7 +88,8 @@ def check_wrong_weights_are_refused(subject: Subject) -> None:
 
 def check_foreign_states_are_refused(subject: Subject) -> None:
     """P7: a state of a learner further on, with one array missing, too many or of another form, is refused whole."""
-    for one in pairs(subject):
+    every = list(pairs(subject))
+    for place, one in enumerate(every):
         rng = generator(subject.seed, "foreign", one.where)
         other = _further(one, rng)
         names = list(other)
@@ -104,6 +106,10 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
                 )
                 for what, array in _other_arrays(other[name]).items():
                     calls[f"load_state() with {name!r} {what}"] = partial(_load, {**other, name: array}), ""
+        for another in (every[place - 1], *(it for it in every if it.case is one.case and it is not one)):
+            calls[f"load_state() of a state of {another.where}"] = partial(_load, another.after), ""
+        sgd = subject.learner(one.case, dtype=one.dtype, optimiser=SGD()).state()
+        calls["load_state() of a state of a learner with SGD for AdamW"] = partial(_load, sgd), ""
         calls["load_state() of a state with an array too many"] = partial(_load, {**other, "x": np.ones(2)}), ""
         calls["load_state() of a state whose first array is too many"] = partial(_load, {"x": np.ones(2), **other}), ""
         _refused(subject, one, calls)
@@ -164,6 +170,8 @@ def _other_arrays(array: np.ndarray) -> dict[str, np.ndarray]:
     if array.dtype.kind == "f":
         found["in float16"] = array.astype(np.float16)
         found["in complex128"] = array.astype(np.complex128)
+    found["of the other byte order"] = array.astype(array.dtype.newbyteorder()) if array.itemsize > 1 else array[None]
+    found["of object"] = array.astype(object)
     found["of one dimension more"] = array[None]
     if array.ndim:
         found["one row short"] = array[:-1].copy()

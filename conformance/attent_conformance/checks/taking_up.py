@@ -40,11 +40,14 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         rng = generator(subject.seed, "another", one.where)
         fresh = subject.learner(one.case, dtype=dtype, held_out=subject.evaluates)
         subject.kept(("second", dtype), lambda fresh=fresh: fresh)
-        unused = copied(fresh.state())
+        unused, scores = copied(fresh.state()), fresh.score(one.case.ids).copy()
         _use(subject, one, rng)
+        alone = f"a learner just built, while another one trained, {one.where}; drawn with seed {subject.seed}"
+        require_same_state("P6", fresh.state(), unused, f"state() of {alone}")
+        _require_equal(subject, one, fresh.score(one.case.ids), scores, f"score() of {alone}")
         state = copied(one.learner.state())
         expected = _followed(subject, one, rng_words="another")
-        first = _followed(subject, Pair(one.case, dtype, fresh, unused, {}, None), rng_words="another")
+        first = _followed(subject, Pair(one.case, dtype, fresh, unused, unused, {}, None), rng_words="another")
         where = f"{one.where}, drawn with seed {subject.seed}"
         for learner, taken, numbers, what in (
             (fresh, state, expected, "a learner that takes up the state of one further on"),
@@ -52,7 +55,7 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         ):
             learner.load_state(MappingProxyType(_shuffled(rng, copied(taken))))
             require_same_state("P6", learner.state(), taken, f"state() of {what}, {where}")
-            other = Pair(one.case, dtype, learner, unused, {}, None)
+            other = Pair(one.case, dtype, learner, unused, unused, {}, None)
             _require_equal(subject, other, _followed(subject, other, rng_words="another"), numbers, f"{what}, {where}")
         one.followed = None  # trained alone
 
