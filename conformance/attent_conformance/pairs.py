@@ -1,4 +1,4 @@
-"""Learners of every task that checks share, each beside NumPy's, and the numbers that both gave at first."""
+"""Learners of every task that checks share, the numbers that they gave at first, and NumPy's beside them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attent.learner import Ids, Learner, Numbers, State
+from attent.reference import NumpyLearner
 from attent_conformance.comparing import copied
 from attent_conformance.draws import LARGEST
 from attent_conformance.subject import Subject, numpy_learner
@@ -23,8 +24,7 @@ _MORE = 20.0  # how many times NumPy's own float32 error, over the same steps, a
 class Pair:
     """A learner after one pass over nearly all its examples, and what it gave before, in and after it.
 
-    ``first`` is its state when it was built, ``after`` the one after that pass. ``followed`` is NumPy's learner in float64,
-    taken the same way; checks that train the pair train both. Those that train the learner alone set it to None.
+    ``first`` is its state when it was built, ``after`` the one after that pass.
     """
 
     case: Task
@@ -33,7 +33,6 @@ class Pair:
     first: State
     after: State
     measured: dict[str, Numbers]
-    followed: Learner | None
 
     @property
     def where(self) -> str:
@@ -57,7 +56,6 @@ def pair(subject: Subject, name: str, dtype: str) -> Pair:
 def reborn(subject: Subject, name: str, dtype: str) -> Learner:
     """Return the pair's learner in the state in which it was built: frameworks that compile need not do so again."""
     one = pair(subject, name, dtype)
-    one.followed = None
     one.learner.load_state(copied(one.first))
     return one.learner
 
@@ -66,17 +64,16 @@ def _made(subject: Subject, case: Task, dtype: str) -> Pair:
     learner = subject.learner(case, dtype=dtype, held_out=subject.evaluates)
     first = copied(learner.state())
     numbers = measured(learner, case)
-    return Pair(case, dtype, learner, first, copied(learner.state()), numbers, measured_numpy(case.name)[0])
+    return Pair(case, dtype, learner, first, copied(learner.state()), numbers)
 
 
-def followed(subject: Subject, one: Pair) -> Pair:
-    """Return the pair if NumPy's learner is still where the subject's is, else a new one."""
-    if one.followed is not None:
-        return one
-    return _made(subject, one.case, one.dtype)
+def beside(one: Pair) -> NumpyLearner:
+    """Put a pair's learner back to where its pass ended; return NumPy's learner, in float64, at the same moment."""
+    one.learner.load_state(copied(one.after))
+    return measured_numpy(one.case.name)[0]
 
 
-def measured_numpy(name: str, dtype: str = "float64") -> tuple[Learner, dict[str, Numbers]]:
+def measured_numpy(name: str, dtype: str = "float64") -> tuple[NumpyLearner, dict[str, Numbers]]:
     """Return NumPy's learner of a task after that pass, one of its own for each call, and its numbers."""
     state, numbers = _measured_numpy(name, dtype)
     learner = numpy_learner(task(name), dtype=dtype, held_out=task(name).held_out)

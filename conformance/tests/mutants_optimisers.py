@@ -60,8 +60,8 @@ def another_default_rate(*arguments, learning_rate=2e-3, **settings):
 
 
 @breaks("A3")
-def schedule_of_500_steps(*arguments, learning_rate=1e-3, **settings):
-    rate = (lambda step: learning_rate(step % 500)) if callable(learning_rate) else learning_rate
+def schedule_of_280_steps(*arguments, learning_rate=1e-3, **settings):
+    rate = (lambda step: learning_rate(step % 280)) if callable(learning_rate) else learning_rate
     return NumpyLearner(*arguments, learning_rate=rate, **settings)
 
 
@@ -179,9 +179,9 @@ def decay_after_the_step(*arguments, **settings):
 
 
 @breaks("A3")
-def moments_begun_anew_every_400_steps(*arguments, **settings):
+def moments_begun_anew_every_256_steps(*arguments, **settings):
     def step(own, p, g, m, count, rate):
-        if count % 400 == 0:
+        if count % 256 == 0:
             m = {name: {n: np.zeros_like(a) for n, a in each.items()} for name, each in m.items()}
         return own.step(p, g, m, count=count, learning_rate=rate)
 

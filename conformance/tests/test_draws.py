@@ -92,7 +92,6 @@ def test_a_pair_is_one_learner_and_is_reborn_as_it_was():
     assert {name: numbers.tolist() for name, numbers in again.items()} == {
         name: numbers.tolist() for name, numbers in one.measured.items()
     }
-    assert one.followed is None
     assert len(passes(one.case)[0]) == LARGEST
 
 

@@ -86,9 +86,8 @@ def reference_learner(
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
-    learner._programs = _shared(
-        learner._programs, architecture, task_weights, train.lengths is None, given, learning_rate, schedule_steps, device
-    )
+    key = (architecture, task_weights, train.lengths is None, given, learning_rate, schedule_steps, device)
+    learner._programs = _shared(learner._programs, *key)
     return learner
 
 

@@ -10,7 +10,7 @@ from attent.learner import Evaluates
 from attent_conformance.comparing import require_close
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
-from attent_conformance.pairs import ROUNDING, followed, measured, measured_numpy, pairs, passes
+from attent_conformance.pairs import ROUNDING, beside, measured, measured_numpy, pairs, passes
 from attent_conformance.subject import Subject
 from attent_conformance.tasks import Task
 
@@ -70,10 +70,8 @@ def check_float32_evaluations_agree(subject: Subject) -> Margins:
 def _evaluations(subject: Subject, rule: str, dtype: str) -> Margins:
     margins = {}
     for one in (one for one in pairs(subject) if one.dtype == dtype):
-        one = followed(subject, one)
-        assert isinstance(one.followed, Evaluates)  # NumPy's does
         assert isinstance(one.learner, Evaluates)  # the subject's does, or the check is skipped
-        found, expected = one.learner.evaluate(), one.followed.evaluate()
+        expected, found = beside(one).evaluate(), one.learner.evaluate()
         where = f"evaluate() of {one.where}, after {len(passes(one.case))} steps"
         if not isinstance(found, dict) or list(found) != list(expected):
             raise CheckFailed(rule, f"{found!r:.200}", f"a dict of {', '.join(expected)}, the main one first", where)

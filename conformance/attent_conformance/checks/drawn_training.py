@@ -23,7 +23,7 @@ from attent_conformance.draws import (
     weights,
 )
 from attent_conformance.needs import Margins, needs
-from attent_conformance.pairs import ROUNDING, allowed, followed, measured_numpy, pair, pairs
+from attent_conformance.pairs import ROUNDING, allowed, beside, measured_numpy, pair, pairs
 from attent_conformance.subject import Subject, built
 from attent_conformance.tasks import task
 
@@ -53,8 +53,7 @@ def check_large_batches_train_alike(subject: Subject) -> Margins:
     order = np.concatenate([*drawn, case.ids])
     for dtype in subject.precisions:
         one = pair(subject, case.name, dtype)
-        one.learner.load_state(copied(one.after))
-        one.followed = None  # trained alone
+        beside(one)
         where = f"batches of {[len(ids) for ids in drawn]}, then scores, {one.where}; drawn with seed {subject.seed}"
         margins[dtype] = require_close("P4", run(one.learner), expected, order, allowed(dtype, numpys, expected), where)
     return margins
@@ -98,12 +97,10 @@ def check_drawn_calls_agree(subject: Subject) -> Margins:
     """A3: in any order of calls of all kinds, losses and scores are those of NumPy's learner after the same ones."""
     margins = {}
     for one in pairs(subject):
-        one = followed(subject, one)
-        assert one.followed is not None  # that is what followed() gives
+        beside(one)
         words = (subject.seed, one.case.name, not subject.lacking(("weights",)))
         expected, numpys = _called_numpy(*words, "float64"), functools.partial(_called_numpy, *words)
         found = _called(one.learner, *words)
-        one.followed = None
         tolerance = allowed(one.dtype, lambda dtype, numpys=numpys: numpys(dtype).numbers, expected.numbers)
         worst, start = 0.0, 0
         for what, ids in expected.calls:  # call by call, so that the first one that differs is told
@@ -118,13 +115,12 @@ def check_drawn_calls_agree(subject: Subject) -> Margins:
 def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
     margins = {}
     for one in pairs(subject):
-        one = followed(subject, one)
-        assert one.followed is not None
+        numpy = beside(one)
         case, words = one.case, ("steps", one.case.name, weighted)
         drawn = batches(generator(subject.seed, *words), case.ids, 9)
         given = weights(generator(subject.seed, *words, "weights"), drawn) if weighted else None
         after = [case.ids[at : at + LARGEST] for at in range(0, len(case.ids), LARGEST)]
-        start = one.followed.state()
+        start = numpy.state()
 
         def run(learner: Learner, drawn=drawn, given=given, after=after) -> Numbers:  # type: ignore[no-untyped-def]
             half = len(drawn) // 2  # in two calls, the second without weights if that is asked
@@ -139,7 +135,7 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
             learner.load_state({key: a if a.dtype.kind != "f" else a.astype(dtype) for key, a in start.items()})
             return run(learner)
 
-        expected = run(one.followed)
+        expected = run(numpy)
         found = run(one.learner)
         sizes = [len(ids) for ids in drawn]
         where = f"losses of batches of {sizes}{' with weights' if weighted else ''}, then of all, {one.where}; "

@@ -29,7 +29,6 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
                 before = _around()
                 call()
                 _require_same(before, _around(), f"{what} of {one.where}; drawn with seed {subject.seed}")
-        one.followed = None  # trained alone
     with surroundings.unusual(_number(subject, "building")):
         before = _numpys()
         subject.learner(task("classes"))

@@ -30,7 +30,6 @@ def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
         require_same_state("P6", one.learner.state(), start, f"state() of {where}")
         _require_equal(subject, one, _followed(subject, one, rng_words="used"), first, where)
         require_same_state("P6", one.learner.state(), ended, f"state() of {where}, and the same calls")
-        one.followed = None  # trained alone
 
 
 def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
@@ -47,7 +46,7 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         _require_equal(subject, one, fresh.score(one.case.ids), scores, f"score() of {alone}")
         state = copied(one.learner.state())
         expected = _followed(subject, one, rng_words="another")
-        first = _followed(subject, Pair(one.case, dtype, fresh, unused, unused, {}, None), rng_words="another")
+        first = _followed(subject, Pair(one.case, dtype, fresh, unused, unused, {}), rng_words="another")
         where = f"{one.where}, drawn with seed {subject.seed}"
         for learner, taken, numbers, what in (
             (fresh, state, expected, "a learner that takes up the state of one further on"),
@@ -55,9 +54,8 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
         ):
             learner.load_state(MappingProxyType(_shuffled(rng, copied(taken))))
             require_same_state("P6", learner.state(), taken, f"state() of {what}, {where}")
-            other = Pair(one.case, dtype, learner, unused, unused, {}, None)
+            other = Pair(one.case, dtype, learner, unused, unused, {})
             _require_equal(subject, other, _followed(subject, other, rng_words="another"), numbers, f"{what}, {where}")
-        one.followed = None  # trained alone
 
 
 def check_a_state_survives_a_run_folder(subject: Subject) -> None:
@@ -77,7 +75,6 @@ def check_a_state_survives_a_run_folder(subject: Subject) -> None:
         _require_equal(
             subject, one, _followed(subject, one, rng_words="folder"), first, f"a learner that took up {where}"
         )
-        one.followed = None  # trained alone
 
 
 def check_states_share_no_memory(subject: Subject) -> None:
@@ -108,7 +105,6 @@ def check_states_share_no_memory(subject: Subject) -> None:
         learner.load_state(read_only)
         learner.train(batches(rng, one.case.ids, 2))
         require_same_state("P6", read_only, kept, f"a read-only state taken up, after further training, {where}")
-        one.followed = None  # trained alone
 
 
 def check_a_states_form_stays(subject: Subject) -> None:
@@ -130,7 +126,6 @@ def check_a_states_form_stays(subject: Subject) -> None:
             raise CheckFailed(
                 "P6", f"{again.get(changed)}", f"{form.get(changed)}", f"{where}[{changed!r}], after training"
             )
-        one.followed = None  # trained alone
 
 
 def _use(subject: Subject, one: Pair, rng: np.random.Generator) -> None:

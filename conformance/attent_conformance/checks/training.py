@@ -9,8 +9,10 @@ import numpy as np
 from attent.learner import Learner, Numbers
 from attent.reference import SGD
 from attent_conformance.comparing import relative_error, require_close
+from attent_conformance.draws import batches, generator
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
+from attent_conformance.pairs import ROUNDING, pairs
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import task
 
@@ -38,6 +40,20 @@ def check_every_batch_is_one_step_in_order(subject: Subject) -> Margins:
     where = "task 'classes': score() after three batches in one call, against three calls"
     error = require_close("P3", at_once.scores, stepwise.scores, _EVERY, subject.tolerance, where)
     return {"error": error}
+
+
+def check_no_losses_are_from_after_the_step(subject: Subject) -> None:
+    """P3: on every task, in each precision, losses of a drawn batch are not what ``score`` gives after the step."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "after the step", one.where)
+        (ids,) = batches(rng, one.case.ids, 1)
+        before = one.learner.score(ids).copy()
+        found = one.learner.train([ids]).copy()
+        after = one.learner.score(ids)
+        far, near = relative_error(found, before), relative_error(found, after)
+        if near <= 10 * ROUNDING[one.dtype] < far:
+            where = f"losses of a batch of {len(ids)}, {one.where}; drawn with seed {subject.seed}"
+            raise CheckFailed("P3", "what score() gives after the step", f"those from before it, {far:.1e} away", where)
 
 
 @needs("weights")
