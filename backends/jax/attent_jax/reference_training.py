@@ -184,7 +184,8 @@ def _sums(architecture: Architecture, batch_size: int, task_weights: tuple[float
         best = logits.argmax(-1)
         if task_weights is not None:
             losses = cross_entropies(jnp.repeat(logits, len(task_weights), axis=0), targets[0])
-            return losses @ jnp.asarray(task_weights, losses.dtype), (best == targets[0]).mean(), jnp.ones(())
+            hits = (best == targets[0]).mean(dtype=jnp.result_type(float))  # in float64 where there is one
+            return losses @ jnp.asarray(task_weights, losses.dtype), hits, jnp.ones(())
         counted = jnp.ones(1, bool) if architecture.kind == "classify" else token_mask(targets, lengths)
         losses = jnp.where(counted, cross_entropies(logits, targets), 0)
         return losses.sum(), ((best == targets) & counted).sum(), counted.sum()

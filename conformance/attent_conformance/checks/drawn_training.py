@@ -127,6 +127,7 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
             parts = [
                 learner.train(drawn[:half], given and given[:half]).copy(),
                 learner.train(drawn[half:], given and given[half:]).copy(),
+                learner.train(drawn[half:]).copy(),
             ]
             return np.concatenate([*parts, learner.train(after)])
 
@@ -140,7 +141,7 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
         sizes = [len(ids) for ids in drawn]
         where = f"losses of batches of {sizes}{' with weights' if weighted else ''}, then of all, {one.where}; "
         where += f"drawn with seed {subject.seed}"
-        order = np.concatenate([*drawn, *after])
+        order = np.concatenate([*drawn, *drawn[len(drawn) // 2 :], *after])
         tolerance = allowed(one.dtype, numpys, expected)
         margins[one.where] = require_close("P4", found, expected, order, tolerance, where)
     return margins

@@ -21,10 +21,11 @@ def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
     """P6: a learner that went on, was scored and judged, and takes up its own earlier state, repeats what followed."""
     for one in pairs(subject):
         rng = generator(subject.seed, "used", one.where)
-        start = _shuffled(rng, copied(one.learner.state()))
+        start = _exchanged(rng, copied(one.learner.state()))
         first = _followed(subject, one, rng_words="used")
         ended = copied(one.learner.state())
-        _use(subject, one, rng)
+        one.learner.load_state(copied(start))
+        _use(subject, one, rng)  # as many steps as what followed begins with, on other batches
         one.learner.load_state(start)
         where = f"{one.where}, after taking up its own earlier state, in another order; drawn with seed {subject.seed}"
         require_same_state("P6", one.learner.state(), start, f"state() of {where}")
@@ -91,13 +92,18 @@ def check_states_share_no_memory(subject: Subject) -> None:
             )
         taken = copied(kept)
         learner.load_state(taken)
+        learner.load_state(spoilt := copied(kept))
+        _spoil(spoilt)
+        require_same_state(
+            "P6", learner.state(), kept, f"the learner, after a state it took up was written into, {where}"
+        )
+        learner.load_state(taken)
         learner.train(batches(rng, one.case.ids, 3))
         require_same_state("P6", taken, kept, f"a state taken up, after further training, {where}")
         require_same_state("P6", given, kept, f"a state given out, after further training, {where}")
         kept = copied(learner.state())
-        for array in [*given.values(), *second.values(), *taken.values()]:
-            if array.flags.writeable:
-                array[...] = 1
+        for state in (given, second, taken):
+            _spoil(state)
         require_same_state("P6", learner.state(), kept, f"the learner, after states were written into, {where}")
         read_only = copied(kept)
         for array in read_only.values():
@@ -130,7 +136,7 @@ def check_a_states_form_stays(subject: Subject) -> None:
 
 def _use(subject: Subject, one: Pair, rng: np.random.Generator) -> None:
     """Train and score a learner, so that whatever it keeps is of another moment."""
-    one.learner.train(batches(rng, one.case.ids, 3))
+    one.learner.train(batches(rng, one.case.ids, 4))
     one.learner.score(one.case.ids)
     if isinstance(one.learner, Evaluates) and subject.evaluates:
         one.learner.evaluate()
@@ -157,6 +163,22 @@ def _through_a_folder(state: State) -> State:
         path = Path(place) / "checkpoint.safetensors"
         write_arrays(path, {f"learner/{name}": array for name, array in state.items()}, {})
         return {name.removeprefix("learner/"): array for name, array in read_arrays(path)[0].items()}
+
+
+def _spoil(state: State) -> None:
+    for array in state.values():
+        if array.flags.writeable:
+            array[...] = 1
+
+
+def _exchanged(rng: np.random.Generator, state: State) -> State:
+    """Return a state in which only arrays of one form have changed places, so that by position all of them fit."""
+    forms: dict[object, list[str]] = {}
+    for name, array in state.items():
+        forms.setdefault((array.shape, array.dtype), []).append(name)
+    turned = {form: iter(rng.permutation(names).tolist()) for form, names in forms.items()}
+    names = [next(turned[array.shape, array.dtype]) for array in state.values()]
+    return {name: state[name] for name in names}
 
 
 def _shuffled(rng: np.random.Generator, state: State) -> State:
