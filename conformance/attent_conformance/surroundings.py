@@ -73,10 +73,11 @@ def process() -> Around:
 def lasting() -> Around:
     """Return settings that nothing of a learner may change for good, not even when it is built or first used.
 
-    JAX's 64-bit mode is not among them: a process has it or not, and a float64 learner needs it.
+    The environment's variables are not among them, as frameworks set some when they load a part of theirs; nor is JAX's
+    64-bit mode: a process has it or not, and a float64 learner needs it.
     """
     found = {**arithmetic(), **process()}
-    passing = ("warnings.filters", "sys.stdout", "jax.config.jax_enable_x64", "decimal.getcontext()")
+    passing = ("os.environ", "warnings.filters", "sys.stdout", "jax.config.jax_enable_x64", "decimal.getcontext()")
     return {name: value for name, value in found.items() if name not in passing}
 
 

@@ -109,7 +109,8 @@ class ErrorsOfNumpyChangedByLoading(NumpyLearner):
 @breaks("P1")
 class EnvironmentWrittenInto(NumpyLearner):
     def score(self, ids):
-        os.environ["MINE_STEPS"] = str(self._steps)
+        self.passes = getattr(self, "passes", 0) + 1
+        os.environ["MINE_STEPS"] = str(self.passes)
         return super().score(ids)
 
 

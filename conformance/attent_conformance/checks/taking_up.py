@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attent.learner import Evaluates, Numbers, State
+from attent.learner import Evaluates, Learner, Numbers, State
 from attent.run.files import checked_state, read_arrays, write_arrays
 from attent_conformance.comparing import copied, different_array, relative_error, require_same_state
 from attent_conformance.draws import batches, generator, some_ids, weights
@@ -138,8 +138,7 @@ def _use(subject: Subject, one: Pair, rng: np.random.Generator) -> None:
     """Train and score a learner, so that whatever it keeps is of another moment."""
     one.learner.train(batches(rng, one.case.ids, 4))
     one.learner.score(one.case.ids)
-    if isinstance(one.learner, Evaluates) and subject.evaluates:
-        one.learner.evaluate()
+    _judged(subject, one.learner)
 
 
 def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
@@ -152,10 +151,14 @@ def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
     numbers.append(one.learner.score(ids).copy())  # a learner may hand out one buffer each time
     numbers.append(one.learner.score(one.case.ids).copy())
     numbers.append(one.learner.train(drawn).copy())
-    if isinstance(one.learner, Evaluates) and subject.evaluates:
-        numbers.append(np.array(list(one.learner.evaluate().values())))
-    numbers += [one.learner.train(drawn, given).copy(), one.learner.score(one.case.ids)]
+    numbers.append(_judged(subject, one.learner))
+    numbers += [one.learner.train(drawn, given).copy(), one.learner.score(one.case.ids), _judged(subject, one.learner)]
     return np.concatenate(numbers)
+
+
+def _judged(subject: Subject, learner: Learner) -> Numbers:
+    judges = isinstance(learner, Evaluates) and subject.evaluates
+    return np.array(list(learner.evaluate().values()) if judges else [])
 
 
 def _through_a_folder(state: State) -> State:
