@@ -5,6 +5,7 @@ import mutants_float32
 import mutants_optimisers
 import mutants_refusals
 import mutants_scoring
+import mutants_second
 import mutants_steps
 import mutants_training
 import mutants_used
@@ -18,6 +19,7 @@ FILES = (
     mutants_optimisers,
     mutants_refusals,
     mutants_scoring,
+    mutants_second,
     mutants_steps,
     mutants_training,
     mutants_used,

@@ -62,7 +62,7 @@ def test_any_exception_is_a_failure_that_names_it_and_how_to_repeat_it():
     def broken(*arguments, **settings):
         raise RuntimeError("no device found")
 
-    (result,) = examine(Subject("broken", broken), "P5")
+    (result,) = examine(Subject("broken", broken), "the_split_of_scoring_does_not_matter")
     assert result.status == "fail"
     assert "P5: got builtins.RuntimeError: no device found, expected no exception" in result.reason
     assert "test_suite.py:" in result.reason

@@ -82,15 +82,13 @@ def check_every_setting_of_the_optimisers_agrees(subject: Subject) -> Margins:
 
 
 def check_a_rate_of_zero_trains_nothing(subject: Subject) -> None:
-    """A3: with a learning rate of 0 steps leave every score as it was, and count for a schedule all the same."""
-    case = task("many")
-    for dtype in subject.precisions:
-        learner = subject.learner(case, dtype=dtype, learning_rate=0.0)
-        before = learner.score(case.ids).copy()
-        drawn = batches(generator(subject.seed, "zero"), case.ids, 3)
-        learner.train(drawn)
-        where = f"score() after steps at a rate of 0, task 'many', {dtype}; drawn with seed {subject.seed}"
-        require_close("A3", learner.score(case.ids), before, case.ids, ROUNDING[dtype] / 10, where)
+    """A3: with a learning rate of 0, given as a number, steps leave every score as it was."""
+    case, dtype = task("many"), subject.precision
+    learner = subject.learner(case, learning_rate=0.0)
+    before = learner.score(case.ids).copy()
+    learner.train(batches(generator(subject.seed, "zero"), case.ids, 3))
+    where = f"score() after steps at a rate of 0, task 'many', {dtype}; drawn with seed {subject.seed}"
+    require_close("A3", learner.score(case.ids), before, case.ids, ROUNDING[dtype] / 10, where)
 
 
 def check_drawn_calls_agree(subject: Subject) -> Margins:

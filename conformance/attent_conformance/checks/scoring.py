@@ -108,11 +108,11 @@ def check_drawn_splits_of_scoring_agree(subject: Subject) -> Margins:
         )
     for dtype in subject.precisions:
         rng = generator(subject.seed, "scoring batch", dtype)
-        case = task("many")
-        for size in (1, int(rng.integers(2, 16)), len(case) + 1):
-            few, what = subject.learner(case, dtype=dtype, scoring_batch=size), f"a scoring batch of {size}, {dtype}"
-            first = pair(subject, "many", dtype).measured["scores"]
-            margins[what] = require_close("P5", few.score(case.ids), first, case.ids, 4 * ROUNDING[dtype], what)
+        for name, size in (("many", int(rng.integers(1, 16))), ("classes", len(task("classes")) + 1)):
+            case, first = task(name), pair(subject, name, dtype).measured["scores"]
+            what = f"{name!r}, a scoring batch of {size}, {dtype}; drawn with seed {subject.seed}"
+            found = subject.learner(case, dtype=dtype, scoring_batch=size).score(case.ids)
+            margins[what] = require_close("P5", found, first, case.ids, 4 * ROUNDING[dtype], what)
     return margins
 
 
