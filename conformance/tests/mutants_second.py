@@ -271,14 +271,12 @@ class OneParameterForAllLearners(NumpyLearner):
         return found
 
 
-@breaks("A1", "A2")
+@breaks("P2")
 class ScoresKeptForAllLearners(NumpyLearner):
     kept = {}
 
     def score(self, ids):
         values = super().score(ids)
-        if len(ids) != 8:
-            return values
         return self.kept.setdefault((len(self), self._steps, ids.tobytes()), values).copy()
 
 

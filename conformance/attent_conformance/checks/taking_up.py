@@ -33,6 +33,26 @@ def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
         require_same_state("P6", one.learner.state(), ended, f"state() of {where}, and the same calls")
 
 
+def check_states_of_as_many_steps_are_told_apart(subject: Subject) -> None:
+    """P6: what a learner gives after it took up a state is that state's, also where it stood at as many steps itself."""
+    for one in pairs(subject):
+        rng, learner = generator(subject.seed, "as many", one.where), one.learner
+        start = copied(learner.state())
+        learner.train(batches(rng, one.case.ids, 3))
+        state, scores = copied(learner.state()), learner.score(one.case.ids).copy()
+        judged = _judged(subject, learner)
+        learner.load_state(start)
+        learner.train(batches(rng, one.case.ids, 3))
+        learner.state()
+        learner.score(one.case.ids)
+        _judged(subject, learner)
+        learner.load_state(copied(state))
+        where = f"{one.where}, after a state of as many steps was taken up; drawn with seed {subject.seed}"
+        require_same_state("P6", learner.state(), state, f"state() of {where}")
+        _require_equal(subject, one, learner.score(one.case.ids), scores, f"score() of {where}")
+        _require_equal(subject, one, _judged(subject, learner), judged, f"evaluate() of {where}")
+
+
 def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
     """P6: a state that differs in every array, of a learner further on or just built, is taken up in every array."""
     for dtype in subject.precisions:
