@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attent.learner import Evaluates, Learner, Numbers, State
+from attent.learner import Evaluates, Ids, Learner, Numbers, State
 from attent.run.files import checked_state, read_arrays, write_arrays
 from attent_conformance.comparing import copied, different_array, relative_error, require_same_state
 from attent_conformance.draws import batches, generator, some_ids, weights
@@ -34,7 +34,7 @@ def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
 
 
 def check_states_of_as_many_steps_are_told_apart(subject: Subject) -> None:
-    """P6: what a learner gives after it took up a state is that state's, also where it stood at as many steps itself."""
+    """P6: what a learner gives after it took up a state is that state's, also where it stood at as many steps."""
     for one in pairs(subject):
         rng, learner = generator(subject.seed, "as many", one.where), one.learner
         start = copied(learner.state())
@@ -42,10 +42,9 @@ def check_states_of_as_many_steps_are_told_apart(subject: Subject) -> None:
         state, scores = copied(learner.state()), learner.score(one.case.ids).copy()
         judged = _judged(subject, learner)
         learner.load_state(start)
+        _look(subject, learner, one.case.ids)  # so that what is kept by steps is made anew on the other way
         learner.train(batches(rng, one.case.ids, 3))
-        learner.state()
-        learner.score(one.case.ids)
-        _judged(subject, learner)
+        _look(subject, learner, one.case.ids)
         learner.load_state(copied(state))
         where = f"{one.where}, after a state of as many steps was taken up; drawn with seed {subject.seed}"
         require_same_state("P6", learner.state(), state, f"state() of {where}")
@@ -174,6 +173,12 @@ def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
     numbers.append(_judged(subject, one.learner))
     numbers += [one.learner.train(drawn, given).copy(), one.learner.score(one.case.ids), _judged(subject, one.learner)]
     return np.concatenate(numbers)
+
+
+def _look(subject: Subject, learner: Learner, ids: Ids) -> None:
+    learner.state()
+    learner.score(ids)
+    _judged(subject, learner)
 
 
 def _judged(subject: Subject, learner: Learner) -> Numbers:
