@@ -274,7 +274,7 @@ class CacheByTheArrayItself(NumpyLearner):
         return self.found.copy()
 
 
-@breaks("P2", "P4")
+@breaks("P2")
 class BatchesReadLater(NumpyLearner):
     """Takes the last step of a call only when it is asked for something else."""
 
