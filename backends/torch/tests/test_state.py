@@ -443,3 +443,12 @@ def test_arrays_that_no_tensor_is_kept_in_are_refused_by_name(task, assert_same,
     with pytest.raises(LearnerError, match=f"'{name}' is an array of {np.dtype(kind)} in the state"):
         learner.load_state({**before, name: before[name].astype(kind)})
     assert_same(learner.state(), before)
+
+
+@pytest.mark.parametrize("name", ["random/python/1", "random/numpy/state/key"])
+def test_a_generators_words_in_another_dtype_are_refused_and_change_nothing(task, assert_same, name):
+    learner = task.learner()
+    before = learner.state()
+    with pytest.raises(LearnerError, match=f"'{name}' must be unsigned integers, got int64"):
+        learner.load_state({**before, name: before[name].astype(np.int64)})
+    assert_same(learner.state(), before)
