@@ -12,6 +12,7 @@ from attent_conformance.checks import (
     drawn_training,
     feeds,
     lockstep,
+    non_finite,
     plugin,
     refusals,
     resume,
@@ -40,6 +41,7 @@ _MODULES = (
     state,
     taking_up,
     refusals,
+    non_finite,
     lockstep,
     resume,
 )
@@ -79,6 +81,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "large_batches_train_alike": ("A3", "any_batches_train_every_task", "any_weights_train_every_task", "P6"),
     "P7": ("P6",),
     "drawn_calls_agree": ("A3", "P4", "P6", "P7"),
+    "P8": ("P3", "P4", "A3", "P6"),
     "L1": ("A3", "P6", "S3", "S4", "S8"),
     "L2": ("A2", "S3", "S4"),
     "R1": ("P3", "P6"),
