@@ -164,6 +164,9 @@ def _renamed(saved: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any
 
 def _host(random: dict[str, Any]) -> HostState:
     version, words, gauss = random["python"]
+    for name, numbers in (("python/1", words), ("numpy/state/key", random["numpy"]["state"].get("key", words))):
+        if numbers.dtype not in (np.uint32, np.uint64):  # their owners would take other numbers for words too
+            raise TypeError(f"'random/{name}' must be unsigned integers, got {numbers.dtype}")
     return HostState((version, tuple(words.tolist()), gauss), random["numpy"], random["cpu"])
 
 
