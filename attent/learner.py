@@ -21,7 +21,7 @@ State = dict[str, npt.NDArray[Any]]
 
 @runtime_checkable
 class Learner(Protocol):
-    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P7 of docs/spec.md.
+    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P8 of docs/spec.md.
 
     Example ids run from 0 to ``len(learner) - 1``. Any object with these five methods is a learner;
     there is nothing to inherit.
@@ -61,7 +61,8 @@ class Learner(Protocol):
 
         A step minimises ``mean_i(w_i * loss_i)`` over its batch; ``weights``, if given, holds one
         float64 array per batch. Returned are the unweighted losses of the training forward, before
-        the step's update, concatenated over the batches: float64, shape (sum of batch lengths,).
+        the step's update, concatenated over the batches: float64, shape (sum of batch lengths,). A step with a loss
+        or a gradient that is not finite changes no parameter, moment or buffer (rule P8); its losses are returned.
         """
         ...
 
@@ -83,6 +84,28 @@ class ChecksSchedule(Protocol):
 
     def check_schedule(self, steps: int, epochs: int) -> None:
         """Raise LearnerError unless the schedule was built for so many optimiser steps, in so many epochs or passes."""
+        ...
+
+
+@runtime_checkable
+class ChecksBatches(Protocol):
+    """A learner that must know the sizes of batches before a run: for what cannot be trained, or to score by."""
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Raise LearnerError if no batch of ``smallest`` examples can be trained. Called before each run.
+
+        Scoring may go by ``largest``: whatever a run does follows from its plan alone.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsSkipped(Protocol):
+    """A learner that counts the steps it skipped because a loss or the gradient was not finite (rule P8)."""
+
+    @property
+    def skipped(self) -> int:
+        """How many they are since the learner was built. Of one that has no such count its losses tell."""
         ...
 
 
@@ -128,6 +151,11 @@ def checked_numbers(values: object, count: int, call: str) -> Numbers:
         raise LearnerError(
             f"{call} must return a NumPy array, got {kind.__module__}.{kind.__qualname__}; "
             "convert it once per call, on the host (rule P2)"
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        raise LearnerError(
+            f"{call} must return plain numbers, got a masked array, whose hidden entries would count as they are: "
+            "fill it, by .filled(numpy.nan) (rule P2)"
         )
     if values.shape != (count,):
         raise LearnerError(

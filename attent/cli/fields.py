@@ -84,7 +84,7 @@ RUN_FIELDS: dict[str, Field] = {
     "budget": Field("word", "Wall time such as 10m: decides how many seeds, and at worst lengths.", metavar="TIME"),
     "forward_share": Field("number", "Cost of scoring an example over training on it. Default: measured, else 1/3."),
     "checkpoint_seconds": Field("number", "Least seconds between two checkpoints. Default: 30."),
-    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
+    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: a second's, up to 64."),
 }  # fmt: skip
 _NOT_OF_TEACH = ("arms", "epochs", "batch_size", "tuned", "batch_sizes", "seed")  # its plan says some of them
 TEACH_FIELDS = {name: field for name, field in RUN_FIELDS.items() if name not in _NOT_OF_TEACH}

@@ -16,7 +16,6 @@ import msgspec
 from attent.cli import recipe_lookup
 from attent.cli.fields import SAME_ON_RESUME, OptionError, Value
 from attent.cli.given import Given, Option
-from attent.cli.interrupts import stop_signals
 from attent.cli.progress import watching
 from attent.cli.recipe_lookup import Found, asked_plan, default_of, kept_options, preset_without_one, read_options
 from attent.errors import PlanError, TraceError
@@ -28,6 +27,7 @@ from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
 from attent.run.files import FORMAT, read_json, write_json
+from attent.run.interrupts import stop_signals
 from attent.tables import percent
 
 Tell = Callable[[str], None]

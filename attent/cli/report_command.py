@@ -125,6 +125,9 @@ def _described(name: str, trace: Trace) -> str:
         f"plan: {plan_line(header.plan, header.unit)}",
         f"attent {header.attent}, {versions}",
     ]
+    if skipped := sum(record.steps_skipped for record in trace.records):
+        steps = sum(record.steps for record in trace.records)
+        lines.append(f"{skipped} of {steps:,} steps were skipped: a loss or the gradient was not finite")
     return "\n".join(map(wrapped, lines))
 
 

@@ -86,7 +86,7 @@ class Question(NamedTuple):
     backend: str | None = None
     versions: Mapping[str, str] = {}
     checkpoint_seconds: float = 30.0
-    segment_steps: int = 64
+    segment_steps: int | None = None
     teach: bool = False
     metric_of: str | None = None
 

@@ -91,7 +91,7 @@ class Setting(NamedTuple):
     versions: Mapping[str, str] = {}
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 30.0
-    segment_steps: int = 64
+    segment_steps: int | None = None
     keep: bool = False
 
 

@@ -53,7 +53,7 @@ def judge(
     watch: Watch | None = None,
     ready: Ready = lambda n, arms: None,
     checkpoint_seconds: float = 30.0,
-    segment_steps: int = 64,
+    segment_steps: int | None = None,
     teach: bool = False,
 ) -> Judgement:
     """Say whether teaching pays on a recipe, against full training at equal quality, and with what certainty.
@@ -152,7 +152,7 @@ def judge(
         forward_share=forward_share,
         versions=dict(versions or {}),
         checkpoint_seconds=number("checkpoint_seconds", checkpoint_seconds, 0, FINITE),
-        segment_steps=whole("segment_steps", segment_steps, 1),
+        segment_steps=None if segment_steps is None else whole("segment_steps", segment_steps, 1),
         teach=flag("teach", teach),
         metric_of=getattr(recipe, "metric_of", None),
     )

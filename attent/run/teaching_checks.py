@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from attent import checks
 from attent.choose.sources import Proxy
 from attent.errors import LearnerError, PlanError
-from attent.learner import Costs, Groups, Ids, Learner, Numbers
+from attent.learner import ChecksBatches, Costs, Groups, Ids, Learner, Numbers
 from attent.plan.plan import Plan
+from attent.plan.timeline import Epoch
 from attent.run.trace import Trace
 
 
@@ -54,6 +55,18 @@ def check_loop(
     checks.number("checkpoint_seconds", checkpoint_seconds, 0, math.inf)
     if not isinstance(keep_scores, bool | None):
         raise PlanError(f"keep_scores must be True, False or None, got {keep_scores!r}")
+
+
+def check_batches(learner: Learner, timeline: Sequence[Epoch]) -> None:
+    """Raise LearnerError naming the epoch whose last batch, the smallest there will be, cannot be trained."""
+    if not isinstance(learner, ChecksBatches):
+        return
+    smallest, row = min(((row.k % row.batch_size or row.batch_size, row) for row in timeline), key=lambda pair: pair[0])
+    try:
+        learner.check_batches(min(row.batch_size, max(row.k for row in timeline)), smallest)
+    except LearnerError as error:
+        told = f"epoch {row.epoch} trains {row.k} examples in batches of {row.batch_size}, the last of {smallest}"
+        raise LearnerError(f"{told}: {error}") from error
 
 
 def scorer_of(plan: Plan, learner: Learner, scorer: Learner | None) -> Learner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,11 @@ class TensorFlowLearner:
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
         clip_norm: Largest Euclidean norm of a step's gradient.
-        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
+            once ``attent.teach`` has said how many; 128 before.
         seed: Of ``loss(..., seed)``. The plan's, usually.
+        own_settings: Go on from a state with the learning rate that this learner's optimizer is built with; otherwise
+            that of the state is taken up, with a warning if they differ. Schedules are always the learner's own.
 
     All steps of one call run in one graph, traced once for every length; losses come to the host once per call.
     Raises LearnerError for settings, ids, weights, losses or states that do not fit, naming what and how.
@@ -87,13 +91,16 @@ class TensorFlowLearner:
         costs: Any = None,
         penalty: Callable[[Any], tf.Tensor | None] | None = None,
         clip_norm: float | None = None,
-        score_batch_size: int = 128,
+        score_batch_size: int | None = None,
         seed: int = 0,
+        own_settings: bool = False,
     ) -> None:
-        check_settings({"score_batch_size": score_batch_size}, {"seed": seed}, clip_norm)
+        sizes = {"score_batch_size": 1 if score_batch_size is None else score_batch_size}
+        check_settings(sizes, {"seed": seed}, clip_norm)
         check_model(model)
         self.model, self.optimizer = model, optimizer
-        self._learning_rate, self._score_batch_size = learning_rate, score_batch_size
+        self._learning_rate, self._own_settings = learning_rate, own_settings
+        self._score_batch_size, self._told_batch_size = score_batch_size, 128
         self._source = source(data, n)
         self._score_source = (
             self._source if score_data is None else source(score_data, n if callable(score_data) else None)
@@ -130,9 +137,23 @@ class TensorFlowLearner:
         return self._count
 
     @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._training.skipped
+
+    @property
     def traces(self) -> dict[str, int]:
         """How often each graph was traced: ``{"score": 1, "train": 1}`` for ever, once both were called."""
         return {"score": self._scoring.traces, "train": self._training.traces}
+
+    @property
+    def score_batch_size(self) -> int:
+        """Examples per forward in scoring."""
+        return self._told_batch_size if self._score_batch_size is None else self._score_batch_size
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Take the largest batch of a run as the size of a forward in scoring."""
+        self._told_batch_size = largest
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in inference mode: float64, shape (len(ids),). Changes nothing.
@@ -142,14 +163,15 @@ class TensorFlowLearner:
         check_ids("ids", ids, self._n)
         if not len(ids):
             return np.empty(0)
-        starts = np.append(np.arange(0, len(ids), self._score_batch_size), len(ids))
+        starts = np.append(np.arange(0, len(ids), self.score_batch_size), len(ids))
         return self._scoring.run(ids, starts)
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        are checked before the first step. A step with a loss or a gradient that is not finite changes no variable of
+        model or optimizer (rule P8), so also a schedule of Keras'; ``learning_rate`` goes on.
         """
         self._check_known()
         check_batches(batches, weights, self._n)
@@ -168,6 +190,10 @@ class TensorFlowLearner:
         self._unknown = False
         return losses
 
+    def join(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
+        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`."""
+        self._training.average(average)
+
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 
@@ -180,10 +206,23 @@ class TensorFlowLearner:
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state that ``state()`` returned.
 
-        Raises LearnerError naming what does not fit (a name, shape, dtype, or another kind of optimiser);
-        nothing is changed then.
+        Warns where the state has another learning rate than this learner; see ``own_settings``. Raises LearnerError
+        naming what does not fit (a name, shape, dtype, or another kind of optimiser); nothing is changed then.
         """
+        keeps = self._own_settings and self._learning_rate is None
+        rates = self._checkpointed().settings() if self._learning_rate is None else {}
         self._count = self._checkpointed().taken_up(state)
+        for name, own in rates.items():
+            if keeps:
+                self._checkpointed().put(name, own)
+            elif own != np.asarray(state[name]):
+                warnings.warn(
+                    f"the run goes on with the settings of its state, not with those that this learner was built with: "
+                    f"{name.rpartition('/')[2]} was {float(state[name]):g}, is {float(own):g}. To go on with the "
+                    "learner's own, build it with own_settings=True",
+                    UserWarning,
+                    stacklevel=2,
+                )
         self._unknown = False
 
     def _check_known(self) -> None:
