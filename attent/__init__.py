@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RecipeError,
         ScoreError,
         TraceError,
+        TraceWarning,
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
@@ -43,7 +44,7 @@ _HOME = {
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
-        "ScoreError", "TraceError",
+        "ScoreError", "TraceError", "TraceWarning",
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
@@ -62,9 +63,9 @@ __all__ = [
     "AttentError", "Auto", "Backend", "Balanced", "Band", "Choice", "CostWarning", "Course", "CourseError", "Done",
     "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError",
     "Noise", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError",
-    "Replay", "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "Train", "band", "constant",
-    "correction_weights", "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge",
-    "linear", "random", "recipe", "soft", "step", "teach",
+    "Replay", "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "TraceWarning", "Train",
+    "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
+    "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

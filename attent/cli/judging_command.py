@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import re
 import shlex
 import sys
@@ -27,7 +28,7 @@ from attent.judging.referee import PICTURE
 from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
-from attent.run.files import FORMAT, read_json, write_json
+from attent.run.files import FORMAT, present, read_json, write_json
 from attent.tables import percent
 
 Tell = Callable[[str], None]
@@ -129,7 +130,7 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
     if stored is None and resume and "recipe" not in given.run:
         raise TraceError(f"no run to go on with in {folder}: it has no {FILE}")
     runs = [folder / "run.json", *folder.glob("*/run.json"), *(() if resume else folder.glob("*/*/run.json"))]
-    if stored is None and any(path.exists() for path in runs):
+    if stored is None and any(map(present, runs)):
         raise TraceError(f"{folder} holds a run that `attent {command}` did not begin: name another folder")
     return folder, stored
 
@@ -280,14 +281,14 @@ def _free_folder(command: Command, recipe: str) -> Path:
     """Make and return ``runs/RECIPE-N``, with the first N that is free. Raises TraceError if it cannot be made."""
     name = re.sub(r"[^\w.-]+", "-", recipe.rpartition(":")[2]) or "run"
     name = name if command == "teach" else f"{command}-{name}"
-    number = 0
-    while True:
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise TraceError(f"cannot make {folder}: {error.strerror}; name another folder by --run") from None
-        return folder
+    folder = Path("runs")
+    try:
+        folder.mkdir(exist_ok=True)  # else a link that leads nowhere would look like a number that is taken
+        for number in itertools.count(1):
+            folder = Path("runs") / f"{name}-{number}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise TraceError(f"cannot make {folder}: {error.strerror}; name another folder by --run") from None
+    return folder

@@ -210,7 +210,7 @@ def _readings(option: Option, kind: Any) -> Iterator[tuple[Any, bool]]:
         yield option.value, True
         return
     if kind is not str:
-        with contextlib.suppress(tomllib.TOMLDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):  # no TOML
             yield tomllib.loads(f"value = {option.value}")["value"], True
         with contextlib.suppress(ValueError):
             if kind is float:

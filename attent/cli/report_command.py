@@ -14,6 +14,7 @@ from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
 from attent.judging.judgement import read_judgement
 from attent.judging.report import told
 from attent.plan.plan import Unit
+from attent.run.files import present
 from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING, Table, digits, quality, wrapped
@@ -69,7 +70,7 @@ def arms_in(folder: Path) -> dict[str, Path]:
 
     Raises TraceError if there is none.
     """
-    if (folder / "run.json").exists():
+    if present(folder / "run.json"):
         return {folder.name: folder}
     seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
     found = next(filter(None, (sorted(path.glob("*/run.json")) for path in (folder, *seeds))), [])

@@ -321,5 +321,5 @@ def _policy(name: str, given: object) -> Policy:
 def _from_text(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML
         return text

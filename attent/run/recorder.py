@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from attent.errors import TraceError
 from attent.learner import Learner
 from attent.plan.plan import Plan
 from attent.run.course import Course
+from attent.run.files import present
 from attent.run.folder import Checkpoint, RunFolder, taken
 from attent.run.records import EpochRecord, Seconds
 from attent.run.trace import Header, Taught, Trace
 
 _KEEP_SCORES_UP_TO = 100_000
 # The folders that feeds of this process write to: a notebook's cell run again takes its folder from the old feed.
-_WRITING: weakref.WeakValueDictionary[Path, FolderRecorder] = weakref.WeakValueDictionary()
+_WRITING: weakref.WeakValueDictionary[str, FolderRecorder] = weakref.WeakValueDictionary()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -121,14 +123,15 @@ class FolderRecorder(Recorder):
     ) -> None:
         super().__init__(header, keep_scores)
         self._checkpoint: Checkpoint | None = None
-        if own_checkpoints and (last := _WRITING.pop(run.resolve(), None)) is not None:
+        place = _real(run)
+        if own_checkpoints and (last := _WRITING.pop(place, None)) is not None:
             last.close()
         self._lock = taken(run)
         weakref.finalize(self, self._lock.close)
         if own_checkpoints:
-            _WRITING[run.resolve()] = self
+            _WRITING[place] = self
         try:
-            if not (resume and (run / "run.json").exists()):
+            if not (resume and present(run / "run.json")):
                 self._folder = RunFolder.create(run, header)
                 return
             self._folder = RunFolder.open(run, header, plan)
@@ -154,7 +157,7 @@ class FolderRecorder(Recorder):
         self._checkpoint = None
 
     def save(self, course: Course, learner: Learner) -> None:
-        """Keep a checkpoint in place of the last one."""
+        """Keep a checkpoint, and the last one in place of the one before it."""
         self._folder.save(Checkpoint(course.state(), learner.state(), len(self.records), self.seconds))
 
     def take_up(self, epoch: int) -> None:
@@ -185,6 +188,14 @@ class FolderRecorder(Recorder):
         if self._lock.closed:
             raise TraceError(f"{self._folder.folder} was taken by a later feed of this process: go on with that one")
         return self._folder
+
+
+def _real(folder: Path) -> str:
+    """Return the one name of a folder, through all links."""
+    try:
+        return os.path.realpath(folder)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise TraceError(f"cannot write {folder}: {error}") from None
 
 
 def recorder_of(

@@ -113,6 +113,15 @@ def digest_of_state(state: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uin
     return np.frombuffer(bytes.fromhex(digest_of_arrays(rest)), np.uint8).copy()
 
 
+def check_digest(state: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raise CourseError if a state has changed since a course made it, or is none."""
+    if not {"digest", "position"} <= set(state) or not np.array_equal(state["digest"], digest_of_state(state)):
+        raise CourseError(
+            "the state is damaged: its digest does not match its content, which has changed since the course made it. "
+            "Take an earlier one, or begin anew"
+        )
+
+
 def unpack_position(array: npt.NDArray[Any]) -> Position:
     """Return the position that a state holds. Raises CourseError if it cannot be read."""
     try:
@@ -135,20 +144,28 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
         if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
             got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
-    if not np.array_equal(state["digest"], digest_of_state(state)):
-        raise CourseError(
-            "the state is damaged: its digest does not match its content, which has changed since the course made it. "
-            "Take an earlier one, or begin anew"
-        )
+    check_digest(state)
     position = unpack_position(state["position"])
     if position.n != n:
         raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
     difference = plan_difference(position.plan, position.rounds, plan)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
+    _check_lengths(state, {"scores": n, "seen": n, "before": n, "ids": -(-n // 8)})
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
+    _check_lengths(state, {"weights": n if ids is None else len(ids)})
+    counts = {name: getattr(position, name) for name in ("epoch", "step", "draw", "trained")}
+    if min(counts.values()) < 0 or position.epoch > plan.epochs:
+        raise CourseError(f"not a state of a course of {plan.epochs} epochs: it stands at {counts}")
     weights, before = (state[name].copy() if name in state else None for name in ("weights", "before"))
     return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
+
+
+def _check_lengths(state: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, int]) -> None:
+    """Raise CourseError unless each of these arrays, where it is there, has its length."""
+    for name, count in wanted.items():
+        if name in state and len(state[name]) != count:
+            raise CourseError(f"the state's {name} must have length {count}, got {len(state[name])}")
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:

@@ -14,8 +14,10 @@ from attent.choose.policy import ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan, Unit
-from attent.run.files import read_bytes, read_json, read_selection, unsealed
+from attent.run.files import WAY_OUT, read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
+
+_OF_PLANS = ("epochs", "batch_size", "seed", "select", "source", "warm_up", "cool_down", "ratio")
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -154,6 +156,10 @@ def read_header(folder: Path) -> Header:
     header = read_json(folder / "run.json", Header)
     if header is None:
         raise TraceError(f"no run in {folder}: it has no run.json")
+    lacking = [name for name in _OF_PLANS if name not in header.plan]
+    if header.n < 1 or lacking:
+        what = f"its plan has no {lacking[0]}" if lacking else f"n must be at least 1, got {header.n}"
+        raise TraceError(f"{folder / 'run.json'} cannot be read: {what}. {WAY_OUT}")
     return header
 
 
@@ -163,11 +169,19 @@ def read_records(path: Path, first: int | None = None) -> list[EpochRecord]:
     A last line without its end, left by a sudden stop, is passed over. Raises TraceError naming a line that is damaged.
     """
     *lines, rest = (read_bytes(path) or b"").split(b"\n")
-    records = []
+    records: list[EpochRecord] = []
+    draws = 0
     for number, line in enumerate(lines[:first], 1):
-        records.append(unsealed(line, EpochRecord, f"{path} line {number}"))
-        if records[-1].epoch != number - 1:
-            raise TraceError(f"{path} line {number} is epoch {records[-1].epoch}, expected {number - 1}")
+        record = unsealed(line, EpochRecord, f"{path} line {number}")
+        if record.epoch != number - 1:
+            raise TraceError(f"{path} line {number} is epoch {record.epoch}, expected {number - 1}")
+        made = record.selection
+        if made is not None and made.draw != draws:
+            raise TraceError(f"{path} line {number} made draw {made.draw}, expected {draws}: draws count from 0")
+        draws += made is not None
+        if record.draw is not None and not 0 <= record.draw < draws:
+            raise TraceError(f"{path} line {number} taught draw {record.draw}; draws made until then: {draws}")
+        records.append(record)
     if first is None and rest and _whole(rest[:-1]):
         raise TraceError(f"{path} line {len(lines) + 1} is damaged: it must end in a newline, got {rest[-1:]!r}")
     return records
