@@ -335,7 +335,7 @@ def _with(others: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[...
 def _checked(given: object) -> Policy:
     if isinstance(given, type) or not callable(getattr(given, "choose", None)):
         hint = f": write {given.__name__}()" if isinstance(given, type) else ""
-        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {given!r}{hint}")
+        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}")
     for name, held in getattr(given, "__dict__", {}).items():
         if isinstance(held, np.ndarray):
             raise PlanError(

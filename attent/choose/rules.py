@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from attent import checks
 from attent.choose.gumbel import Keys, is_zero
 from attent.choose.noise import Noise, raw, raw_at
 from attent.choose.order import Mask, top_mask
@@ -41,7 +42,7 @@ def count(ratio: float, n: int) -> int:
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to select from")
     if not 0 < ratio <= 1:
-        raise PlanError(f"ratio must be in (0, 1], got {ratio!r}")
+        raise PlanError(f"ratio must be in (0, 1], got {checks.shown(ratio)}")
     return max(1, math.floor(Fraction(repr(float(ratio))) * n + Fraction(1, 2)))
 
 
@@ -84,7 +85,7 @@ def soft(
     """
     _check(scores, k, ids)
     if not temperature >= 0:
-        raise PlanError(f"must be at least 0, got {temperature!r}", field="temperature")
+        raise PlanError(f"must be at least 0, got {checks.shown(temperature)}", field="temperature")
     if is_zero(temperature):  # no scaling or shift may then merge two scores that differ
         return _named(top_mask(scores, k), ids)
     return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
@@ -119,7 +120,7 @@ def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -
     """
     _check(scores, k, ids)
     if not 0 < cap <= 1:
-        raise PlanError(f"cap must be in (0, 1], got {cap!r}")
+        raise PlanError(f"cap must be in (0, 1], got {checks.shown(cap)}")
     n = len(scores)
     passed = min(n - count(cap, n), n - k)
     return _named(top_mask(scores, passed + k) & ~top_mask(scores, passed), ids)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from attent import checks
 from attent.errors import PlanError
 from attent.learner import Numbers
 
@@ -39,7 +40,7 @@ def scale(scores: Numbers, scaling: Scaling) -> Numbers:
         return _standardised(scores)
     if scaling == "rank":
         return _standardised(average_ranks(scores))
-    raise PlanError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
+    raise PlanError(f"scaling must be one of {', '.join(SCALINGS)}, got {checks.shown(scaling)}")
 
 
 def average_ranks(scores: Numbers) -> Numbers:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from attent import checks
 from attent.cli import recipe_lookup
-from attent.cli.fields import SAME_ON_RESUME, OptionError, Value
+from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, SAME_ON_RESUME, OptionError, Value, check_known, read_value
 from attent.cli.given import Given, Option
 from attent.cli.interrupts import stop_signals
 from attent.cli.progress import watching
@@ -28,7 +29,7 @@ from attent.judging.referee import PICTURE
 from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
-from attent.run.files import FORMAT, present, read_json, write_json
+from attent.run.files import FORMAT, WAY_OUT, present, read_json, write_json
 from attent.tables import percent
 
 Tell = Callable[[str], None]
@@ -49,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     run: dict[str, Any] = {}
     plan: dict[str, Any] = {}
     arms: dict[str, Any] = {}
-    tune: dict[str, Any] = {}
+    tune: dict[str, list[Any]] = {}
     options: dict[str, Any] = {}
 
 
@@ -124,7 +125,7 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
             raise OptionError(f"--resume needs the folder: attent {command} --resume FOLDER")
         return None, None
     folder = Path(str(named))
-    stored = read_json(folder / FILE, Settings, FORMAT)
+    stored = _stored(folder)
     if stored is not None and not resume:
         raise TraceError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
     if stored is None and resume and "recipe" not in given.run:
@@ -133,6 +134,20 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
     if stored is None and any(map(present, runs)):
         raise TraceError(f"{folder} holds a run that `attent {command}` did not begin: name another folder")
     return folder, stored
+
+
+def _stored(folder: Path) -> Settings | None:
+    """Return the settings that a folder keeps. Raises TraceError or OptionError where they are none that were given."""
+    stored = read_json(folder / FILE, Settings, FORMAT)
+    if stored is None:
+        return None
+    for table, values, fields in (("run", stored.run, RUN_FIELDS), ("plan", stored.plan, PLAN_FIELDS)):
+        check_known(f"{folder / FILE}: {table}", values, fields)
+        for key, value in values.items():
+            read_value(f"{table}.{key} in {folder / FILE}", fields[key], value, text=False)
+    if "recipe" not in stored.run:
+        raise TraceError(f"{folder / FILE} names no recipe. {WAY_OUT}")
+    return stored
 
 
 def _settled(command: Command, given: Given, stored: Settings | None) -> Settings:
@@ -165,9 +180,9 @@ def _stored_value(stored: Settings, key: str) -> Value | None:
 
 def _must_stay(shown: str, now: object, before: object) -> None:
     if now != before:
-        was = "was not given" if before is None else f"was {before!r}"
+        was = "was not given" if before is None else f"was {checks.shown(before)}"
         raise OptionError(
-            f"{shown} {was} when this run began, now it is {now!r}: leave it out to go on, "
+            f"{shown} {was} when this run began, now it is {checks.shown(now)}: leave it out to go on, "
             "or begin a new run in another folder"
         )
 

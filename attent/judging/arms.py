@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from attent import checks
 from attent.checks import number, several
 from attent.choose.policies import Balanced, InTurn, Random
 from attent.choose.policy import asks_of_training
@@ -293,7 +294,7 @@ def _split(words: str) -> list[str]:
 
 def _text(given: object) -> str:
     if not isinstance(given, str):
-        raise PlanError(f"an arm must be a preset's name or NAME:preset,field=value,..., got {given!r}")
+        raise PlanError(f"an arm must be a preset's name or NAME:preset,field=value,..., got {checks.shown(given)}")
     return given
 
 

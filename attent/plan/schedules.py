@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from attent import checks
 from attent.choose import values
 from attent.errors import PlanError
 
@@ -136,6 +137,6 @@ BUILT_IN: dict[str, Callable[..., Schedule]] = {
 
 
 def _number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PlanError(f"a schedule's {name} must be a finite number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= checks.FINITE:
+        raise PlanError(f"a schedule's {name} must be a finite number, got {checks.shown(value)}")
     return float(value)

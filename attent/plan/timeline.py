@@ -163,7 +163,9 @@ def _share(number: int, of: int) -> float:
 def _ratio(schedule: Schedule, progress: float) -> float:
     ratio = schedule(progress)
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise PlanError(f"must be in (0, 1], got {ratio!r} from {schedule!r} at progress {progress:g}", field="ratio")
+        raise PlanError(
+            f"must be in (0, 1], got {checks.shown(ratio)} from {schedule!r} at progress {progress:g}", field="ratio"
+        )
     return float(ratio)
 
 
@@ -171,6 +173,7 @@ def _interval(schedule: Schedule, progress: float) -> int:
     epochs = schedule(progress)
     if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 1 <= epochs < math.inf:
         raise PlanError(
-            f"must be at least 1 epoch, got {epochs!r} from {schedule!r} at progress {progress:g}", field="interval"
+            f"must be at least 1 epoch, got {checks.shown(epochs)} from {schedule!r} at progress {progress:g}",
+            field="interval",
         )
     return math.floor(epochs + 0.5)

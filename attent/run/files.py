@@ -19,6 +19,7 @@ import numpy.typing as npt
 import safetensors
 from safetensors.numpy import save_file
 
+from attent import checks
 from attent.errors import LearnerError, TraceError
 from attent.learner import Ids, Numbers, State
 from attent.run.records import digest_of_arrays
@@ -301,7 +302,7 @@ def _unsealed(data: bytes, kind: type[T], where: str, format: int | None) -> T:
     found = content.get("format", format)
     if found != format and format is not None:  # first: another format may have other checksums
         raise TraceError(
-            f"{where} has format {found!r}, this attent reads format {format}: "
+            f"{where} has format {checks.shown(found)}, this attent reads format {format}: "
             "go on with the attent that wrote it, or begin anew in another folder"
         )
     _check_sum(content.pop(_SUM, None), _sum(content), where)

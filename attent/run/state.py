@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent import checks
 from attent.choose import policy
 from attent.choose.sources import Reuse
 from attent.errors import CourseError
@@ -154,11 +155,18 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
     _check_lengths(state, {"scores": n, "seen": n, "before": n, "ids": -(-n // 8)})
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
     _check_lengths(state, {"weights": n if ids is None else len(ids)})
-    counts = {name: getattr(position, name) for name in ("epoch", "step", "draw", "trained")}
-    if min(counts.values()) < 0 or position.epoch > plan.epochs:
-        raise CourseError(f"not a state of a course of {plan.epochs} epochs: it stands at {counts}")
+    _check_place(position, plan, n if ids is None else len(ids))
     weights, before = (state[name].copy() if name in state else None for name in ("weights", "before"))
     return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
+
+
+def _check_place(at: Position, plan: Plan, taught: int) -> None:
+    """Raise CourseError for a place that no course of this plan can stand in, or has nothing left to teach in."""
+    within = 0 <= at.epoch <= plan.epochs and at.draw >= 0 and at.step >= 0
+    begun = at.step > 0 and at.trained == at.step * plan.batch_size < taught and at.epoch < plan.epochs
+    if not within or not (begun or at.step == at.trained == 0):
+        places = {name: getattr(at, name) for name in ("epoch", "step", "draw", "trained")}
+        raise CourseError(f"no course of {plan.epochs} epochs stands at {places}")
 
 
 def _check_lengths(state: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, int]) -> None:
@@ -175,7 +183,7 @@ def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Pl
     """
     mine = json.loads(json.dumps(plan.to_dict()))
     told = [
-        f"{name} was {fields.get(name)!r}, is {mine[name]!r}"
+        f"{name} was {checks.shown(fields.get(name))}, is {checks.shown(mine[name])}"
         for name in mine
         if name not in ("ratio", "interval") and fields.get(name) != mine[name]
     ]

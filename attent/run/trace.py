@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +17,20 @@ from attent.plan.plan import Plan, Unit
 from attent.run.files import WAY_OUT, read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
 
-_OF_PLANS = ("epochs", "batch_size", "seed", "select", "source", "warm_up", "cool_down", "ratio")
+
+class _Fields(msgspec.Struct, frozen=True):
+    """What is read of a plan's fields without making the plan: nothing that a file names is imported."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=1)]
+    batch_size: int
+    seed: int
+    ratio: float | str
+    interval: int | str
+    select: str
+    source: str
+    warm_up: int
+    cool_down: int
+    cycle: int | None
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -28,7 +41,7 @@ class Header(msgspec.Struct, frozen=True):
 
     format: int
     attent: str
-    n: int
+    n: Annotated[int, msgspec.Meta(ge=1)]
     plan: dict[str, Any]
     rounds: list[list[Any]]
     unit: Unit = "epoch"
@@ -156,10 +169,10 @@ def read_header(folder: Path) -> Header:
     header = read_json(folder / "run.json", Header)
     if header is None:
         raise TraceError(f"no run in {folder}: it has no run.json")
-    lacking = [name for name in _OF_PLANS if name not in header.plan]
-    if header.n < 1 or lacking:
-        what = f"its plan has no {lacking[0]}" if lacking else f"n must be at least 1, got {header.n}"
-        raise TraceError(f"{folder / 'run.json'} cannot be read: {what}. {WAY_OUT}")
+    try:
+        msgspec.convert(header.plan, _Fields)
+    except msgspec.ValidationError as error:
+        raise TraceError(f"{folder / 'run.json'} cannot be read: in its plan: {error}. {WAY_OUT}") from None
     return header
 
 

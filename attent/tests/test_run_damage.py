@@ -389,9 +389,10 @@ def test_edited_draws_are_told_of(run, number, fields, words):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("n", 0, "n must be at least 1, got 0"),
-        ("plan", {}, "its plan has no epochs"),
-        ("plan", {"epochs": "6"}, "its plan has no batch_size"),
+        ("n", 0, "Expected `int` >= 1 - at `$.n`"),
+        ("plan", {}, "in its plan: Object missing required field `epochs`"),
+        ("plan", {**PLAN.to_dict(), "epochs": 0}, "in its plan: Expected `int` >= 1 - at `$.epochs`"),
+        ("plan", {**PLAN.to_dict(), "source": None}, "in its plan: Expected `str`, got `null` - at `$.source`"),
     ],
 )
 def test_a_header_without_what_every_run_has_is_told_of(run, name, value, words):
