@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from attent import checks
+from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.metrics import quality_of
@@ -182,8 +182,8 @@ def finished(
         for key in {**was, **is_now}:
             if was.get(key) != is_now.get(key):
                 raise TraceError(
-                    f"{folder} was judged with {what}{key} {checks.shown(was.get(key))}, now it is {checks.shown(is_now.get(key))}: "
-                    "name another folder, or ask for the same again"
+                    f"{folder} was judged with {what}{key} {shown(was.get(key))}, now it is "
+                    f"{shown(is_now.get(key))}: name another folder, or ask for the same again"
                 )
     return msgspec.structs.replace(kept, arm=arm)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attent import checks
 from attent.checks import FINITE, flag, number, one_of, several, shown, whole
 from attent.errors import PlanError, RecipeError
 from attent.judging.arms import (
@@ -108,8 +107,8 @@ def judge(
     """
     if not callable(recipe):
         raise RecipeError(
-            f"recipe must be a function from a plan to a learner, got {checks.shown(recipe)}; names are for the command line: "
-            "attent judge RECIPE"
+            f"recipe must be a function from a plan to a learner, got {shown(recipe)}; names are for the command "
+            "line: attent judge RECIPE"
         )
     suggested = dict(getattr(recipe, "plan_defaults", {}))
     named = name or getattr(recipe, "__name__", "recipe").replace("_", "-")
