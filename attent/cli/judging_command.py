@@ -8,7 +8,8 @@ import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from attent.cli.given import Given, Option
 from attent.cli.interrupts import stop_signals
 from attent.cli.progress import watching
 from attent.cli.recipe_lookup import Found, asked_plan, default_of, kept_options, preset_without_one, read_options
-from attent.errors import PlanError, TraceError
+from attent.errors import PlanError, TraceError, TraceWarning
 from attent.judging.arms import DEFAULT_AGAINST, DEFAULT_ARMS, POLICY, named_arm, read_policies
 from attent.judging.judge import judge, seconds_of
 from attent.judging.judgement import Judgement
@@ -34,7 +35,7 @@ from attent.tables import percent
 
 Tell = Callable[[str], None]
 Command = Literal["teach", "judge"]
-INTERRUPTED, FAILED = 130, 1
+FAILED = 1
 FILE = "settings.json"
 TAUGHT = "taught"
 _LENGTHS: dict[str, list[float]] = {"epoch": [1], "pass": [1, 1.5, 2]}  # of teach, by what the plan counts
@@ -55,7 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = print) -> int:
-    """Run what was asked for, or go on with it, and return the exit code: 0, 130 stopped by a signal, 1 taught in vain.
+    """Run what was asked for, or go on with it, and return the exit code: 0, or 1 taught in vain.
+
+    Stopped by a signal: 128 + its number.
 
     Nothing is trained or written unless everything asked for has been checked. Raises AttentError.
     """
@@ -75,7 +78,7 @@ def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = pr
         for line in _remarks(settings, plan, n, asked):
             print(f"Note: {line}", file=sys.stderr)
 
-    with stop_signals() as stop, watching() as (tell_line, watch):
+    with stop_signals() as stop, watching() as (tell_line, watch), _warnings_told(tell_line):
         try:
             judgement = judge(
                 found.function,
@@ -107,10 +110,26 @@ def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = pr
     tell(f"Folder: {folder}")
     if stopped:
         print(f"Stopped. Go on with: {go_on}", file=sys.stderr)
-        return INTERRUPTED
+        return stop.code
     if not judgement.finished:
         print(f"The budget ended. With more time: {go_on} --budget TIME", file=sys.stderr)
     return FAILED if settings.command == "teach" and _failed(judgement) else 0
+
+
+@contextlib.contextmanager
+def _warnings_told(tell_line: Callable[[str], None]) -> Iterator[None]:
+    """Have what is wrong with a run folder told as a line like any other, not as a warning of Python's."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, TraceWarning):
+                tell_line(f"Warning: {message}")
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _failed(judgement: Judgement) -> bool:

@@ -376,6 +376,28 @@ def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
     )
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_taken(elsewhere, cut):
+    options = ("--checkpoint-seconds", "0", "--segment-steps", "3")
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, *DEFAULT, *options, "--run", "mine")
+    (elsewhere / "mine/seed-0/taught/checkpoint.safetensors").write_bytes(b"")
+    cut(None)
+    lines = command("teach", "--resume", "mine").err.splitlines()
+    assert lines[1] == (
+        "seed 0, taught (1 of 3): goes on from its last checkpoint: epoch 2 of 6, its start; "
+        "1 recorded since is taught again"
+    )
+    assert lines[2].startswith("Warning: cannot read mine/seed-0/taught/checkpoint.safetensors: ")
+    assert lines[2].endswith(
+        "The run goes on from the checkpoint before it, checkpoint.earlier.safetensors, of epoch 1: "
+        "what came after it is taught again"
+    )
+    assert command("teach", RECIPE, *DEFAULT, *options, "--run", "whole").code == 0
+    assert command("diff", "mine", "whole").out == "the same 6 epochs\n"
+
+
 @pytest.mark.parametrize(
     ("position", "message"),
     [
