@@ -14,6 +14,7 @@ import math
 import numbers
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
@@ -168,7 +169,8 @@ def folded(name: str) -> str:
 
 def _called(kind: str, maker: Callable[..., Any], text: str, name: str, known: Makers) -> Any:
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of text such as 1if
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unreadable(kind, text.replace("made", name, 1)) from None
     called = isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)  # once: not soft(1)(2)

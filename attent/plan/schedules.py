@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -120,7 +121,8 @@ def parse(text: str, known: Mapping[str, Callable[..., Schedule]] | None = None)
         (cosine(0.2, 0.8), constant(0.4))
     """
     try:
-        return constant(ast.literal_eval(text.strip()))
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+            return constant(ast.literal_eval(text.strip()))
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, PlanError):
             raise

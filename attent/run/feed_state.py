@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -15,7 +15,8 @@ from attent.errors import CourseError
 from attent.learner import State
 
 _FORMAT = 1
-_Texts = dict[str, tuple[str, str]]  # by name, dtype and base64
+_DType = Annotated[str, msgspec.Meta(pattern=r"^[<>|][biuf][1248]$")]
+_Texts = dict[str, tuple[_DType, str]]  # by name, dtype and base64
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ def read_back(state: Mapping[str, Any], fingerprint: str | None) -> tuple[State,
             raise CourseError(f"the feed's state has format {found['format']}, this attent reads format {_FORMAT}")
         told = msgspec.convert(found, _Told)
         course, losses = _arrays(told.course), _arrays(told.losses)
-    except (ValueError, TypeError, RecursionError) as error:  # TypeError: no dtype of NumPy's
+    except (ValueError, TypeError, RecursionError) as error:  # TypeError: a dtype that NumPy lacks
         raise CourseError(f"not a feed's state: its text cannot be read: {error}") from None
     if told.fingerprint != fingerprint:
         raise CourseError(

@@ -6,7 +6,9 @@ Every input is drawn by the seed, the target's name and its number, so a finding
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import json
 import os
 import random
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -460,45 +463,60 @@ def once(target, seed, number, corpus):
 
 def run(count, seed, *, tell=print):
     """Give so many inputs; return by target how many were taken and how many refused. Raises the first finding."""
-
-    def late(signal_number, frame):
-        raise Hang(f"an input took more than {PATIENCE:g} seconds")
-
-    with tempfile.TemporaryDirectory(dir=in_memory()) as name:
-        here, folder = Path.cwd(), Path(name)
-        corpus = Corpus(folder / "corpus")
-        os.chdir(folder)
-        handler = signal.signal(signal.SIGALRM, late)
-        fsync, os.fsync = os.fsync, lambda handle: None  # nothing here is to survive a power cut
-        listed = plugins.listed
-        done = {}
+    here, done = Path.cwd(), {}
+    with tempfile.TemporaryDirectory(dir=in_memory()) as name, _quickened(), _timed() as begin:
+        corpus = Corpus(Path(name) / "corpus")
+        os.chdir(name)
         try:
-            plugins.listed = functools.cache(listed)  # else most of the time is spent on what is installed
             for target, (_, share) in TARGETS.items():
-                taken, total = 0, max(1, count * share // 100)
-                for number in range(total):
-                    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-                    try:
-                        with warnings.catch_warnings(action="ignore"):
-                            taken += once(target, seed, number, corpus)
-                    except BaseException as error:
-                        error.add_note(f"input: {target!r} {seed} {number}")
-                        raise
-                    finally:
-                        signal.setitimer(signal.ITIMER_REAL, 0)
-                    if target in FILES:
-                        corpus.restore(FILES[target])
+                total = max(1, count * share // 100)
+                taken = sum(_given(target, seed, number, corpus, begin) for number in range(total))
                 done[target] = {"taken": taken, "refused": total - taken}
-                tell(
-                    f"{target}: {total:,} inputs, {taken:,} taken, {total - taken:,} refused, none raw; {peak():.0f} MiB"
-                )
+                tell(f"{target}: {total:,} inputs, {taken:,} taken, {total - taken:,} refused; {peak():.0f} MiB")
         finally:
             os.chdir(here)
-            os.fsync, plugins.listed = fsync, listed
-            signal.signal(signal.SIGALRM, handler)
     if peak() * 2**20 > MEMORY:
         raise Finding(f"{peak():.0f} MiB were used")
     return done
+
+
+def _given(target, seed, number, corpus, begin):
+    """Give one input and bring back what it damaged. Raises a finding with how to draw it again."""
+    begin(PATIENCE)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return once(target, seed, number, corpus)
+    except BaseException as error:
+        error.add_note(f"input: {target!r} {seed} {number}")
+        raise
+    finally:
+        begin(0)
+        if target in FILES:
+            corpus.restore(FILES[target])
+
+
+@contextlib.contextmanager
+def _quickened():
+    """Leave out what takes most of the time and is no part of the matter: what is installed, and the disk itself."""
+    with contextlib.ExitStack() as stack:
+        for owner, name in ((plugins, "listed"), (plugins, "gather"), (importlib.metadata, "version")):
+            stack.enter_context(mock.patch.object(owner, name, functools.cache(getattr(owner, name))))
+        stack.enter_context(mock.patch.object(os, "fsync", lambda handle: None))
+        yield
+
+
+@contextlib.contextmanager
+def _timed():
+    """Give a function that has Hang raised after so many seconds, 0 for never."""
+
+    def late(number, frame):
+        raise Hang(f"an input took more than {PATIENCE:g} seconds")
+
+    handler = signal.signal(signal.SIGALRM, late)
+    try:
+        yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
 
 
 def peak():

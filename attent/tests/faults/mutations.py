@@ -73,7 +73,7 @@ def mutated_text(text, rng):
 
 def nested(depth, rng):
     """Return a list or dict of this depth."""
-    value = rng.choice(ATOMS)
+    value = copied(rng.choice(ATOMS))
     for _ in range(depth):
         value = [value] if rng.random() < 0.5 else {"a": value}
     return value
@@ -88,7 +88,7 @@ def drawn(rng):
         return rng.choice((1, -1)) * rng.randrange(10 ** rng.choice((1, 3, 20, 5000)))
     if kind == 2:
         return rng.uniform(-1, 1) * 10.0 ** rng.randrange(-300, 300)
-    return rng.choice(ATOMS)
+    return copied(rng.choice(ATOMS))
 
 
 def mutated_value(value, rng):
