@@ -217,6 +217,8 @@ def _command(given):
         raise Finding(f"{[one[:200] for one in given]} ended with {outcome.code}: {outcome.err[-2000:]}")
     if outcome.code == 2 and not outcome.err.strip():
         raise Finding(f"{[one[:200] for one in given]} ended with 2 and no message")
+    if outcome.code == 2:
+        raise attent.AttentError(outcome.err)
 
 
 def _damaged_json(path, rng):
@@ -495,13 +497,17 @@ def _given(target, seed, number, corpus, begin):
             corpus.restore(FILES[target])
 
 
+def _at_once(handle):
+    """Nothing of this is to survive a power cut."""
+
+
 @contextlib.contextmanager
 def _quickened():
     """Leave out what takes most of the time and is no part of the matter: what is installed, and the disk itself."""
     with contextlib.ExitStack() as stack:
         for owner, name in ((plugins, "listed"), (plugins, "gather"), (importlib.metadata, "version")):
             stack.enter_context(mock.patch.object(owner, name, functools.cache(getattr(owner, name))))
-        stack.enter_context(mock.patch.object(os, "fsync", lambda handle: None))
+        stack.enter_context(mock.patch.object(os, "fsync", _at_once))
         yield
 
 
