@@ -162,6 +162,20 @@ def read_json(path: Path, kind: type[T], format: int = FORMAT) -> T | None:
     return None if data is None else _unsealed(data, kind, str(path), format)
 
 
+def read_plain(path: Path) -> dict[str, Any]:
+    """Return the object that a file of plain JSON holds, which has its own digest inside or needs none.
+
+    Raises TraceError naming the file if it is missing or holds no JSON object.
+    """
+    data = read_bytes(path)
+    if data is None:
+        raise TraceError(f"there is no {path}")
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path} is damaged: {error}. {WAY_OUT}") from None
+
+
 def write_arrays(
     path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str], aside: Path | None = None
 ) -> None:
