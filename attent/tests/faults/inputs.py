@@ -78,7 +78,7 @@ class Corpus:
             Careful(), PLAN, run=self.run, stop=lambda: asked.append(0) or len(asked) == 9, segment_steps=2,
             checkpoint_seconds=0,
         )  # fmt: skip
-        done = cli_toy.command("judge", cli_toy.RECIPE, "--tuned", "--seeds", "2", "--epochs", "3", "--arms",
+        done = cli_toy.command("judge", cli_toy.RECIPE, "--tune", "rate=0.25,0.5", "--seeds", "2", "--epochs", "3", "--arms",
                                "default,auto", "--run", self.judged)  # fmt: skip
         assert done.code == 0, done
         self.whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -357,7 +357,7 @@ def judgements(rng, corpus):
 
 def judging(rng, corpus):
     """What a judgement's folder keeps beside it: all of it is read where the judgement goes on."""
-    names = ("settings.json", "check.json", "seed-0/default/job.json", "seed-1/full/job.json", "seed-0/full/run.json",
+    names = ("settings.json", "check.json", "tuning/1/job.json", "seed-0/default/job.json", "seed-1/full/job.json", "seed-0/full/run.json",
              "seed-0/default/trace.jsonl")  # fmt: skip
     name = rng.choice(names)
     if name.endswith("jsonl"):
