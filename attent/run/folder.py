@@ -42,6 +42,7 @@ from attent.run.trace import Header, read_header, read_records
 CHECKPOINT = "checkpoint.safetensors"
 EARLIER = "checkpoint.earlier.safetensors"
 CHECKPOINTS = (CHECKPOINT, EARLIER)
+DAMAGED = "checkpoint.damaged.safetensors"
 
 
 class Checkpoint(NamedTuple):
@@ -133,15 +134,16 @@ class RunFolder:
         newest, earlier = (self.folder / name for name in CHECKPOINTS)
         try:
             found = _read_checkpoint(newest)
-            if found is None and (present(earlier) or read_records(self.folder / "trace.jsonl")):
-                raise TraceError(
-                    f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
-                )
-            return found
+            if found is None and present(earlier):
+                raise TraceError(f"{newest} is gone")
         except TraceError as error:
             if not present(earlier):
                 raise
-            found, self._damaged = _taken_instead(earlier, error), True
+            found, self._damaged = _taken_instead(earlier, error, present(newest)), True
+        if found is None and read_records(self.folder / "trace.jsonl"):
+            raise TraceError(
+                f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
+            )
         return found
 
     def recorded(self) -> int:
@@ -195,7 +197,10 @@ class RunFolder:
     def cut(self, epochs: int) -> None:
         """Forget what was recorded after this many epochs: it is taught again."""
         if self._damaged:  # else the next save would keep it in place of the one that is whole
-            replace(*(self.folder / name for name in CHECKPOINTS))
+            newest, earlier, damaged = (self.folder / name for name in (*CHECKPOINTS, DAMAGED))
+            if present(newest):  # it may be whole, and the disk have failed in reading it
+                replace(damaged, newest)
+            replace(newest, earlier)
             self._damaged = False
         keep_lines(self.folder / "trace.jsonl", epochs)
 
@@ -237,21 +242,21 @@ def position_in(folder: Path) -> Position | None:
 
 def forget_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that nobody will go on with."""
-    for name in CHECKPOINTS:
+    for name in (*CHECKPOINTS, DAMAGED):
         (folder / name).unlink(missing_ok=True)
 
 
-def _taken_instead(path: Path, error: TraceError) -> Checkpoint:
-    """Return the checkpoint before a damaged one, with a warning. Raises TraceError if it is damaged too."""
+def _taken_instead(path: Path, error: TraceError, kept: bool) -> Checkpoint:
+    """Return the checkpoint before one that cannot be read, with a warning. Raises TraceError if neither can be."""
     why = str(error).replace(f". {WAY_OUT}", "")
     try:
         found = _read_checkpoint(path)
     except TraceError as second:
-        raise TraceError(f"{why}; and so is the one before it: {second}") from None
+        raise TraceError(f"{why}; nor can the one before it be taken: {second}") from None
     assert found is not None  # it is there
     warnings.warn(
         f"{why}. The run goes on from the checkpoint before it, {path.name}, of epoch {found.epochs}: "
-        "what came after it is taught again",
+        f"what came after it is taught again{f'. The other is kept as {DAMAGED}' * kept}",
         TraceWarning,
         stacklevel=2,
     )

@@ -392,7 +392,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_taken(elsewhere, 
     assert lines[2].startswith("Warning: cannot read mine/seed-0/taught/checkpoint.safetensors: ")
     assert lines[2].endswith(
         "The run goes on from the checkpoint before it, checkpoint.earlier.safetensors, of epoch 1: "
-        "what came after it is taught again"
+        "what came after it is taught again. The other is kept as checkpoint.damaged.safetensors"
     )
     assert command("teach", RECIPE, *DEFAULT, *options, "--run", "whole").code == 0
     assert command("diff", "mine", "whole").out == "the same 6 epochs\n"

@@ -14,7 +14,7 @@ import attent
 from attent import Trace, teach
 from attent.run import files
 from attent.run.files import read_arrays, write_arrays
-from attent.run.folder import CHECKPOINT, EARLIER, position_in
+from attent.run.folder import CHECKPOINT, DAMAGED, EARLIER, position_in
 from attent.tests.test_run import PLAN
 from attent.tests.test_run_damage import files_of, flip, taught
 from attent.tests.toy import Toy
@@ -53,7 +53,10 @@ DAMAGE = {
     "gone": lambda path: path.unlink(),
     "another file": lambda path: write_arrays(path, {"a": np.zeros(3)}, {}),
 }
-TOLD = {"gone": "its checkpoint.safetensors is gone", "another file": "checkpoint.safetensors is not a checkpoint"}
+TOLD = {
+    "gone": "checkpoint.safetensors is gone. The run goes on",
+    "another file": "checkpoint.safetensors is not a checkpoint",
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -63,15 +66,19 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path, lesson
     stop_after(run, lessons)
     earlier = read_arrays(run / EARLIER)
     DAMAGE[damage](run / CHECKPOINT)
+    data = None if damage == "gone" else (run / CHECKPOINT).read_bytes()
     with pytest.warns(attent.TraceWarning) as warned:
         goes_on_as_ever(run)
     (words,) = [str(one.message) for one in warned]
-    assert words.startswith((f"{run / CHECKPOINT} ", f"cannot read {run / CHECKPOINT}: ", f"{run} cannot be continued"))
+    assert words.startswith((f"{run / CHECKPOINT} ", f"cannot read {run / CHECKPOINT}: "))
     assert TOLD.get(damage, "") in words
     epoch = earlier[1]["attent"].partition(":")[2].partition(",")[0].strip()
     told = f"The run goes on from the checkpoint before it, checkpoint.earlier.safetensors, of epoch {epoch}: "
     assert told in words
     assert "Restore it from a copy" not in words
+    kept = "" if data is None else ". The other is kept as checkpoint.damaged.safetensors"
+    assert words.endswith(f"what came after it is taught again{kept}")
+    assert ((run / DAMAGED).read_bytes() if (run / DAMAGED).exists() else None) == data
 
 
 def test_the_damaged_one_is_not_kept_in_place_of_the_one_before_it(tmp_path):
@@ -93,7 +100,7 @@ def test_where_both_are_damaged_both_are_named_and_nothing_is_lost(tmp_path):
     with pytest.raises(attent.TraceError) as error:
         teach(Toy(), PLAN, run=run, resume=True)
     assert str(run / CHECKPOINT) in str(error.value)
-    assert f"and so is the one before it: cannot read {run / EARLIER}: " in str(error.value)
+    assert f"nor can the one before it be taken: cannot read {run / EARLIER}: " in str(error.value)
     assert files_of(run) == before
     assert len(Trace.read(run).records) == 2
 
