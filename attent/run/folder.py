@@ -1,4 +1,4 @@
-"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R4 of docs/spec.md."""
+"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R7 of docs/spec.md."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_a_stopped_judgement_goes_on_as_if_it_had_not_been(tmp_path, number):
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Nothing can be concluded: there is no seed of which every arm has finished." in " ".join(out.split())
     assert err.splitlines()[-1] == "Stopped. Go on with: attent judge --resume 'my run'"
     assert [job["arm"] for job in result("my run")["jobs"]] == ["full"]
