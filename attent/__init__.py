@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         RecipeError,
         ScoreError,
         TraceError,
+        TraceWarning,
         WorkersError,
     )
     from attent.judging.judge import judge
@@ -47,7 +48,7 @@ _HOME = {
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
-        "ScoreError", "TraceError", "WorkersError",
+        "ScoreError", "TraceError", "TraceWarning", "WorkersError",
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
@@ -68,8 +69,8 @@ __all__ = [
     "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
     "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
     "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
-    "TraceError", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights", "cosine",
-    "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
+    "TraceError", "TraceWarning", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights",
+    "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
     "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 

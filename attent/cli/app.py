@@ -18,7 +18,7 @@ from attent.errors import AttentError
 from attent.tables import wrapped
 
 Command = Callable[..., None]
-INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
+INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C: 128 + the signal's number
 _NEXT = """\
 attent teaches a model the examples that it has not understood yet, and says whether that paid.
 
@@ -69,7 +69,7 @@ def ends_plainly(command: Command) -> Command:
             raise typer.Exit(2) from None
         except KeyboardInterrupt as interrupt:
             _complain("stopped at once", interrupt)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(getattr(interrupt, "code", INTERRUPTED)) from None
 
     debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
     return _with_parameters(called, command, leave_out=set(), added={"debug": (debug, False)})

@@ -514,6 +514,15 @@ def test_a_checkpoint_of_plain_trainer_is_refused(tiny, taught, tmp_path):
         taught(folder=tmp_path / "out").train(resume_from_checkpoint=True)
 
 
+@pytest.mark.parametrize("data", [b'{"feed": "\xff"}', b"[" * 2000, b"{}", b""])
+def test_a_state_that_is_damaged_is_refused(data, taught, tmp_path):
+    taught(folder=tmp_path / "out", save_strategy="steps", save_steps=3, max_steps=3).train()
+    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
+    (checkpoint / "attent.json").write_bytes(data)
+    with pytest.raises(attent.AttentError, match="is damaged|not a feed's state"):
+        taught(folder=tmp_path / "out").train(resume_from_checkpoint=True)
+
+
 def test_compute_loss_that_leaves_out_supers_is_refused_where_examples_are_weighed(tiny, tmp_path):
     class Mine(TaughtTrainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -15,7 +15,7 @@ from keras import ops
 import attent
 from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
-from attent.run.files import write_whole
+from attent.run.files import read_plain, write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
 from attent_tensorflow.trainers.keras_data import fetcher, inputs_of
 from attent_tensorflow.trainers.keras_schedule import check_schedule
@@ -288,8 +288,10 @@ def _go_on(feed: attent.Feed, model: Any, states: Path, start: int) -> None:
     path = states / f"{start}.json"
     if not path.is_file():
         raise TraceError(f"there is no state of pass {start} in {states}: begin with initial_epoch=0")
-    kept = json.loads(path.read_text())
+    kept = read_plain(path)
     steps = int(model.optimizer.iterations)
+    if set(kept) != {"feed", "steps"}:
+        raise TraceError(f"{path} is no state of a pass: it holds {', '.join(sorted(kept)) or 'nothing'}")
     if steps != kept["steps"]:
         raise CourseError(
             f"the model has taken {steps} steps, and had taken {kept['steps']} before pass {start}: restore the model "

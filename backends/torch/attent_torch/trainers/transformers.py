@@ -20,6 +20,7 @@ from attent.errors import CourseError, LearnerError
 from attent.learner import Ids
 from attent.plan.plan import Plan
 from attent.run.feed import Feed
+from attent.run.files import read_plain, write_whole
 from attent_torch.data import column
 from attent_torch.devices import accelerators
 from attent_torch.evaluation import evaluation
@@ -142,7 +143,7 @@ class Teaching:
             path = Path(folder, STATE)
             if not path.is_file():
                 raise CourseError(f"{folder} has no {STATE}: it is no checkpoint of a taught run. Begin without it")
-            self.feed.load_state(json.loads(path.read_text()))
+            self.feed.load_state(read_plain(path))
         return self.feed.epoch, self.feed.done * self.args.gradient_accumulation_steps
 
     def _run_epoch(self, **given: Any) -> None:
@@ -163,7 +164,8 @@ class Teaching:
             self._record()
         super().save_model(output_dir, _internal_call)
         if checkpoint and self.args.should_save:
-            Path(output_dir, STATE).write_text(json.dumps(self.feed.state()))
+            kept = json.dumps(self.feed.state())
+            write_whole(Path(output_dir, STATE), lambda path: path.write_text(kept) and None)
 
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Take Trainer's own step, and keep each example's loss from its forward."""
