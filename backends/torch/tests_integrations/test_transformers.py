@@ -317,7 +317,7 @@ def test_two_bases_one_trainer_of_a_user(tiny, tmp_path, seen):
 
 def test_two_processes_train_what_one_trains(tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run([*run, script, tmp_path / "two"], check=True, capture_output=True, text=True)
     subprocess.run([sys.executable, script, tmp_path / "one"], check=True, capture_output=True, text=True)
     one, two, other = (json.loads((tmp_path / name).read_text()) for name in ("one-0", "two-0", "two-1"))

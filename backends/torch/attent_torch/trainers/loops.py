@@ -22,7 +22,7 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
 from attent_torch.schedule import check_total
-from attent_torch.trainers.loaders import check_loader, list_batches, with_batches
+from attent_torch.trainers.loaders import check_loader, fetched, list_batches, with_batches
 from attent_torch.trainers.workers import Workers
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -236,7 +236,8 @@ class Teacher:
         batches = list_batches(self.workers.share(ids).tolist(), size)
         found = [torch.empty(0, device=device)]
         with evaluation(model, accelerators(model, device), mixed(self.feed.plan.seed, _SCORING)):
-            for batch, wanted in zip(with_batches(loader, batches, self._generator), batches, strict=True):
+            loading = fetched(with_batches(loader, batches, self._generator), batches)
+            for batch, wanted in zip(loading, batches, strict=True):
                 found.append(per_example(self._loss(model, moved(batch, device)), len(wanted), None))
         self.feed.record(*self.workers.gathered(torch.cat(found), [ids]))
 
@@ -246,6 +247,7 @@ class Epoch:
 
     def __init__(self, teacher: Teacher, loader: Any) -> None:
         self._teacher, self._loader = teacher, loader
+        self._length: int | None = None  # once begun: a loop asks for it to see whether a batch is the last
 
     def _end(self) -> int:
         """Return the pass that the epoch under way ends before."""
@@ -253,7 +255,10 @@ class Epoch:
         return next((end for end in ends if end > at), at)
 
     def __len__(self) -> int:
-        """Return the batches that are left of the epoch."""
+        """Return the epoch's batches: those that were left of it when it was begun here."""
+        return self._left() if self._length is None else self._length
+
+    def _left(self) -> int:
         teacher = self._teacher
         rows = teacher.feed.plan.timeline(teacher.feed.n)[teacher.feed.epoch : self._end()]
         return max(0, sum(row.steps for row in rows) - teacher._place)
@@ -261,6 +266,7 @@ class Epoch:
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches; each must be recorded before the next."""
         teacher, end = self._teacher, self._end()
+        self._length = self._left()
         if teacher.finished:
             warnings.warn(
                 f"the plan is at its end after {len(teacher._ends)} epochs: there is nothing more to train",
@@ -269,10 +275,9 @@ class Epoch:
             )
         while teacher.feed.epoch < end:
             epoch = teacher.feed.epoch
-            teacher._begun()
-            place = teacher._place
+            shares, place = teacher._begun().shares, teacher._place
             teacher._generator.manual_seed(mixed(mixed(mixed(teacher.feed.plan.seed, _LOADER), epoch), place))
-            for batch in self._loader:
+            for batch in fetched(self._loader, [ids.tolist() for ids in shares[place:]]):
                 teacher._given = place = place + 1
                 yield batch
                 if teacher.feed.epoch == epoch and teacher._place < place:

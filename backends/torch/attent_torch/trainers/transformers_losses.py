@@ -34,6 +34,8 @@ def losses_of(
         return losses.sum(1), outputs["label_mask"].sum(1)
     if named.get("logits") is not None and torch.is_tensor(inputs.get("labels")):
         return summed_losses(named, inputs["labels"], shift)
+    if named.get("start_logits") is not None and torch.is_tensor(inputs.get("end_positions")):
+        return _span_losses(named, inputs)
     had = ", ".join(named) or type(outputs).__name__
     raise LearnerError(
         f"the model returned {had} for inputs {', '.join(inputs)}: logits and labels are needed to tell the loss of "
@@ -78,6 +80,16 @@ def summed_losses(outputs: Mapping[str, Any], labels: torch.Tensor, shift: bool)
         f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} are of no task whose losses are known here: "
         "give per_example_loss, a function of the model's outputs and inputs that returns one loss per example"
     )
+
+
+def _span_losses(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the losses of answers as spans: the mean of both ends' cross-entropy; an end beyond the text has none."""
+    each = []
+    for end in ("start", "end"):
+        logits, places = _wide(outputs[f"{end}_logits"]), inputs[f"{end}_positions"].reshape(-1)
+        beyond = logits.shape[1]
+        each.append(F.cross_entropy(logits, places.clamp(0, beyond), ignore_index=beyond, reduction="none"))
+    return (each[0] + each[1]) / 2, torch.ones_like(inputs["start_positions"].reshape(-1))
 
 
 def _wide(logits: torch.Tensor) -> torch.Tensor:
