@@ -82,7 +82,12 @@ def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> st
     )
 
 
-def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
+def accumulated(loader: Any) -> int | None:
+    """Return how many batches of a loader that accelerate prepared make a step, None of any other loader."""
+    return int(loader.gradient_state.num_steps) if _prepared(loader) else None
+
+
+def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -> None:
     """Raise CourseError, naming the way out, unless the plan's batches can take the place of the loader's own."""
     if not isinstance(loader, DataLoader):
         raise CourseError(f"teacher(...) takes the script's DataLoader, got {type(loader).__qualname__}")
@@ -116,9 +121,20 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
             "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
             "An epoch's last batch may then be smaller"
         )
-    if batch_size not in (sampler.batch_size, sampler.batch_size * world):
-        each = f", or {batch_size // world} for each of {world} processes" if world > 1 else ""
-        raise CourseError(f"the loader's batches have {sampler.batch_size} examples, the plan's {batch_size}{each}")
+    if accumulated(loader) not in (None, parts):
+        raise CourseError(
+            f"accelerate takes a step after {accumulated(loader)} batches, the teacher goes by {parts}: give the "
+            "teacher the prepared loader, or accumulate=accelerator.gradient_accumulation_steps"
+        )
+    size = sampler.batch_size * parts
+    if batch_size not in (size, size * world):
+        raise CourseError(
+            f"the plan's batch_size is {batch_size}, an optimiser step takes "
+            f"{size * world} examples: {sampler.batch_size} in a batch of the loader"
+            + (f", accumulated over {parts}" if parts > 1 else "")
+            + (f", in {world} processes" if world > 1 else "")
+            + ". A plan's batch is the examples of an optimiser step: make the two equal"
+        )
 
 
 def _prepared(loader: Any) -> bool:
