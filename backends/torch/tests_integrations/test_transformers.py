@@ -185,7 +185,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     with torch.no_grad():
         logits = trainer.model(input_ids=torch.tensor(inputs)).logits
     each = F.cross_entropy(logits[:, :-1].transpose(1, 2), torch.tensor(padded)[:, 1:], reduction="none").sum(1)
-    assert [recorded[id] for id in range(43)] == pytest.approx(each.tolist(), abs=1e-10)
+    assert [recorded[id] for id in range(43)] == pytest.approx(
+        each.tolist(), abs=1e-5
+    )  # float32, as the model's own loss
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,20 @@ def test_a_callback_that_ends_an_epoch_is_refused(taught):
 def test_an_empty_data_set_is_refused(taught):
     with pytest.raises(LearnerError, match="train_dataset is empty"):
         taught(data=Dataset.from_dict({"input_ids": [], "labels": []}))
+
+
+def test_a_causal_models_loss_is_computed_once_a_step(tiny, taught, monkeypatch, flat):
+    shapes = []
+    own = F.cross_entropy
+
+    def counting(logits, *args, **kwargs):
+        if torch.is_grad_enabled():
+            shapes.append(tuple(logits.shape))
+        return own(logits, *args, **kwargs)
+
+    model = tiny.model("llama", dtype=torch.float32)
+    trainer = taught(model=model, data=Dataset.from_dict(tiny.rows("llama")), changes={"max_steps": 3})
+    monkeypatch.setattr(F, "cross_entropy", counting)
+    trainer.train()
+    assert [shape for shape in shapes if shape != (11, 64)] == [(10 * 12, 64)] * 3  # those are looked at before
+    assert not hasattr(model, "_loss_function")  # its own again

@@ -32,7 +32,7 @@ from attent_torch.trainers.transformers_checks import (
     fingerprint,
     mend_scale,
 )
-from attent_torch.trainers.transformers_losses import losses_of, shifts
+from attent_torch.trainers.transformers_losses import causal_loss, losses_of, shifts
 from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
 
 STATE = "attent.json"
@@ -177,7 +177,9 @@ class Teaching:
 
         self.compute_loss = weighed  # around that of a subclass too, which need not call ours
         try:
-            loss = super().training_step(model, inputs, *args, **kwargs)
+            alone = self.per_example_loss is None and self.args.n_gpu <= 1 and not self.args.torch_compile
+            with causal_loss(self.model, alone) as self._causal:
+                loss = super().training_step(model, inputs, *args, **kwargs)
             if not share.stand_in:
                 self._trained.append((share.ids, self._each.detach()))
         finally:
@@ -214,8 +216,11 @@ class Teaching:
     def _listen(self, module: Any, args: Any, outputs: Any) -> None:
         """Take each example's loss from the first forward that is trained."""
         share = self._share
-        if self._each is None and torch.is_grad_enabled():
-            with torch.set_grad_enabled(share.stand_in or share.weights is not None):
+        if self._each is not None or not torch.is_grad_enabled():
+            return
+        self._each, wanted = self._causal.each, share.stand_in or share.weights is not None
+        if self._each is None:
+            with torch.set_grad_enabled(wanted):
                 self._each = self._losses(outputs, self._inputs, len(share.ids))
 
     def _losses(self, outputs: Any, inputs: Mapping[str, Any], count: int) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,46 @@ def shifts(model: Any) -> bool:
     """Return whether the model's loss compares each position with the next label, as causal language models do."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return LOSS_MAPPING.get(getattr(base, "loss_type", None)) is ForCausalLMLoss
+
+
+class CausalLoss:
+    """Stands in place of a causal language model's own loss for a step, and keeps each example's part of it.
+
+    The loss of a large vocabulary is a large part of a small model's forward: here it is computed once, not twice.
+    """
+
+    def __init__(self) -> None:
+        self.each: torch.Tensor | None = None  # (B,), the sums over tokens, of the first forward
+
+    def __call__(
+        self, logits: torch.Tensor, labels: Any, vocab_size: int, num_items_in_batch: Any = None,
+        ignore_index: int = -100, shift_labels: torch.Tensor | None = None, **kwargs: Any,
+    ) -> torch.Tensor:  # fmt: skip
+        """Return what transformers' ForCausalLMLoss does."""
+        if shift_labels is None:
+            shift_labels = F.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+        targets = shift_labels.to(logits.device)
+        losses = F.cross_entropy(
+            logits.float().reshape(-1, vocab_size), targets.reshape(-1), ignore_index=ignore_index, reduction="none"
+        )
+        each = losses.reshape(len(targets), -1).sum(1)
+        if self.each is None and torch.is_grad_enabled():
+            self.each = each
+        return each.sum() / ((targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+@contextmanager
+def causal_loss(model: Any, wanted: bool) -> Iterator[CausalLoss]:
+    """Within this context the model computes its loss by a `CausalLoss`, if it is such a model's usual one."""
+    own, base = CausalLoss(), model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not wanted or not shifts(base) or hasattr(base, "_loss_function"):
+        yield own
+        return
+    base.loss_function = own
+    try:
+        yield own
+    finally:
+        del base._loss_function
 
 
 def losses_of(
