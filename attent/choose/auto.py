@@ -6,11 +6,16 @@ import sys
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from attent.choose.chunks import each
+from attent.choose.order import highest
+from attent.choose.scaling import sum_of
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
 Why = dict[str, str | float]
+Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
@@ -80,23 +85,18 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
         >>> round(found.share, 2), found.hardest, found.others
         (0.72, 0.5, 1.0)
     """
-    both = np.flatnonzero(np.isfinite(before) & np.isfinite(latest))
-    if len(both) < _FEWEST or _any_below_0(before[both], latest[both]):
+    both = np.isfinite(before) & np.isfinite(latest)
+    many = int(np.count_nonzero(both))
+    if many < _FEWEST or _any_below_0(before, latest, among=both):
         return None
     if _too_large(before, latest):
         return signs(before * _SMALLER, latest * _SMALLER)
-    order = both[np.argsort(-before[both], kind="stable")]
-    old, new = before[order], latest[order]
-    tenth, half = len(order) // 10, len(order) // 2
-    sums = (float(new.sum()), float(old[:tenth].sum()), float(old[tenth:].sum()))
+    tenth, half = _hardest(before, both, many // 10), _hardest(before, both, many // 2)
+    others = both & ~tenth
+    sums = (_sum(latest, both), _sum(before, tenth), _sum(before, others))
     if min(sums) <= 0:
         return None
-    return Signs(
-        float(new[:half].sum()) / sums[0],
-        float(new[:tenth].sum()) / sums[1],
-        float(new[tenth:].sum()) / sums[2],
-        len(order),
-    )
+    return Signs(_sum(latest, half) / sums[0], _sum(latest, tenth) / sums[1], _sum(latest, others) / sums[2], many)
 
 
 def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: Stand | None = None) -> Decision:
@@ -128,8 +128,8 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
         return _at_first_sight(latest)
-    seen = latest[np.isfinite(latest)]
-    share = float(seen.mean()) / stand.first
+    seen = np.isfinite(latest)
+    share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
         return _in_turn(stand, {"sign": "learnt", "share": share})
     if stand.how is not None and taught is not None:
@@ -191,13 +191,15 @@ def _try(how: How, stand: Stand, why: Why) -> Decision:
 
 
 def _at_first_sight(latest: Numbers) -> Decision:
-    losses = np.sort(latest[np.isfinite(latest)])
-    if not len(losses):
+    seen = np.isfinite(latest)
+    many = int(np.count_nonzero(seen))
+    if not many:
         return Decision(Stand(), {"sign": "no losses"})
-    first = float(losses.mean())
-    if len(losses) < 2 * _FEWEST or first == 0:
+    whole = _sum(latest, seen)
+    first = whole / many
+    if many < 2 * _FEWEST or first == 0:
         return Decision(Stand(first=first or None), {"sign": "too few"})
-    share = float(losses[len(losses) // 2 :].sum()) / float(losses.sum())
+    share = _sum(latest, _hardest(latest, seen, many - many // 2)) / whole
     stand = Stand(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
@@ -234,13 +236,38 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     return Decision(stand._replace(tries=max(stand.tries - 1, 0)), {"sign": "go on", "fall": fall})
 
 
-def _any_below_0(*losses: Numbers) -> bool:
-    return any(bool((each < 0).any()) for each in losses)
+def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:
+    """Return which are the highest of some losses: bool, shape (n,)."""
+    found = np.zeros(len(losses), np.bool_)
+
+    def known(start: int, stop: int) -> Numbers:
+        return np.where(among[start:stop], losses[start:stop], -np.inf)
+
+    found[highest(known, len(losses), count)] = True
+    return found
+
+
+def _sum(losses: Numbers, among: Mask) -> float:
+    return sum_of(lambda start, stop: np.where(among[start:stop], losses[start:stop], 0.0), len(losses))
+
+
+def _any_below_0(*losses: Numbers, among: Mask | None = None) -> bool:
+    def below(start: int, stop: int) -> bool:
+        found = [loss[start:stop] < 0 for loss in losses]
+        return bool(any((one if among is None else one & among[start:stop]).any() for one in found))
+
+    return any(each(below, len(losses[0])))
 
 
 def _too_large(*losses: Numbers) -> bool:
     """Return whether the finite ones of some losses might not be summed, for their sum is beyond float64."""
-    return any(each[np.isfinite(each)].max(initial=0.0) > sys.float_info.max / max(len(each), 1) for each in losses)
+
+    def largest(start: int, stop: int) -> float:
+        finite = [np.where(np.isfinite(loss[start:stop]), loss[start:stop], 0.0) for loss in losses]
+        return float(np.max(finite))
+
+    n = len(losses[0])
+    return max(each(largest, n), default=0.0) > sys.float_info.max / max(n, 1)
 
 
 def _times(stand: Stand, factor: float) -> Stand:

@@ -12,13 +12,16 @@ import threading
 
 import numpy as np
 
+from attent.choose.chunks import extremes
 from attent.choose.noise import Noise, generator, gumbel, raw, raw_at, uniform
-from attent.choose.order import Cut, Mask, find_cut, kth_highest, top_mask
-from attent.choose.scaling import Scaling, scale
+from attent.choose.order import beside, find_cut, highest
+from attent.choose.scaling import Scaling, Standard, average_ranks, checked_scaling, standard
+from attent.choose.shard import Shard
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
 _SMALLEST_NORMAL = 2.0**-1022
+_ALONE = Shard()
 
 
 class Keys:
@@ -33,26 +36,52 @@ class Keys:
         >>> from attent.choose.gumbel import Keys
         >>> from attent.choose.noise import Noise
         >>> keys = Keys(np.array([0.0, 1.0, 9.0]), Noise(0, 0), temperature=1.0)
-        >>> np.flatnonzero(keys.top(1)).tolist()
+        >>> keys.top(1).tolist()
         [2]
     """
 
-    def __init__(self, scores: Numbers, noise: Noise, temperature: float, ids: Ids | None = None) -> None:
-        highest, lowest = float(scores.max()), float(scores.min())
-        if not np.isfinite(highest - lowest):
+    def __init__(
+        self,
+        scores: Numbers,
+        noise: Noise,
+        temperature: float,
+        ids: Ids | None = None,
+        *,
+        ends: tuple[float, float] | None = None,
+        standard: Standard | None = None,
+        first: int = 0,
+        shard: Shard = _ALONE,
+    ) -> None:
+        """Take the scores, the lowest and highest of all, how they are scaled, and the id of the first (None: ids)."""
+        lowest, highest = extremes(scores) if ends is None else ends
+        self._factor = 1.0
+        if standard is not None:
+            lowest, highest = standard(np.array([lowest, highest])).tolist()
+        elif not np.isfinite(highest - lowest):
             # Differences would overflow: quarter everything, which is exact at this size and keeps the order.
-            scores, temperature, highest = scores * 0.25, temperature * 0.25, highest * 0.25
+            self._factor, temperature, highest = 0.25, temperature * 0.25, highest * 0.25
         self.scores, self.highest = scores, highest
-        self.noise, self.ids = noise, ids
+        self.noise, self.ids, self.first, self.shard = noise, ids, first, shard
+        self._standard = standard
         self._scratch = threading.local()
         self.noise_scale = min(temperature, 1.0)
         self.score_scale = max(temperature, 1.0)
 
+    def shifted(self, scores: Numbers, out: Numbers | None = None) -> Numbers:
+        """Return (score - highest) / temperature of scores as they were given, in ``out`` or a new array: float64."""
+        if self._standard is not None:
+            out = scores = self._standard(scores, out)
+        elif self._factor != 1.0:
+            out = scores = np.multiply(scores, self._factor, out=out)
+        out = np.subtract(scores, self.highest, out=out)
+        if self.score_scale != 1.0:
+            out /= self.score_scale
+        return out
+
     def exact(self, positions: Ids) -> Numbers:
         """Return the keys at these positions, equal to the last bit on every machine: float64."""
-        shifted = (self.scores[positions] - self.highest) / self.score_scale
-        named = positions if self.ids is None else self.ids[positions]
-        return shifted + self.noise_scale * gumbel(raw_at(self.noise, named))
+        named = positions + self.first if self.ids is None else self.ids[positions]
+        return self.shifted(self.scores[positions]) + self.noise_scale * gumbel(raw_at(self.noise, named))
 
     def fast(self, start: int, stop: int) -> Numbers:
         """Return the keys of positions start to stop-1, each within ``slack`` / 2 of the exact one: float64.
@@ -60,11 +89,9 @@ class Keys:
         The array is the calling thread's, and is written again by its next call: fresh memory for every
         chunk would cost as much as the noise.
         """
-        noise, keys = self._buffers(stop - start)
-        np.subtract(self.scores[start:stop], self.highest, out=keys)
-        if self.score_scale != 1.0:
-            keys /= self.score_scale
-        self._uniform(start, stop, noise)
+        held, keys = self._buffers(stop - start)
+        noise = self._uniform(start, stop, held)
+        self.shifted(self.scores[start:stop], keys)
         with np.errstate(divide="ignore"):  # u = 0: noise -inf, as in `gumbel`
             np.log(noise, out=noise)
             np.negative(noise, out=noise)
@@ -76,17 +103,19 @@ class Keys:
 
     def _buffers(self, size: int) -> tuple[Numbers, Numbers]:
         held = getattr(self._scratch, "held", None)
-        if held is None or held.shape[1] < size:
-            held = self._scratch.held = np.empty((2, size))
-        return held[0, :size], held[1, :size]
+        if held is None or held.shape[1] < size + 3:
+            held = self._scratch.held = np.empty((2, size + 3))
+        return held[0], held[1, :size]
 
-    def _uniform(self, start: int, stop: int, out: Numbers) -> None:
+    def _uniform(self, start: int, stop: int, held: Numbers) -> Numbers:
         if self.ids is not None:
-            out[:] = uniform(raw_at(self.noise, self.ids[start:stop]))
-        elif start % 4 == 0 and _generator_gives_uniform():
-            generator(self.noise, start // 4).random(out=out)
-        else:
-            out[:] = uniform(raw(self.noise, start, stop))
+            return uniform(raw_at(self.noise, self.ids[start:stop]))
+        start, stop = start + self.first, stop + self.first
+        if not _generator_gives_uniform():
+            return uniform(raw(self.noise, start, stop))
+        skipped = start % 4
+        generator(self.noise, start // 4).random(out=held[: stop - start + skipped])
+        return held[skipped : stop - start + skipped]
 
     def slack(self, cut: float) -> float:
         """Return twice the largest distance between a fast key near ``cut`` and its exact value.
@@ -96,31 +125,42 @@ class Keys:
         """
         return float(2.0**-44 * (abs(cut) + 64.0 * self.noise_scale) + 2.0**-1060)
 
-    def _cut(self, k: int) -> tuple[Cut, Mask, Mask, int]:
-        """Return the cut, what in its bracket is surely above it and what is too near, and how many are missing."""
-        cut = find_cut(self.fast, len(self.scores), k, self.slack, threads=True)
-        slack = self.slack(cut.value)
-        above = cut.values > cut.value + slack
-        near = (cut.values >= cut.value - slack) & ~above
-        return cut, above, near, cut.rank - int(np.count_nonzero(above))
-
-    def top(self, k: int) -> Mask:
-        """Return which examples hold the k highest keys: bool, shape (n,), ties to the lower position."""
-        if k >= len(self.scores):
-            return np.ones(len(self.scores), np.bool_)
-        cut, above, near, missing = self._cut(k)
-        chosen = cut.sure
-        chosen[cut.positions[above]] = True
-        undecided = cut.positions[near]
-        chosen[undecided[top_mask(self.exact(undecided), missing)]] = True
-        return chosen
+    def top(self, k: int) -> Ids:
+        """Return the positions that hold the k highest keys, ascending: int64, ties to the lower position."""
+        return highest(self.fast, len(self.scores), k, slack=self.slack, exact=self.exact, shard=self.shard)
 
     def threshold(self, k: int) -> float:
         """Return the (k+1)-th highest key, -inf for k = n: float, exact."""
         if k >= len(self.scores):
             return -np.inf
-        cut, _, near, missing = self._cut(k + 1)
-        return kth_highest(self.exact(cut.positions[near]), missing)
+        cut = find_cut(self.fast, len(self.scores), k + 1, self.slack)
+        _, near, missing = beside(cut, self.slack(cut.value))
+        return self.shard.kth_highest(self.exact(cut.positions[near]), missing)
+
+
+def scaled_keys(
+    scores: Numbers,
+    noise: Noise,
+    temperature: float,
+    scaling: Scaling,
+    ids: Ids | None = None,
+    ends: tuple[float, float] | None = None,
+) -> Keys:
+    """Return the keys of scores under a scaling, without an array of scaled scores. ``ends``: lowest and highest score.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.gumbel import scaled_keys
+        >>> from attent.choose.noise import Noise
+        >>> scaled_keys(np.array([0.0, 1.0, 9.0]), Noise(0, 0), 1.0, "std").top(1).tolist()
+        [2]
+    """
+    if checked_scaling(scaling) == "none":
+        return Keys(scores, noise, temperature, ids, ends=ends)
+    if scaling == "rank":
+        scores, ends = average_ranks(scores), None
+    ends = extremes(scores) if ends is None else ends
+    return Keys(scores, noise, temperature, ids, ends=ends, standard=standard(scores, ends))
 
 
 @functools.cache
@@ -168,9 +208,9 @@ def inclusion_probabilities(
     """
     if not temperature > 0 or is_zero(temperature):
         raise PlanError(f"inclusion probabilities need a temperature above 0, got {temperature!r}")
-    keys = Keys(scale(scores, scaling), noise, temperature, ids)
+    keys = scaled_keys(scores, noise, temperature, scaling, ids)
     threshold = keys.threshold(k)
-    phi = (keys.scores - keys.highest) / keys.score_scale
+    phi = keys.shifted(keys.scores)
     with np.errstate(over="ignore", under="ignore"):
         exponent = (phi - threshold) / keys.noise_scale
         return np.asarray(-np.expm1(-np.exp(np.minimum(exponent, 700.0))), np.float64)

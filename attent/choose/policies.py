@@ -14,7 +14,7 @@ import numpy as np
 from attent import checks
 from attent.choose import auto, rules
 from attent.choose.gumbel import correction_weights, inclusion_probabilities, is_zero
-from attent.choose.noise import Noise, raw_at
+from attent.choose.noise import Noise
 from attent.choose.policy import Choice, Policy, asks, checked_choice, ranks
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
@@ -248,12 +248,11 @@ class Auto:
         *,
         losses: Numbers,
         before: Numbers,
-        ages: Ages,
-        turns: Ages,
         order: Noise,
         taught: Ids | None,
         memory: Mapping[str, Any] | None,
         last: bool,
+        ask: Callable[[str], Any],
     ) -> Choice:
         """Return k, chosen as the losses say, how and why."""
         stand = None if memory is None else auto.Stand(**memory)
@@ -261,13 +260,13 @@ class Auto:
         if last:
             decision = auto.at_the_end(decision)
         found = decision.stand.how
-        ranked = deviations(scores, bonus=self.bonus, ages=ages) if found == "hard" else scores
+        ranked = deviations(scores, bonus=self.bonus, ages=ask("ages")) if found == "hard" else scores
         if found == "hard":
             chosen, how = rules.hard(ranked, k, ids=ids), "hardest"
         elif found == "soft":
             chosen, how = self.soft.choose(scores, k, noise, ids).ids, "soft"
         else:
-            chosen, how = rules.in_turn(turns, k, _first_in(order)), "in turn"
+            chosen, how = rules.first_in_turn(ask("turns"), k, order, ids=ids), "in turn"
         return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)
 
 
@@ -310,10 +309,6 @@ def shown(policy: object, further: Callable[[], Mapping[str, Callable[..., Any]]
         'soft(temperature=0.3)'
     """
     return text_of(policy, BUILT_IN if type(policy) in BUILT_IN.values() else _with(further()))
-
-
-def _first_in(order: Noise) -> Callable[[Ids, int], Ids]:
-    return lambda ids, many: ids[np.argsort(raw_at(order, ids), kind="stable")[:many]]
 
 
 def _read(read: Callable[[Mapping[str, Any]], Any], further: Callable[[], Mapping[str, Callable[..., Any]]]) -> Any:

@@ -6,6 +6,7 @@ keyword-only arguments, out of `OFFERS`.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -28,9 +29,11 @@ OFFERS = {
     "groups": "int64, one per score: the group of each example, as the learner names them",
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
+    "ask": "function: ask('ages') and ask('turns') make these when called, for what does not need them every time",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
+_WHEN_ASKED = ("ages", "turns")
 
 
 class Choice(NamedTuple):
@@ -90,7 +93,8 @@ def asks(policy: Policy) -> frozenset[str]:
 
 def asks_of_training(policy: Policy) -> list[str]:
     """Return what a policy asks for that only training tells."""
-    return [name for name in _OF_TRAINING if name in asks(policy)]
+    names = asks(policy)
+    return [name for name in _OF_TRAINING if name in names or (name == "turns" and "ask" in names)]
 
 
 def ranks(policy: Policy) -> bool:
@@ -131,7 +135,13 @@ def choose(
         ids = among if finite is None else finite
     known = scores if ids is None else scores[ids]
     wanted = min(k, len(known))
-    given = {name: _read_only(_taken(held, len(scores), ids)) for name, held in (offers or {}).items()}
+
+    def offered(held: Any) -> Any:
+        return _read_only(_taken(held, len(scores), ids))
+
+    given = {name: offered(held) for name, held in (offers or {}).items()}
+    if "ask" in given:
+        given["ask"] = functools.partial(_asked, given["ask"], offered)
     answer = _answer(policy, _read_only(known), wanted, noise, _read_only(ids), given)
     choice = checked_choice(policy, answer, wanted, ids, len(scores))
     if choice.ranked is not None and ids is not None:
@@ -146,6 +156,12 @@ def choose(
     order = np.argsort(every, kind="stable")
     weights = None if choice.weights is None else np.concatenate([choice.weights, np.ones(len(bad))])[order]
     return choice._replace(ids=every[order], weights=weights)
+
+
+def _asked(ask: Callable[[str], Any], offered: Callable[[Any], Any], name: str) -> Any:
+    if name not in _WHEN_ASKED:
+        raise PlanError(f"ask() makes {' and '.join(_WHEN_ASKED)}, got {name!r}: name others as arguments of choose()")
+    return offered(ask(name))
 
 
 def _answer(policy: Policy, scores: Numbers, k: int, noise: Noise, ids: Ids | None, given: Mapping[str, Any]) -> object:

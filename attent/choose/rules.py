@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from attent.choose.gumbel import Keys, is_zero
-from attent.choose.noise import Noise, raw, raw_at
-from attent.choose.order import Mask, top_mask
-from attent.choose.scaling import Scaling, scale, tree_sum
+from attent.choose.chunks import extremes
+from attent.choose.gumbel import is_zero, scaled_keys
+from attent.choose.noise import Noise, raw, raw_at, uniform
+from attent.choose.order import highest, top
+from attent.choose.scaling import Scaling, tree_sum
 from attent.errors import PlanError, ScoreError
 from attent.learner import Ids, Numbers
 
@@ -56,7 +57,7 @@ def hard(scores: Numbers, k: int, *, ids: Ids | None = None) -> Ids:
         [1, 3]
     """
     _check(scores, k, ids)
-    return _named(top_mask(scores, k), ids)
+    return _named(top(scores, k), ids)
 
 
 def soft(
@@ -72,8 +73,8 @@ def soft(
 
     Temperature 0 is ``hard``; infinity is uniformly random. ``scaling`` is applied first: raw losses of a
     trained model are so alike that their softmax is nearly flat; ``std`` or ``rank`` makes them count.
-    Uses one array of n float64 beyond the scores, two with a scaling. Raises ScoreError for a score that
-    is not finite, PlanError for k outside [1, n] or a negative temperature.
+    Beyond the scores, which may be memory-mapped, and the ids it uses some n / 4 bytes; with ``rank`` 17 n. Raises
+    ScoreError for a score that is not finite, PlanError for k outside [1, n] or a negative temperature.
     Source: Kool et al. 2019, arXiv 1903.06059; AtteNT, arXiv 2602.20461 (there the temperature divides
     noise and score alike and so has no effect).
 
@@ -82,12 +83,12 @@ def soft(
         >>> attent.soft(np.array([0.0, 3.0, 0.0, 3.0]), 2, attent.Noise(seed=0, draw=0)).tolist()
         [1, 3]
     """
-    _check(scores, k, ids)
+    ends = _check(scores, k, ids)
     if not temperature >= 0:
         raise PlanError(f"must be at least 0, got {temperature!r}", field="temperature")
     if is_zero(temperature):  # no scaling or shift may then merge two scores that differ
-        return _named(top_mask(scores, k), ids)
-    return _named(Keys(scale(scores, scaling), noise, temperature, ids).top(k), ids)
+        return _named(top(scores, k), ids)
+    return _named(scaled_keys(scores, noise, temperature, scaling, ids, ends).top(k), ids)
 
 
 def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> Ids:
@@ -101,9 +102,7 @@ def random(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> 
         [3, 4, 5]
     """
     _check_k(k, len(scores), ids)
-    bits = raw(noise, 0, len(scores)) if ids is None else raw_at(noise, ids)
-    bits >>= np.uint64(11)  # 53 bits are exact as float64
-    return _named(top_mask(bits.astype(np.float64), k), ids)
+    return _named(highest(_noise(noise, ids), len(scores), k), ids)
 
 
 def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -> Ids:
@@ -122,7 +121,10 @@ def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -
         raise PlanError(f"cap must be in (0, 1], got {cap!r}")
     n = len(scores)
     passed = min(n - count(cap, n), n - k)
-    return _named(top_mask(scores, passed + k) & ~top_mask(scores, passed), ids)
+    taken = top(scores, passed + k)
+    left = np.ones(len(taken), np.bool_)
+    left[np.searchsorted(taken, top(scores, passed))] = False
+    return _named(taken[left], ids)
 
 
 def infobatch(scores: Numbers, k: int, noise: Noise, *, ids: Ids | None = None) -> tuple[Ids, Numbers]:
@@ -176,6 +178,30 @@ def in_turn(ages: Ages, k: int, select: Callable[[Ids, int], Ids]) -> Ids:
     return np.sort(np.concatenate([older, select(np.flatnonzero(ages == cut), k - len(older))]))
 
 
+def first_in_turn(ages: Ages, k: int, order: Noise, *, ids: Ids | None = None) -> Ids:
+    """Return k ids, ascending: those taught longest ago, of the last that tie those of the lowest noise in ``order``.
+
+    What `in_turn` returns where ``select`` sorts by that noise, without the sort.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> from attent.choose.rules import first_in_turn
+        >>> first_in_turn(np.array([1, 3, 2, 2]), 2, attent.Noise(seed=0, draw=0)).tolist()
+        [1, 2]
+    """
+    cut = int(np.partition(ages, len(ages) - k)[len(ages) - k])  # the k-th highest age
+    noise = _noise(order, ids)
+
+    def early(start: int, stop: int) -> Numbers:
+        some = ages[start:stop]
+        return np.where(some == cut, -noise(start, stop), np.where(some > cut, np.inf, -np.inf))
+
+    def lower_bits(positions: Ids) -> Numbers:  # which decide where the upper 53 are equal
+        return -(raw_at(order, positions if ids is None else ids[positions]) & np.uint64(2047)).astype(np.float64)
+
+    return _named(highest(early, len(ages), k, exact=lower_bits), ids)
+
+
 def even_shares(sizes: Ids, k: int) -> Ids:
     """Return how many of each group to take so that k are taken as evenly as the sizes allow: int64, like ``sizes``.
 
@@ -216,7 +242,7 @@ def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> 
         [0, 2]
     """
     values = scores if among is None else scores[among]
-    if _all_finite(values):
+    if np.isfinite(extremes(values)).all():
         return None
     finite = np.isfinite(values)
     if policy == "error" or not finite.any():
@@ -232,13 +258,17 @@ def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> 
     return np.flatnonzero(finite) if among is None else among[finite]
 
 
-def _all_finite(scores: Numbers) -> bool:
-    # min and max carry NaN and need no array of n booleans.
-    return bool(np.isfinite(scores.min()) and np.isfinite(scores.max()))
+def _named(positions: Ids, ids: Ids | None) -> Ids:
+    return positions if ids is None else ids[positions]
 
 
-def _named(chosen: Mask, ids: Ids | None) -> Ids:
-    return np.flatnonzero(chosen) if ids is None else ids[chosen]
+def _noise(noise: Noise, ids: Ids | None) -> Callable[[int, int], Numbers]:
+    """Return the noise of positions start to stop-1, u, as a function."""
+
+    def chunk(start: int, stop: int) -> Numbers:
+        return uniform(raw(noise, start, stop) if ids is None else raw_at(noise, ids[start:stop]))
+
+    return chunk
 
 
 def _check_k(k: int, n: int, ids: Ids | None) -> None:
@@ -250,10 +280,13 @@ def _check_k(k: int, n: int, ids: Ids | None) -> None:
         raise PlanError(f"ids must be {n} distinct ids in ascending order, one for each score")
 
 
-def _check(scores: Numbers, k: int, ids: Ids | None) -> None:
+def _check(scores: Numbers, k: int, ids: Ids | None) -> tuple[float, float]:
+    """Return the lowest and the highest score, if the arguments are possible."""
     if not isinstance(scores, np.ndarray) or scores.dtype != np.float64 or scores.ndim != 1:
         got = f"{scores.dtype} {scores.shape}" if isinstance(scores, np.ndarray) else type(scores).__name__
         raise ScoreError(f"scores must be a float64 array of shape (n,), got {got}")
     _check_k(k, len(scores), ids)
-    if not _all_finite(scores):
+    ends = extremes(scores)  # they carry NaN and infinities
+    if not np.isfinite(ends).all():
         finite_ids(scores, "error")
+    return ends

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
+from attent.choose.chunks import each, extremes
 from attent.choose.rules import Ages
 from attent.choose.scaling import scale
 from attent.errors import PlanError, ScoreError
@@ -46,14 +48,20 @@ def deviations(
     if reference is not None:
         numbers = numbers - reference
     if bonus > 0 and ages is not None:
-        finite = np.isfinite(numbers)
-        if finite.all():
+        if np.isfinite(extremes(numbers)).all():
             numbers = scale(numbers, "std")
-        elif finite.any():
+        elif (finite := np.isfinite(numbers)).any():
             numbers = numbers.copy()
             numbers[finite] = scale(numbers[finite], "std")
-        numbers = numbers + bonus * ages
+        result = numbers if numbers is not scores else numbers.copy()
+        for _ in each(lambda start, stop: _add(result[start:stop], bonus * ages[start:stop]), len(result)):
+            pass
+        return result
     return numbers
+
+
+def _add(numbers: Numbers, further: npt.NDArray[np.floating]) -> None:
+    numbers += further
 
 
 def checked_reference(reference: Numbers, n: int) -> Numbers:

@@ -15,10 +15,12 @@ import numpy as np
 
 from attent import checks
 from attent.choose import policy
-from attent.choose.noise import ORDER, POOL, Noise, raw, raw_at
+from attent.choose.chunks import CHUNK
+from attent.choose.noise import ORDER, POOL, Noise
 from attent.choose.policy import Choice
 from attent.choose.rules import random
 from attent.choose.scores import deviations, stalest
+from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
 from attent.errors import CourseError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
@@ -109,7 +111,7 @@ class Course:
         self.scored = self._chosen = False  # for the epoch under way
         self.trained = 0  # examples of it trained so far
         self._loss_sum = 0.0
-        self._order: Ids | None = None
+        self._order: Shuffle | None = None
         self._lesson: Lesson | None = None
 
     @property
@@ -137,15 +139,13 @@ class Course:
                 return Score(self._to_score(row.scored))
             self._choose(row)
             self._chosen = True
-        order = self._ordered()
         start = self.step * row.batch_size
-        stop = min(start + self.segment_steps * row.batch_size, len(order))
-        places = range(start, stop, row.batch_size)
-        cuts = [order[at : min(at + row.batch_size, stop)] for at in places]
+        order = self._ordered().positions(start, start + self.segment_steps * row.batch_size)
+        cuts = [order[at : at + row.batch_size] for at in range(0, len(order), row.batch_size)]
         if self.weights is None:
             return Train(cuts if self.ids is None else [self.ids[cut] for cut in cuts], None)
-        ids = self.ids if self.ids is not None else np.arange(self.n, dtype=np.int64)
-        return Train([ids[cut] for cut in cuts], [self.weights[cut] for cut in cuts])
+        ids = cuts if self.ids is None else [self.ids[cut] for cut in cuts]
+        return Train(ids, [self.weights[cut] for cut in cuts])
 
     def _choose(self, row: Epoch) -> None:
         if row.select:
@@ -164,9 +164,11 @@ class Course:
         plan = self.plan
         among = self._candidates() if share_of(plan.source) < 1 and self.row.scored else None
         if among is None and self.replay is None and policy.ranks(plan.select) and plan.non_finite == "error":
-            missing = np.flatnonzero(self.seen < 0)
-            if len(missing):
-                raise ScoreError(f"{len(missing)} examples have no score yet, the first is id {missing[0]}")
+            missing = self.seen < 0
+            if missing.any():
+                raise ScoreError(
+                    f"{np.count_nonzero(missing)} examples have no score yet, the first is id {np.argmax(missing)}"
+                )
         self.ranked = self._ranked(self.draw)
         return policy.choose(
             plan.select,
@@ -180,8 +182,13 @@ class Course:
 
     def _offered(self, name: str) -> Any:
         """Return what a policy asks for by this name, see `attent.choose.policy.OFFERS`."""
+        if name == "ask":
+            return self._offered
         if name == "turns":
-            return self.row.shuffle - self._orders[self.seen]
+            turns, now = np.empty(self.n, np.int32), self.row.shuffle
+            for start in range(0, self.n, CHUNK):
+                turns[start : start + CHUNK] = now - self._orders[self.seen[start : start + CHUNK]]
+            return turns
         if name == "ages":
             return self.epoch - self.seen
         if name == "last":
@@ -213,12 +220,10 @@ class Course:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
-    def _ordered(self) -> Ids:
+    def _ordered(self) -> Shuffle:
         """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
         if self._order is None:
-            noise = Noise(self.plan.seed, ORDER + self.row.shuffle)
-            bits = raw(noise, 0, self.n) if self.ids is None else raw_at(noise, self.ids)
-            self._order = np.argsort(bits, kind="stable")
+            self._order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
         return self._order
 
     def record(self, numbers: Numbers) -> EpochRecord | None:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attent.choose.chunks import each, extremes
 from attent.choose.policy import Choice
 from attent.learner import Ids, Numbers
 
@@ -75,7 +76,7 @@ def digest_of(ids: Ids) -> str:
         >>> digest_of(np.array([1, 3]))[:12]
         '8e8f6841378f'
     """
-    return hashlib.sha256(np.ascontiguousarray(ids, "<i8").tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(ids, "<i8").data).hexdigest()
 
 
 def digest_of_numbers(numbers: Numbers) -> str:
@@ -87,7 +88,7 @@ def digest_of_numbers(numbers: Numbers) -> str:
         >>> digest_of_numbers(np.zeros(1))[:12]
         'af5570f5a181'
     """
-    return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(numbers, "<f8").data).hexdigest()
 
 
 def digest_of_arrays(arrays: Mapping[str, npt.NDArray[Any]], told: Mapping[str, str] | None = None) -> str:
@@ -113,27 +114,41 @@ def digest_of_arrays(arrays: Mapping[str, npt.NDArray[Any]], told: Mapping[str, 
 def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.signedinteger]) -> Selected:
     """Return the record of a choice from the scores and ages (in epochs) of all examples."""
     ids, weights = choice.ids, choice.weights
-    chosen = np.zeros(len(scores), np.bool_)
-    chosen[ids] = True
-    finite = np.isfinite(scores)
-    known = scores[finite]
-    taught, passed = scores[finite & chosen], scores[finite & ~chosen]
-    seen = finite.any()
+    finite = bool(np.isfinite(extremes(scores)).all())
+    known = scores if finite else scores[np.isfinite(scores)]
+    lowest, passed = _beside_the_cut(scores, ids)
+    seen = len(known) > 0
+    ends = extremes(known) if seen else (0.0, 0.0)
     return Selected(
         draw=draw,
         k=len(ids),
         digest=digest_of(ids),
-        score_min=float(known.min()) if seen else None,
+        score_min=ends[0] if seen else None,
         score_mean=float(known.mean()) if seen else None,
-        score_max=float(known.max()) if seen else None,
-        lowest_chosen=float(taught.min()) if len(taught) else None,
-        highest_passed=float(passed.max()) if len(passed) else None,
+        score_max=ends[1] if seen else None,
+        lowest_chosen=lowest if lowest < np.inf else None,
+        highest_passed=passed if passed > -np.inf else None,
         age_mean=float(ages.mean()) if seen else None,
         age_max=int(ages.max()) if seen else None,
         weight_max=None if weights is None else float(weights.max()),
         how=choice.how,
         why=None if choice.why is None else dict(choice.why),
     )
+
+
+def _beside_the_cut(scores: Numbers, ids: Ids) -> tuple[float, float]:
+    """Return the lowest finite score that was chosen and the highest that was not, infinity and -infinity if none."""
+    chosen = np.zeros(len(scores), np.bool_)
+    chosen[ids] = True
+
+    def beside(start: int, stop: int) -> tuple[float, float]:
+        some, taught = scores[start:stop], chosen[start:stop]
+        finite = np.isfinite(some)
+        lowest, passed = some[finite & taught], some[finite & ~taught]
+        return float(lowest.min(initial=np.inf)), float(passed.max(initial=-np.inf))
+
+    ends = list(each(beside, len(scores)))
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 class Timed(Protocol):

@@ -143,7 +143,7 @@ class Short:
         (
             Lucky(),
             "cannot be taken: policy Lucky() asks for 'luck', which is not offered; offered: "
-            "losses, before, ages, turns, order, taught, groups, memory, last",
+            "losses, before, ages, turns, order, taught, groups, memory, last, ask",
         ),
         (
             Old(),
@@ -408,6 +408,47 @@ def test_what_only_training_tells_is_named():
     assert policy.asks_of_training(Auto()) == ["losses", "before", "turns"]
     assert policy.asks_of_training(InTurn()) == ["turns"]
     assert policy.asks_of_training(Alternate()) == []
+    assert policy.asks_of_training(Asks()) == ["turns"]
+
+
+class Asks:
+    """Takes those trained longest ago, and asks for what says so."""
+
+    def choose(self, scores, k, noise, ids, *, ask, turns, ages):
+        assert ask("turns").tolist() == turns.tolist()
+        assert ask("ages").tolist() == ages.tolist()
+        assert not ask("ages").flags.writeable
+        return np.sort(np.argsort(-ask("turns"), kind="stable")[:k])
+
+    def __repr__(self):
+        return "Asks()"
+
+
+def test_what_is_asked_for_is_what_is_offered():
+    trace = attent.teach(Toy(6), Plan(epochs=4, batch_size=2, ratio=1 / 3, warm_up=1, select=Asks()))
+    assert [trace.ids(epoch).tolist() for epoch in (1, 2, 3)] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_what_is_asked_for_is_that_of_the_examples_known():
+    class Known(Asks):
+        def choose(self, scores, k, noise, ids, *, ask):
+            assert ask("ages").tolist() == [0, 2]
+            return ids[:k]
+
+    offers = {"ask": {"ages": np.arange(3)}.get}
+    scores = np.array([1.0, np.nan, 3.0])
+    assert policy.choose(Known(), scores, 1, Noise(0, 0), non_finite="drop", offers=offers).ids.tolist() == [0]
+
+
+def test_only_what_is_made_when_asked_can_be_asked_for():
+    class Greedy(Asks):
+        def choose(self, scores, k, noise, ids, *, ask):
+            return ask("before")
+
+    with pytest.raises(
+        attent.PlanError, match=r"^ask\(\) makes ages and turns, got 'before': name others as arguments"
+    ):
+        policy.choose(Greedy(), np.zeros(3), 1, Noise(0, 0), offers={"ask": {}.get})
 
 
 class Holds:

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import attent
+from attent.choose import chunks as chunks_of
 from attent.choose.noise import Noise, raw
-from attent.choose.order import find_cut, top_mask
+from attent.choose.order import find_cut, top
 from attent.choose.rules import count, finite_ids
 from attent.tests import oracle
 
@@ -147,7 +148,7 @@ def test_a_misleading_sample_costs_time_but_no_id():
         scores[start : start + 1024] = 1.0
     scores[~(scores > 0)] = np.arange((scores == 0).sum()) * 1e-9
     expected = np.sort(np.lexsort((np.arange(n), -scores))[:100_000])
-    assert np.array_equal(np.flatnonzero(top_mask(scores, 100_000)), expected)
+    assert np.array_equal(top(scores, 100_000), expected)
 
 
 def test_threads_choose_what_one_thread_does(monkeypatch):
@@ -159,8 +160,9 @@ def test_threads_choose_what_one_thread_does(monkeypatch):
         chunks.append(start)
         return values[start:stop]
 
-    many = find_cut(chunk, n, 1000, lambda value: 0.0, threads=True)
-    one = find_cut(chunk, n, 1000, lambda value: 0.0, threads=False)
+    many = find_cut(chunk, n, 1000, lambda value: 0.0)
+    monkeypatch.setattr(chunks_of, "_PARALLEL", n + 1)
+    one = find_cut(chunk, n, 1000, lambda value: 0.0)
     assert many.value == one.value == np.sort(values)[-1000]
     assert np.array_equal(many.positions, one.positions)
 
