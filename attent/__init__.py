@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"  # of the distribution too: pyproject.toml reads it here
 
 if TYPE_CHECKING:
+    from attent.choose.grouped import Balanced, ByGroup, Tempered
     from attent.choose.gumbel import correction_weights, inclusion_probabilities
     from attent.choose.noise import Noise
-    from attent.choose.policies import Auto, Balanced, Band, Hard, InfoBatch, InTurn, Random, Soft
+    from attent.choose.policies import Auto, Band, Hard, InfoBatch, InTurn, PerCost, Random, Soft
     from attent.choose.policy import Choice, Policy
     from attent.choose.rules import band, hard, random, soft
     from attent.choose.sources import Fresh, Pool, Proxy, Replay, Reuse
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
-    from attent.learner import Evaluates, Groups, Learner
+    from attent.learner import Costs, Evaluates, Groups, Learner
     from attent.plan.plan import Plan
     from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from attent.run.trace import Trace, first_difference
 
 _HOME = {
+    "attent.choose.grouped": ("Balanced", "ByGroup", "Tempered"),
     "attent.choose.gumbel": ("correction_weights", "inclusion_probabilities"),
     "attent.choose.noise": ("Noise",),
-    "attent.choose.policies": ("Auto", "Balanced", "Band", "Hard", "InTurn", "InfoBatch", "Random", "Soft"),
+    "attent.choose.policies": ("Auto", "Band", "Hard", "InTurn", "InfoBatch", "PerCost", "Random", "Soft"),
     "attent.choose.policy": ("Choice", "Policy"),
     "attent.choose.rules": ("band", "hard", "random", "soft"),
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
@@ -49,7 +51,7 @@ _HOME = {
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
-    "attent.learner": ("Evaluates", "Groups", "Learner"),
+    "attent.learner": ("Costs", "Evaluates", "Groups", "Learner"),
     "attent.plan.plan": ("Plan",),
     "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
     "attent.plugins": ("Backend", "hookimpl", "recipe"),
@@ -61,12 +63,12 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Auto", "Backend", "Balanced", "Band", "Choice", "CostWarning", "Course", "CourseError", "Done",
-    "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError",
-    "Noise", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError",
-    "Replay", "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "Train", "band", "constant",
-    "correction_weights", "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge",
-    "linear", "random", "recipe", "soft", "step", "teach",
+    "AttentError", "Auto", "Backend", "Balanced", "Band", "ByGroup", "Choice", "CostWarning", "Costs", "Course",
+    "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
+    "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
+    "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
+    "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
+    "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from attent_conformance.checks import (
     agreement,
     feeds,
     lockstep,
+    non_finite,
     plugin,
     refusals,
     resume,
@@ -23,7 +24,7 @@ from attent_conformance.needs import Check, Margins
 from attent_conformance.subject import Subject
 
 Status = Literal["pass", "fail", "skip"]
-_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, lockstep, resume)
+_MODULES = (plugin, selection, feeds, scoring, agreement, training, state, refusals, non_finite, lockstep, resume)
 
 # By rule: the rules, or single checks, without which its checks would prove nothing but the same fault again.
 RESTS_ON: dict[str, tuple[str, ...]] = {
@@ -48,6 +49,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "A3": ("P4",),
     "P6": ("P1", "P2"),
     "P7": ("P6",),
+    "P8": ("P3", "P4", "A3", "P6"),
     "L1": ("A3", "S3", "S4", "S8"),
     "L2": ("A2", "S3", "S4"),
     "R1": ("P3", "P6"),

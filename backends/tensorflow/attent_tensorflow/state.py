@@ -39,6 +39,19 @@ class Checkpoint:
             "dtypes": {name: variable.dtype.name for name, variable in variables.items()},
         }
 
+    def settings(self) -> State:
+        """Return the learning rates among the variables, by name."""
+        return {
+            name: _array(variable)
+            for name, variable in self._variables.items()
+            if name.startswith("optimizer/") and name.rpartition("/")[2] == "learning_rate" and variable.shape == ()
+        }
+
+    def put(self, name: str, value: npt.NDArray[Any]) -> None:
+        """Give one variable the value that ``settings`` returned."""
+        native = self._variables[name].dtype.as_numpy_dtype
+        self._variables[name].assign(value.view(native))
+
     def gathered(self, steps: int) -> State:
         """Return the present values, copied."""
         state: State = {name: _array(variable) for name, variable in self._variables.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
@@ -12,16 +13,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
-from attent_torch.checkpoint import gathered, taken_up
-from attent_torch.data import sources
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
+from attent_torch.batch_norm import unable_alone
+from attent_torch.buffers import Buffers
+from attent_torch.checkpoint import Parts, gathered, taken_up
+from attent_torch.data import column, sources
 from attent_torch.devices import accelerators, casting, model_device, moved, numbers_on
-from attent_torch.evaluation import evaluation
+from attent_torch.evaluation import averaged, evaluation, swaps
+from attent_torch.frozen import Frozen
 from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
 from attent_torch.schedule import check_total
-from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
+from attent_torch.settings import check_alone, check_extra, check_loss, check_optimizer, check_settings
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
 
@@ -50,14 +54,21 @@ class TorchLearner:
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
             in evaluation mode without gradients; changes nothing.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of the data; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         device: Where batches go; where the model is, unless given.
         autocast: dtype of automatic mixed precision in training, with loss scaling for float16.
         score_autocast: The same for scoring; ``autocast`` where None, float32 for no casting.
         accumulate: Parts that a batch is split into; gradients add up to those of the whole batch.
         clip_norm: Largest Euclidean norm of a step's gradient.
-        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a forward
+            has in training, once ``attent.teach`` has said how many; 128 before.
         num_workers: Processes that fetch items; kept between calls. Tensors in memory need none.
         seed: Of random items. The plan's, usually.
+        extra: What else goes on exactly, by name: objects with ``state_dict`` and ``load_state_dict``, such as an
+            averaged model, a schedule of your own, a counter.
+        own_settings: Go on from a state with the learning rate, the optimiser's other settings and the schedule that
+            this learner is built with. Otherwise those of the state are taken up, with a warning if they differ.
 
     Losses stay on the device and come to the host once per call. Raises LearnerError for settings, ids,
     weights, losses or states that do not fit, naming what and how.
@@ -75,6 +86,8 @@ class TorchLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -87,38 +100,51 @@ class TorchLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         device: torch.device | str | None = None,
         autocast: torch.dtype | None = None,
         score_autocast: torch.dtype | None = None,
         accumulate: int = 1,
         clip_norm: float | None = None,
-        score_batch_size: int = 128,
+        score_batch_size: int | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         seed: int = 0,
+        extra: Mapping[str, Any] | None = None,
+        own_settings: bool = False,
     ) -> None:
         check_settings(
-            {"accumulate": accumulate, "score_batch_size": score_batch_size},
+            {"accumulate": accumulate, "score_batch_size": 1 if score_batch_size is None else score_batch_size},
             {"num_workers": num_workers, "seed": seed},
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
         check_alone(model)
         check_loss(loss)
+        check_extra(extra)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.device = model_device(model, device)
         self._loss, self._task_weights = loss, task_weights
         self._autocast, self._score_autocast = autocast, autocast if score_autocast is None else score_autocast
-        self._accumulate, self._score_batch_size, self._seed = accumulate, score_batch_size, seed
+        self._accumulate, self._seed = accumulate, seed
+        self._score_batch_size, self._told_batch_size = score_batch_size, 128
         scaler = torch.amp.GradScaler(self.device.type) if autocast is torch.float16 else None
-        self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm), 0
+        self._buffers = Buffers(model)
+        self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm, self._buffers), 0
         self._accelerators = accelerators(model, self.device)
+        self._parts = Parts(model, self._steps, Frozen(model, optimizer), extra or {}, self._accelerators)
+        self._own_settings = own_settings
         self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(column("groups", groups, data), self._n).copy
+        if costs is not None:
+            self.costs = costs_from(column("costs", costs, data), self._n).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""
@@ -129,6 +155,29 @@ class TorchLearner:
         """The number of optimiser steps taken."""
         return self._count
 
+    @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._steps.skipped
+
+    @property
+    def score_batch_size(self) -> int:
+        """Examples per forward in scoring."""
+        return self._told_batch_size if self._score_batch_size is None else self._score_batch_size
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Raise LearnerError where BatchNorm cannot train the smallest batch, or a part; score by the largest."""
+        self._told_batch_size = -(-largest // self._accumulate)
+        part = smallest // min(self._accumulate, smallest)
+        names = unable_alone(self.model, lambda: self.score(np.zeros(1, np.int64))) if part == 1 else []
+        if names:
+            of = f" in the parts of accumulate={self._accumulate}" if smallest > 1 else ""
+            raise LearnerError(
+                f"BatchNorm ({names[0]!r}) cannot train on one example{of}, of which each channel has one value. "
+                "Choose another batch_size or ratio, so that the last batch has more, or a norm that does not look "
+                "across examples"
+            )
+
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing.
 
@@ -136,11 +185,12 @@ class TorchLearner:
         torch stay as they were.
         """
         check_ids("ids", ids, self._n)
-        key, size = mixed(self._seed, _SCORING), self._score_batch_size
+        key, size = mixed(self._seed, _SCORING), self.score_batch_size
         requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
         record = LossRecord(len(ids))
         # One autocast region for the whole pass: it casts each weight once.
         with (
+            averaged(self.optimizer),
             evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)),
             casting(self.device, self._score_autocast),
         ):
@@ -152,20 +202,26 @@ class TorchLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call, and
-        whether the schedule is long enough for it, are checked before the first step.
+        whether the schedule is long enough for it, are checked before the first step. A step with a loss or a gradient
+        that is not finite changes no parameter, moment or buffer; the schedule goes on (rule P8). An optimiser with
+        ``fused=True`` sees to it on the device; with others the host waits for each gradient.
         """
         check_batches(batches, weights, self._n)
         scale = None if weights is None else numbers_on(self.device, weights)
         self._steps.check(len(batches))
         if not self.model.training:
             self.model.train()
+        if swaps(self.optimizer):
+            self.optimizer.train()  # type: ignore[attr-defined] # of a schedule-free one
         key = mixed(self._seed, _TRAINING)
         parts = [split(ids, self._accumulate, mixed(key, self._count + step)) for step, ids in enumerate(batches)]
         fetched = self._source.batches([request for batch in parts for request in batch])
         record = LossRecord(sum(map(len, batches)))
         start = 0
         self._steps.clear()
+        self._buffers.begin()
         for ids, requests in zip(batches, parts, strict=True):
+            self._buffers.keep()
             for request in requests:
                 span = slice(start, start + len(request.ids))
                 start = span.stop
@@ -173,7 +229,7 @@ class TorchLearner:
                     losses = self._losses(next(fetched), len(request.ids))
                 record.add(losses)
                 self._steps.backward(losses, None if scale is None else scale[span], len(ids))
-            self._steps.update()
+            self._steps.update(record.last(len(ids)))
             self._count += 1
         return record.fetch()
 
@@ -185,22 +241,24 @@ class TorchLearner:
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 
-        Held are the model's ``state_dict``, optimiser, schedule and loss scale, the states of the global
-        generators of Python, NumPy, torch and the model's devices, and the number of steps. Raises
-        LearnerError naming a value that is neither tensor, array, number nor text.
+        Held are the model's ``state_dict``, buffers beside it that training changes, optimiser, schedule and loss
+        scale, ``extra``, the states of the global generators of Python, NumPy, torch and the model's devices, and the
+        number of steps. Parameters that the optimiser does not hold are left out while they are as they were at first:
+        a digest of them is kept. Raises LearnerError naming a value that is neither tensor, array, number nor text.
         """
-        return pack(gathered(self.model, self._steps, self._accelerators, self._count))
+        return pack(gathered(self._parts, self._count))
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state that ``state()`` returned, the global generators included.
 
-        Raises LearnerError naming what does not fit (a name, shape, dtype, or another kind of optimiser);
-        nothing is changed then.
+        Warns where the state was made with another learning rate or setting than this learner has, which the state's
+        then replaces; see ``own_settings``. Raises LearnerError naming what does not fit (a name, shape, dtype, another
+        kind of optimiser, or other parameters where the state left them out); nothing is changed then.
         """
-        self._count = taken_up(unpack(state), self.model, self._steps, self._accelerators)
+        self._count = taken_up(unpack(state), self._parts, self._own_settings)
 
     def _judged(self) -> dict[str, float]:
-        with evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)):
+        with averaged(self.optimizer), evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)):
             found = self._evaluate(self.model)
         try:
             return {name: float(value) for name, value in found.items()}

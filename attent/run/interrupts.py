@@ -6,22 +6,21 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 Stop = Callable[[], bool]
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_TOLD = b"\nstopping after this segment, with a checkpoint; once more to stop at once\n"
+_TOLD = b"\nstopping after this step, with a checkpoint; once more to stop at once\n"
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Take SIGINT and SIGTERM for the time of a context; what it gives says whether one has come.
+def stop_signals(signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Stop]:
+    """Take these signals for the time of a context; what it gives says whether one has come.
 
     The second raises KeyboardInterrupt. Outside the main thread, where Python gives none, nothing is taken.
 
     Example:
-        >>> from attent.cli.interrupts import stop_signals
+        >>> from attent.run.interrupts import stop_signals
         >>> with stop_signals() as stop:
         ...     stop()
         False
@@ -43,7 +42,7 @@ def stop_signals() -> Iterator[Stop]:
             os.write(2, _TOLD)
 
     in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handle) for number in _SIGNALS} if in_main else {}
+    before = {number: signal.signal(number, handle) for number in signals} if in_main else {}
     try:
         yield lambda: bool(come)
     finally:
