@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RecipeError,
         ScoreError,
         TraceError,
+        WorkersError,
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from attent.run.feed import Feed
     from attent.run.teaching import Progress, teach
     from attent.run.trace import Trace, first_difference
+    from attent.run.workers import Workers
 
 _HOME = {
     "attent.choose.grouped": ("Balanced", "ByGroup", "Tempered"),
@@ -47,7 +49,7 @@ _HOME = {
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
-        "ScoreError", "TraceError",
+        "ScoreError", "TraceError", "WorkersError",
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
@@ -59,6 +61,7 @@ _HOME = {
     "attent.run.feed": ("Feed",),
     "attent.run.teaching": ("Progress", "teach"),
     "attent.run.trace": ("Trace", "first_difference"),
+    "attent.run.workers": ("Workers",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -67,8 +70,9 @@ __all__ = [
     "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
     "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
     "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
-    "TraceError", "Train", "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
-    "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
+    "TraceError", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights", "cosine",
+    "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
+    "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

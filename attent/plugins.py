@@ -39,7 +39,9 @@ class Backend(NamedTuple):
     packages: distributions whose versions a run records. reference: ``"module:function"`` of a function with
     the signature of ``attent.reference.NumpyLearner`` that returns the same learner on this framework, which
     is what `attent-conformance` examines. abilities: what that function can do, out of `ABILITIES`; what is
-    left out is skipped, visibly.
+    left out is skipped, visibly. workers: ``"module:function"`` of a backend that teaches on several processes (rules
+    W): ``function(rank, world, addresses)`` joins them, each of which has an address ``"host:port"``, and returns a
+    function with the signature of ``reference`` that returns an `attent.Workers`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backend(NamedTuple):
     packages: tuple[str, ...] = ()
     reference: str | None = None
     abilities: tuple[str, ...] = ABILITIES
+    workers: str | None = None
 
 
 @hookspec

@@ -214,6 +214,35 @@ class FolderRecorder(Recorder):
         return self._folder
 
 
+class Follower(Recorder):
+    """Follows a run that another process writes in a folder: reads where it goes on, and writes nothing."""
+
+    def __init__(self, header: Header, run: Path, plan: Plan, *, resume: bool) -> None:
+        super().__init__(header, keep_scores=False)
+        self._run = run
+        self._folder = RunFolder.open(run, header, plan) if resume and (run / "run.json").exists() else None
+        self._checkpoint = None if self._folder is None else self._folder.checkpoint()
+
+    def begin(self, course: Course, learner: Learner) -> None:
+        """Take course and learner to the checkpoint that the writing process goes on from too."""
+        if self._folder is None or self._checkpoint is None:
+            # Of a model that lies in parts on several processes all must take part in making a state.
+            super().begin(course, learner)
+            return
+        course.load_state(self._checkpoint.course)
+        self.records = self._folder.records(self._checkpoint, course.epoch)
+        learner.load_state(self._checkpoint.learner)
+        self._not_finite = frozenset(not_finite(self._checkpoint.learner))
+        self._checkpoint = None
+
+    def trace(self) -> Trace:
+        """Return the trace so far: the folder's, or the records alone where this process cannot see it."""
+        return Trace.read(self._run) if (self._run / "run.json").exists() else super().trace()
+
+    def _keep_selection(self, draw: int, taught: Taught) -> None:
+        pass
+
+
 def recorder_of(
     header: Header,
     plan: Plan,
@@ -222,8 +251,14 @@ def recorder_of(
     resume: bool,
     keep_scores: bool | None,
     own_checkpoints: bool = False,
+    write: bool = True,
 ) -> Recorder:
-    """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder."""
+    """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder.
+
+    ``write``: False where another process writes the folder.
+    """
     if run is None:
         return Recorder(header, keep_scores)
+    if not write:
+        return Follower(header, Path(run), plan, resume=resume)
     return FolderRecorder(header, keep_scores, Path(run), plan, resume=resume, own_checkpoints=own_checkpoints)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import ChecksSchedule, Costs, CountsSkipped, Groups, Learner, Numbers, checked_length
+from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
@@ -30,6 +30,7 @@ from attent.run.teaching_checks import (
     scorer_of,
 )
 from attent.run.trace import Trace, replayed
+from attent.run.workers import workers_of
 
 
 class Progress(NamedTuple):
@@ -76,7 +77,8 @@ def teach(
     Warns (``attent.CostWarning``) before a run whose scoring would make it cost more than training on all examples.
 
     Args:
-        learner: what is taught; see ``attent.Learner``.
+        learner: what is taught; see ``attent.Learner``. A `attent.Workers` where several processes train together:
+            each calls ``teach`` with the same arguments, and rank 0 writes the run folder.
         plan: the timeline.
         run: folder to keep the trace and checkpoints in; None keeps the trace in memory alone.
         resume: go on with the run in that folder; one that does not exist yet is begun.
@@ -99,6 +101,7 @@ def teach(
     Raises:
         PlanError, CourseError: an argument is impossible; no run is begun then.
         LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.
+        WorkersError: processes that train together disagree, or one of them is gone.
         TraceError: the folder cannot be written, or holds another run. In each case what was recorded
             stays readable, and the run can be resumed from its last checkpoint.
         KeyboardInterrupt: of a run in a folder after the step under way, with a checkpoint; the second Ctrl-C at once.
@@ -130,9 +133,13 @@ def teach(
     if isinstance(learner, ChecksSchedule) and not resume:
         learner.check_schedule(plan.total_steps(n), plan.epochs)
     check_batches(learner, course.timeline)
-    recorder = recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores)
-    with contextlib.closing(recorder), _interrupts(run) as interrupted:
+    workers = workers_of(learner)
+    recorder = workers.in_turn(
+        lambda: recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores, write=workers.rank == 0)
+    )
+    with contextlib.closing(recorder), _interrupts(run) as interrupted, workers.telling():
         recorder.begin(course, learner)
+        workers.begun(course)
         if isinstance(learner, ChecksSchedule) and resume:
             learner.check_schedule(sum(row.steps for row in course.timeline[course.epoch :]) - course.step, plan.epochs)
         if not recorder.records:
@@ -149,7 +156,7 @@ def teach(
                     numbers = recorder.timed("scoring", asked.score, lesson.ids)
                 else:
                     numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
-                pace.took(lesson, time.perf_counter() - began)
+                pace.took(lesson, workers.slowest(time.perf_counter() - began))
                 after = _skipped(learner)
                 record = course.record(numbers, None if before is None or after is None else after - before)
                 ended = course.epoch == len(course.timeline)
@@ -162,14 +169,17 @@ def teach(
                 progress = _progress(course, epoch, record, behind, total)
                 for listener in listeners:
                     listener(progress)
-                stopping = stop() or interrupted()
-                if stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds:
+                due = time.monotonic() - saved_at >= checkpoint_seconds
+                stopping, due = workers.any(stop() or interrupted(), due)
+                if stopping or ended or due:
+                    workers.compare()
                     recorder.save(course, recorder.state_of(learner) if state is None else state)
                     saved_at = time.monotonic()
                 if interrupted():
                     raise KeyboardInterrupt(f"stopped in epoch {course.epoch}, with a checkpoint in {run}")
                 if stopping:
                     break
+        workers.ended()
         return recorder.trace()
 
 
@@ -194,7 +204,7 @@ def _interrupts(run: str | Path | None) -> contextlib.AbstractContextManager[Sto
 
 
 def _skipped(learner: Learner) -> int | None:
-    return learner.skipped if isinstance(learner, CountsSkipped) else None
+    return getattr(learner, "skipped", None)  # of several workers only where each counts them
 
 
 def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:

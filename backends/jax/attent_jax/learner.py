@@ -18,6 +18,7 @@ from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.own_settings import differing, warn_of
 from attent_jax.placement import check_params, check_sharding, home, lost, placed
+from attent_jax.processes import check_same
 from attent_jax.programs import Carry, Programs
 from attent_jax.settings import check_optimizer, check_settings
 from attent_jax.signature import asked_for
@@ -56,7 +57,8 @@ class JaxLearner:
             examples of a batch see each other in another way; then each size of batch is compiled once.
         keep_on_host: Index ``data`` on the host, where it is larger than the device; a memory map stays one.
         batch_sharding: How batches lie on a mesh, such as ``NamedSharding(mesh, P("data"))``. Parameters and data
-            that are not on the mesh are replicated over it.
+            that are not on the mesh are replicated over it. For a mesh over several processes see
+            `attent_jax.workers`.
         n: The number of examples, where ``data`` is a function.
         seed: Of ``key``. The plan's, usually.
         own_settings: Go on from a state with the settings of ``optax.inject_hyperparams`` that this learner is built
@@ -114,6 +116,8 @@ class JaxLearner:
         self._score_batch_size, self._told_batch_size = score_batch_size, 128
         self._own_settings = own_settings
         where = home(params, batch_sharding)
+        if not where.is_fully_addressable:
+            check_same("parameters", (params, model_state))
         self._source = source(data, n, where, batch_sharding, keep_on_host=keep_on_host)
         params = placed(params, where)
         self._carry = Carry(params, placed(optimizer.init(params), where), placed(model_state, where))

@@ -190,6 +190,10 @@ class TensorFlowLearner:
         self._unknown = False
         return losses
 
+    def join(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
+        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`."""
+        self._training.average(average)
+
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 

@@ -5,7 +5,7 @@ Batches keep their own sizes: nothing is padded, so a layer that looks across a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,10 @@ class Training:
     def variables(self) -> tuple[tf.Variable, ...]:
         """All variables that steps read or write. Traces the graph, which runs nothing."""
         return self._traced().variables
+
+    def average(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
+        """Average gradients by this function from now on; the graph is traced anew."""
+        self._steps.average, self._graph = average, None
 
     def prepare(self) -> None:
         """Trace the graph, which runs nothing. Raises LearnerError for a loss that does not fit."""

@@ -92,7 +92,7 @@ class Checkpoint:
             array = np.asarray(state[name])
             dtype = dtypes.get(name)
             if dtype is None or array.dtype != _stored(tf.as_dtype(dtype)):
-                dtype = array.dtype.name
+                dtype = str(array.dtype)  # not its name, which is the same in the other byte order
             if dtype != variable.dtype.name or array.shape != variable.shape:
                 raise LearnerError(
                     f"'{name}' is {dtype} of shape {array.shape} in the state, but {variable.dtype.name} of shape "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -29,6 +29,7 @@ class Steps:
     ) -> None:
         self._model, self._optimizer, self._objective = model, optimizer, objective
         self._clip_norm, self._penalty = clip_norm, penalty
+        self.average: Callable[[Sequence[Any]], list[tf.Tensor]] | None = None  # gradients, over a cluster's tasks
         self.trained = list(model.trainable_variables)
         own = {id(bare(variable)) for variable in self.trained}
         self._others = [variable for variable in model_variables(model).values() if id(variable) not in own]
@@ -63,7 +64,10 @@ class Steps:
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
         gradients = [gradient for gradient, _ in pairs]
-        finite = tf.reduce_all(tf.math.is_finite(losses))
+        told = tf.reduce_sum(losses * 0)  # not 0 where a loss is not finite
+        if self.average is not None:
+            *gradients, told = self.average([*gradients, told])
+        finite = tf.math.is_finite(told)
         if not _skips_by_itself(self._optimizer):
             for gradient in gradients:
                 values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient

@@ -15,6 +15,7 @@ from attent_torch.frozen import Frozen, bare
 from attent_torch.generators import HostState, check_host, device_states, host_state, restore_devices, restore_host
 from attent_torch.moments import check_moments, kind
 from attent_torch.own_settings import kept_settings, move_schedule, put_settings, warn_of_differences
+from attent_torch.sharded import like, moments_like, whole
 from attent_torch.steps import Steps
 
 
@@ -35,11 +36,11 @@ def gathered(parts: Parts, count: int) -> dict[str, Any]:
     still = [name for name in frozen.names() if name in held]
     left_out = set(still)
     return {
-        "model": {name: value for name, value in held.items() if name not in left_out},
+        "model": whole({name: value for name, value in held.items() if name not in left_out}),
         "frozen": {"count": len(still), "digest": frozen.digest(still)},
         "buffers": {name: buffer for name, buffer in steps.buffers.changing().items() if name not in held},
         "extra": {name: each.state_dict() for name, each in extra.items()},
-        "optimizer": steps.optimizer.state_dict(),
+        "optimizer": whole(steps.optimizer.state_dict()),
         "scheduler": None if steps.scheduler is None else steps.scheduler.state_dict(),
         "scaler": None if steps.scaler is None else steps.scaler.state_dict(),
         "classes": _classes(steps),
@@ -67,12 +68,14 @@ def taken_up(tree: Any, parts: Parts, own_settings: bool) -> int:
         raise LearnerError(f"this is no state of a TorchLearner: {type(error).__name__}: {error}") from error
     _load_extra(extra, tree["extra"])
     current = model.state_dict()  # carries the versions that modules look for
-    current.update(saved)
+    current.update({name: like(value, current[name]) for name, value in saved.items()})
     model.load_state_dict(current)
     steps.buffers.take_up(tree["buffers"])
     settings = kept_settings(steps.optimizer)
-    steps.optimizer.load_state_dict(tree["optimizer"])
-    _restore_dtypes(steps, tree["optimizer"]["state"])
+    parameters = [p for group in steps.optimizer.param_groups for p in group["params"]]
+    optimizer = moments_like(tree["optimizer"], parameters)
+    steps.optimizer.load_state_dict(optimizer)
+    _restore_dtypes(steps, optimizer["state"])
     if own_settings:
         put_settings(steps.optimizer, settings)
         if steps.scheduler is not None:
@@ -161,6 +164,9 @@ def _renamed(saved: dict[str, Any], current: Mapping[str, Any]) -> dict[str, Any
 
 def _host(random: dict[str, Any]) -> HostState:
     version, words, gauss = random["python"]
+    for name, numbers in (("python/1", words), ("numpy/state/key", random["numpy"]["state"].get("key", words))):
+        if numbers.dtype not in (np.uint32, np.uint64):  # their owners would take other numbers for words too
+            raise TypeError(f"'random/{name}' must be unsigned integers, got {numbers.dtype}")
     return HostState((version, tuple(words.tolist()), gauss), random["numpy"], random["cpu"])
 
 

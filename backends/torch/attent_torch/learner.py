@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,8 +28,12 @@ from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
 from attent_torch.schedule import check_total
 from attent_torch.settings import check_alone, check_extra, check_loss, check_optimizer, check_settings
+from attent_torch.sharded import is_sharded
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
+
+if TYPE_CHECKING:
+    from attent_torch.ranks import Ranks
 
 Loss = Callable[[nn.Module, Any], torch.Tensor | Mapping[str, torch.Tensor]]
 # Children of the data seed, so that scoring, training and the model's own draws while scoring never share numbers.
@@ -39,7 +45,8 @@ class TorchLearner:
 
     Args:
         model: Any module. Trained with the train/eval flags that it has; one whose own flag says eval, as
-            pre-trained models come, is switched to training as a whole.
+            pre-trained models come, is switched to training as a whole. For several processes see
+            `attent_torch.workers`.
         data: What ids index. Tensors or arrays in memory (one, a tuple, a dict, a TensorDataset or a Subset
             of it), whose batches have the same structure; or any map-style dataset, whose items ``collate_fn``
             joins (PyTorch's default_collate where None). Items drawn at random are functions of (seed, step,
@@ -120,21 +127,23 @@ class TorchLearner:
             {"autocast": autocast, "score_autocast": score_autocast},
             clip_norm,
         )
-        check_alone(model)
         check_loss(loss)
         check_extra(extra)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
+        # DistributedDataParallel exchanges buffers at each forward: scored is the module in it, which waits for nobody.
+        self._bare: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        self._ranks: Ranks | None = None
         self.device = model_device(model, device)
         self._loss, self._task_weights = loss, task_weights
         self._autocast, self._score_autocast = autocast, autocast if score_autocast is None else score_autocast
         self._accumulate, self._seed = accumulate, seed
         self._score_batch_size, self._told_batch_size = score_batch_size, 128
         scaler = torch.amp.GradScaler(self.device.type) if autocast is torch.float16 else None
-        self._buffers = Buffers(model)
+        self._buffers = Buffers(self._bare)
         self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm, self._buffers), 0
         self._accelerators = accelerators(model, self.device)
-        self._parts = Parts(model, self._steps, Frozen(model, optimizer), extra or {}, self._accelerators)
+        self._parts = Parts(self._bare, self._steps, Frozen(self._bare, optimizer), extra or {}, self._accelerators)
         self._own_settings = own_settings
         self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
@@ -169,7 +178,7 @@ class TorchLearner:
         """Raise LearnerError where BatchNorm cannot train the smallest batch, or a part; score by the largest."""
         self._told_batch_size = -(-largest // self._accumulate)
         part = smallest // min(self._accumulate, smallest)
-        names = unable_alone(self.model, lambda: self.score(np.zeros(1, np.int64))) if part == 1 else []
+        names = unable_alone(self._bare, lambda: self.score(np.zeros(1, np.int64))) if part == 1 else []
         if names:
             of = f" in the parts of accumulate={self._accumulate}" if smallest > 1 else ""
             raise LearnerError(
@@ -184,6 +193,7 @@ class TorchLearner:
         Parameters, buffers, each module's train/eval flag and the global generators of Python, NumPy and
         torch stay as they were.
         """
+        self._check_place()
         check_ids("ids", ids, self._n)
         key, size = mixed(self._seed, _SCORING), self.score_batch_size
         requests = [Request(ids[start : start + size], key) for start in range(0, len(ids), size)]
@@ -191,11 +201,11 @@ class TorchLearner:
         # One autocast region for the whole pass: it casts each weight once.
         with (
             averaged(self.optimizer),
-            evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)),
+            evaluation(self._bare, self._accelerators, mixed(self._seed, _MODEL)),
             casting(self.device, self._score_autocast),
         ):
             for request, batch in zip(requests, self._score_source.batches(requests), strict=True):
-                record.add(self._losses(batch, len(request.ids)))
+                record.add(self._losses(self._bare, batch, len(request.ids)))
         return record.fetch()
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
@@ -206,6 +216,7 @@ class TorchLearner:
         that is not finite changes no parameter, moment or buffer; the schedule goes on (rule P8). An optimiser with
         ``fused=True`` sees to it on the device; with others the host waits for each gradient.
         """
+        self._check_place()
         check_batches(batches, weights, self._n)
         scale = None if weights is None else numbers_on(self.device, weights)
         self._steps.check(len(batches))
@@ -222,19 +233,49 @@ class TorchLearner:
         self._buffers.begin()
         for ids, requests in zip(batches, parts, strict=True):
             self._buffers.keep()
+            if self._ranks is not None and self._ranks.world > 1:
+                self._ranks.seed(mixed(key, self._count), self._accelerators)
             for request in requests:
                 span = slice(start, start + len(request.ids))
                 start = span.stop
-                with casting(self.device, self._autocast):
-                    losses = self._losses(next(fetched), len(request.ids))
-                record.add(losses)
-                self._steps.backward(losses, None if scale is None else scale[span], len(ids))
+                with self._averaging(request is requests[-1]):
+                    with casting(self.device, self._autocast):
+                        losses = self._losses(self.model, next(fetched), len(request.ids))
+                    record.add(losses)
+                    self._steps.backward(losses, None if scale is None else scale[span], len(ids))
             self._steps.update(record.last(len(ids)))
             self._count += 1
         return record.fetch()
 
+    def join(self, ranks: Ranks) -> None:
+        """Train from now on with the learners of other ranks, each on its share; see `attent_torch.workers`."""
+        own = isinstance(self.model, DistributedDataParallel) or is_sharded(self.model)
+        if type(self.model).__name__ == "FullyShardedDataParallel":
+            raise LearnerError(
+                "FullyShardedDataParallel, FSDP's older wrapper, is not taught on several ranks: use "
+                "torch.distributed.fsdp.fully_shard(model) in its place"
+            )
+        if is_sharded(self.model) and self._accumulate > 1:
+            raise LearnerError(
+                f"accumulate must be 1 where the model lies in parts on several ranks, got {self._accumulate}: each "
+                "must go forward equally often, and shares may differ by an example"
+            )
+        self._ranks = ranks
+        self._steps.average, self._steps.agree = None if own else ranks.average, ranks.largest
+
+    def _averaging(self, last: bool) -> AbstractContextManager[Any]:
+        """Return where a part of a batch goes backward: only the last one's gradients are averaged over the ranks."""
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return nullcontext()
+
+    def _check_place(self) -> None:
+        if self._ranks is None:
+            check_alone(self.model)
+
     def check_schedule(self, steps: int, epochs: int) -> None:
         """Raise LearnerError unless the scheduler, if there is one, fits a run of so many further steps."""
+        self._check_place()
         if self.scheduler is not None:
             check_total(self.scheduler, steps, epochs)
 
@@ -258,12 +299,12 @@ class TorchLearner:
         self._count = taken_up(unpack(state), self._parts, self._own_settings)
 
     def _judged(self) -> dict[str, float]:
-        with averaged(self.optimizer), evaluation(self.model, self._accelerators, mixed(self._seed, _MODEL)):
-            found = self._evaluate(self.model)
+        with averaged(self.optimizer), evaluation(self._bare, self._accelerators, mixed(self._seed, _MODEL)):
+            found = self._evaluate(self._bare)
         try:
             return {name: float(value) for name, value in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise LearnerError(f"evaluate must return numbers by metric name, got {found!r:.200}") from error
 
-    def _losses(self, batch: Any, count: int) -> torch.Tensor:
-        return per_example(self._loss(self.model, moved(batch, self.device)), count, self._task_weights)
+    def _losses(self, model: nn.Module, batch: Any, count: int) -> torch.Tensor:
+        return per_example(self._loss(model, moved(batch, self.device)), count, self._task_weights)

@@ -39,9 +39,9 @@ def check_alone(model: nn.Module) -> None:
     together = kind == "DistributedDataParallel" or kind.startswith(("FSDP", "FullyShardedDataParallel"))
     if together and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         raise LearnerError(
-            f"the model is a {kind} over {torch.distributed.get_world_size()} processes, and a learner trains every "
-            "example in its own: use attent_torch.Teacher in a loop of your own, which gives each rank its share, or "
-            "give the plain module to a learner in one process"
+            f"the model is a {kind} over {torch.distributed.get_world_size()} processes, and a learner alone trains "
+            "every example in its own: give attent.teach the learners of all, attent_torch.workers(learner); or use "
+            "attent_torch.Teacher in a loop of your own"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.optim import Optimizer
@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from attent.errors import LearnerError
 from attent_torch.buffers import Buffers
 from attent_torch.schedule import Schedule
+from attent_torch.sharded import own_part
 
 
 class Steps:
@@ -33,6 +34,9 @@ class Steps:
         self.scheduler = scheduler
         self.scaler = scaler
         self.clip_norm = clip_norm
+        # Over the ranks of a group: averages gradients, and makes whether a step is skipped one decision.
+        self.average: Callable[[Sequence[torch.Tensor]], None] | None = None
+        self.agree: Callable[[torch.Tensor], torch.Tensor] = lambda found: found
         self.buffers = buffers
         self._schedule = None if scheduler is None else Schedule(scheduler)
         self._skipped: int | torch.Tensor = 0
@@ -76,6 +80,8 @@ class Steps:
         losses: those of the whole batch, detached. A step that is skipped changes no parameter, moment or buffer.
         """
         self.buffers.settle()
+        if self.average is not None:
+            self.average([p for group in self.optimizer.param_groups for p in group["params"]])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.scaler is not None:
             self._update_scaled(losses, parameters)
@@ -83,7 +89,7 @@ class Steps:
             seen = [losses]
             if self.clip_norm is not None:
                 seen.append(torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm))
-            found = not_finite([*seen, *(p.grad for p in parameters if p.grad is not None)])
+            found = self.agree(not_finite([*seen, *(p.grad for p in parameters if p.grad is not None)]))
             if _skips_by_itself(self.optimizer):
                 # The kernels of a fused optimiser look at this number on the device: nobody waits for it.
                 self.optimizer.found_inf, self.optimizer.grad_scale = found, None  # type: ignore[attr-defined]
@@ -102,7 +108,7 @@ class Steps:
     def _update_scaled(self, losses: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         assert self.scaler is not None
         # The scaler skips what overflowed, and learns from it: only losses that are not finite are kept from it.
-        found = not_finite([losses])
+        found = self.agree(not_finite([losses]))
         if bool(found):
             self._skip(found)
             return
@@ -126,7 +132,7 @@ def not_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """
     groups: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
     for tensor in tensors:
-        values = tensor._values() if tensor.is_sparse else tensor
+        values = tensor._values() if tensor.is_sparse else own_part(tensor)
         groups.setdefault((values.device, values.dtype), []).append(values)
     found = {device: torch.zeros((), device=device) for device, _ in groups}
     for (device, _), group in groups.items():
