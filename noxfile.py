@@ -14,6 +14,7 @@ nox.options.sessions = [
     "agree",
     "integrations",
     "keras",
+    "faults",
     "docs",
 ]
 nox.options.default_venv_backend = "virtualenv"
@@ -124,6 +125,17 @@ def keras(session: nox.Session) -> None:
     tests(session, *TWO, "backends/tensorflow/tests_integrations")
     quiet = ("-W", "ignore:__array__ implementation:DeprecationWarning")  # Keras' own, on TensorFlow
     examples(session, *quiet, "docs/trainers/keras.md", "backends/tensorflow/attent_tensorflow/trainers", leave_out=())
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """What can go wrong, on purpose; in full: ``nox -s faults -- --kills 200 --flips 10000 --inputs 1000000``.
+
+    Drawn inputs, flipped bits, full disks, signals, and killed processes, ranks and loader workers.
+    """
+    session.install(*CONSTRAINTS, *TEST, "-e", ".", "-e", "backends/torch")
+    session.run("python", "-m", "attent.tests.faults", *session.posargs)
+    session.run("python", "-m", "pytest", "-k", "worker", "backends/torch/tests/test_killed.py")
 
 
 @nox.session

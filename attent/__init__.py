@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"  # of the distribution too: pyproject.toml reads it here
+
 if TYPE_CHECKING:
     from attent.choose.grouped import Balanced, ByGroup, Tempered
     from attent.choose.gumbel import correction_weights, inclusion_probabilities
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         RecipeError,
         ScoreError,
         TraceError,
+        TraceWarning,
         WorkersError,
     )
     from attent.judging.judge import judge
@@ -47,7 +50,7 @@ _HOME = {
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
-        "ScoreError", "TraceError", "WorkersError",
+        "ScoreError", "TraceError", "TraceWarning", "WorkersError",
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
@@ -68,8 +71,8 @@ __all__ = [
     "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
     "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
     "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
-    "TraceError", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights", "cosine",
-    "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
+    "TraceError", "TraceWarning", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights",
+    "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
     "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 

@@ -60,3 +60,7 @@ class RecipeError(AttentError):
 
 class CostWarning(UserWarning):
     """A plan costs more than training on all examples."""
+
+
+class TraceWarning(UserWarning):
+    """A run folder is damaged, and the run goes on from an earlier checkpoint."""

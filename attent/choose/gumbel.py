@@ -12,6 +12,7 @@ import threading
 
 import numpy as np
 
+from attent import checks
 from attent.choose.chunks import extremes
 from attent.choose.noise import Noise, generator, gumbel, raw, raw_at, uniform
 from attent.choose.order import beside, find_cut, highest
@@ -207,7 +208,7 @@ def inclusion_probabilities(
         [1.0, 1.0, 1.0, 1.0]
     """
     if not temperature > 0 or is_zero(temperature):
-        raise PlanError(f"inclusion probabilities need a temperature above 0, got {temperature!r}")
+        raise PlanError(f"inclusion probabilities need a temperature above 0, got {checks.shown(temperature)}")
     keys = scaled_keys(scores, noise, temperature, scaling, ids)
     threshold = keys.threshold(k)
     phi = keys.shifted(keys.scores)
@@ -228,6 +229,6 @@ def correction_weights(probabilities: Numbers, k: int, largest: float = np.inf) 
         [0.67, 1.33, 3.0]
     """
     if not largest > 0:
-        raise PlanError(f"the largest weight must be above 0, got {largest!r}")
+        raise PlanError(f"the largest weight must be above 0, got {checks.shown(largest)}")
     with np.errstate(divide="ignore"):
         return np.asarray(np.minimum(k / len(probabilities) / probabilities, largest), np.float64)

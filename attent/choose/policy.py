@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from attent import checks
 from attent.choose.noise import Noise
 from attent.choose.rules import NonFinite, finite_ids
 from attent.choose.values import Makers, folded, from_table, parse, text_of
@@ -275,7 +276,7 @@ def _with(known: Makers, others: Makers) -> Makers:
 def _checked(given: object) -> Policy:
     if isinstance(given, type) or not callable(getattr(given, "choose", None)):
         hint = f": write {given.__name__}()" if isinstance(given, type) else ""
-        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {given!r}{hint}")
+        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}")
     for name, held in getattr(given, "__dict__", {}).items():
         if isinstance(held, np.ndarray):
             raise PlanError(

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from attent import checks
 from attent.choose.chunks import extremes
 from attent.choose.gumbel import is_zero, scaled_keys
 from attent.choose.noise import Noise, raw, raw_at, uniform
@@ -42,7 +43,7 @@ def count(ratio: float, n: int) -> int:
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to select from")
     if not 0 < ratio <= 1:
-        raise PlanError(f"ratio must be in (0, 1], got {ratio!r}")
+        raise PlanError(f"ratio must be in (0, 1], got {checks.shown(ratio)}")
     return max(1, math.floor(Fraction(repr(float(ratio))) * n + Fraction(1, 2)))
 
 
@@ -85,7 +86,7 @@ def soft(
     """
     ends = _check(scores, k, ids)
     if not temperature >= 0:
-        raise PlanError(f"must be at least 0, got {temperature!r}", field="temperature")
+        raise PlanError(f"must be at least 0, got {checks.shown(temperature)}", field="temperature")
     if is_zero(temperature):  # no scaling or shift may then merge two scores that differ
         return _named(top(scores, k), ids)
     return _named(scaled_keys(scores, noise, temperature, scaling, ids, ends).top(k), ids)
@@ -118,7 +119,7 @@ def band(scores: Numbers, k: int, *, cap: float = 0.9, ids: Ids | None = None) -
     """
     _check(scores, k, ids)
     if not 0 < cap <= 1:
-        raise PlanError(f"cap must be in (0, 1], got {cap!r}")
+        raise PlanError(f"cap must be in (0, 1], got {checks.shown(cap)}")
     n = len(scores)
     passed = min(n - count(cap, n), n - k)
     taken = top(scores, passed + k)

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from attent import checks
 from attent.choose.chunks import CHUNK, each, extremes
 from attent.choose.shard import Shard, image
 from attent.choose.words import Words
@@ -44,7 +45,7 @@ def scale(scores: Numbers, scaling: Scaling) -> Numbers:
 def checked_scaling(scaling: Scaling) -> Scaling:
     """Return the scaling if it is one. Raises PlanError naming them."""
     if scaling not in SCALINGS:
-        raise PlanError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}")
+        raise PlanError(f"scaling must be one of {', '.join(SCALINGS)}, got {checks.shown(scaling)}")
     return scaling
 
 

@@ -148,7 +148,7 @@ def source_of(given: object) -> Source:
         found = from_table("source", given, BUILT_IN)
     if not isinstance(found, Source):
         hint = f": write {found.__name__}()" if isinstance(found, type) else ""
-        raise PlanError(f"must be a source such as Reuse(), or its text, got {found!r}{hint}")
+        raise PlanError(f"must be a source such as Reuse(), or its text, got {checks.shown(found)}{hint}")
     return found
 
 

@@ -14,6 +14,7 @@ import math
 import numbers
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
@@ -142,7 +143,9 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
     fields = dict(table)
     name = fields.pop("name", None)
     if not isinstance(name, str):
-        raise PlanError(f"a {kind} as a table needs its name, such as {{name = 'soft'}}, got {dict(table)!r}")
+        raise PlanError(
+            f"a {kind} as a table needs its name, such as {{name = 'soft'}}, got {checks.shown(dict(table))}"
+        )
     module, colon, attribute = name.partition(":")
     maker = _imported(kind, module, attribute) if colon else find(kind, name, known)
     # The words that TOML lacks; its own true and false are no words.
@@ -166,7 +169,8 @@ def folded(name: str) -> str:
 
 def _called(kind: str, maker: Callable[..., Any], text: str, name: str, known: Makers) -> Any:
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of text such as 1if
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _unreadable(kind, text.replace("made", name, 1)) from None
     called = isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)  # once: not soft(1)(2)
@@ -179,7 +183,10 @@ def _called(kind: str, maker: Callable[..., Any], text: str, name: str, known: M
 
 
 def _argument(kind: str, tree: ast.expr, known: Makers) -> Any:
-    text = ast.unparse(tree)
+    try:
+        text = ast.unparse(tree)
+    except RecursionError:
+        raise PlanError(f"a {kind} is nested too deep to be read") from None
     if isinstance(tree, ast.Name):
         if tree.id in _WORDS:
             return _WORDS[tree.id]
@@ -226,7 +233,14 @@ def _imported(kind: str, module: str, attribute: str) -> Callable[..., Any]:
         raise PlanError(f"{kind} {module}:{attribute} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise PlanError(f"{kind} {module}:{attribute} must be a class or a function, got {type(found).__name__}")
+    if (inspect.isclass(found) or inspect.isroutine(found)) and _home(found) in sys.stdlib_module_names:
+        # A text may come from a file: none makes Python's own library act, as os:system(...) would.
+        raise PlanError(f"{kind} {module}:{attribute} is of Python's own library: name a class of your own")
     return found  # type: ignore[no-any-return]
+
+
+def _home(found: Any) -> str:
+    return str(getattr(found, "__module__", None) or "builtins").partition(".")[0]
 
 
 def _unreadable(kind: str, text: str) -> PlanError:

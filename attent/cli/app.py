@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -12,13 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from attent import __version__
 from attent.cli import given as asked
 from attent.cli.fields import JUDGE_FIELDS, PLAN_FIELDS, RUN_FIELDS, TEACH_FIELDS, Field, flag_of, metavar_of
 from attent.errors import AttentError
 from attent.tables import wrapped
 
 Command = Callable[..., None]
-INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C
+INTERRUPTED = 130  # the exit code of a program ended by Ctrl-C: 128 + the signal's number
 _NEXT = """\
 attent teaches a model the examples that it has not understood yet, and says whether that paid.
 
@@ -69,7 +69,7 @@ def ends_plainly(command: Command) -> Command:
             raise typer.Exit(2) from None
         except KeyboardInterrupt as interrupt:
             _complain("stopped at once", interrupt)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(getattr(interrupt, "code", INTERRUPTED)) from None
 
     debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
     return _with_parameters(called, command, leave_out=set(), added={"debug": (debug, False)})
@@ -138,7 +138,7 @@ def _but_recipe(fields: Mapping[str, Field]) -> dict[str, Field]:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"attent {importlib.metadata.version('attent')}")
+        typer.echo(f"attent {__version__}")
         raise typer.Exit
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from attent.checks import shown as said
 from attent.errors import AttentError
 
 Kind = Literal["whole", "number", "schedule", "policy", "word", "names", "numbers", "switch"]
@@ -91,6 +92,7 @@ TEACH_FIELDS = {name: field for name, field in RUN_FIELDS.items() if name not in
 JUDGE_FIELDS = RUN_FIELDS
 SAME_ON_RESUME = ("recipe", "backend", "epochs", "batch_size", "tuned", "batch_sizes", "seed", "forward_share")
 
+_DIGITS = 1000  # of a whole number; Python reads no more than 4,300
 _RULES: dict[Kind, str] = {
     "whole": "a whole number",
     "number": "a number",
@@ -138,7 +140,7 @@ def read_value(shown: str, field: Field, value: object, *, text: bool) -> Value:
         found = "none"
     if found is None:
         rule = _RULES[field.kind] + (", or none" if field.optional else "")
-        raise OptionError(f"{shown} must be {rule}, got {value!r}")
+        raise OptionError(f"{shown} must be {rule}, got {said(value)}")
     if isinstance(found, float) and math.isinf(found) and found > 0:
         return "inf"  # JSON has no infinity
     return found
@@ -154,7 +156,7 @@ def check_known(where: str, keys: Mapping[str, object], known: Mapping[str, obje
 def _from_text(kind: Kind, text: str) -> Value | None:
     text = text.strip()
     if kind in ("whole", "number", "schedule"):
-        if re.fullmatch(r"[+-]?\d+", text):
+        if re.fullmatch(rf"[+-]?\d{{1,{_DIGITS}}}", text):
             return int(text) if kind != "number" else float(text)
         if kind != "whole":
             try:

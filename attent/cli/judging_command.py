@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from attent import __version__, checks
 from attent.cli import recipe_lookup
-from attent.cli.fields import SAME_ON_RESUME, OptionError, Value
+from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, SAME_ON_RESUME, OptionError, Value, check_known, read_value
 from attent.cli.given import Given, Option
 from attent.cli.progress import watching
 from attent.cli.recipe_lookup import Found, asked_plan, default_of, kept_options, preset_without_one, read_options
-from attent.errors import PlanError, TraceError
+from attent.errors import PlanError, TraceError, TraceWarning
 from attent.judging.arms import DEFAULT_AGAINST, DEFAULT_ARMS, POLICY, TEACH_AGAINST, named_arm, read_policies
 from attent.judging.judge import judge, seconds_of
 from attent.judging.judgement import Judgement
@@ -26,13 +29,13 @@ from attent.judging.referee import PICTURE
 from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
-from attent.run.files import FORMAT, read_json, write_json
+from attent.run.files import FORMAT, WAY_OUT, present, read_json, write_json
 from attent.run.interrupts import stop_signals
 from attent.tables import percent
 
 Tell = Callable[[str], None]
 Command = Literal["teach", "judge"]
-INTERRUPTED, FAILED = 130, 1
+FAILED = 1
 FILE = "settings.json"
 TAUGHT = "taught"
 _LENGTHS: dict[str, list[float]] = {"epoch": [1], "pass": [1, 1.5, 2]}  # of teach, by what the plan counts
@@ -43,17 +46,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a folder was begun, so that ``--resume FOLDER`` needs nothing else: what was given, by flag and by file."""
 
     format: int = FORMAT
-    attent: str = importlib.metadata.version("attent")
+    attent: str = __version__
     command: Command
     run: dict[str, Any] = {}
     plan: dict[str, Any] = {}
     arms: dict[str, Any] = {}
-    tune: dict[str, Any] = {}
+    tune: dict[str, list[Any]] = {}
     options: dict[str, Any] = {}
 
 
 def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = print) -> int:
-    """Run what was asked for, or go on with it, and return the exit code: 0, 130 stopped by a signal, 1 taught in vain.
+    """Run what was asked for, or go on with it, and return the exit code: 0, or 1 taught in vain.
+
+    Stopped by a signal: 128 + its number.
 
     Nothing is trained or written unless everything asked for has been checked. Raises AttentError.
     """
@@ -73,7 +78,7 @@ def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = pr
         for line in _remarks(settings, plan, n, asked):
             print(f"Note: {line}", file=sys.stderr)
 
-    with stop_signals() as stop, watching() as (tell_line, watch):
+    with stop_signals() as stop, watching() as (tell_line, watch), _warnings_told(tell_line):
         try:
             judgement = judge(
                 found.function,
@@ -105,10 +110,26 @@ def run_command(command: Command, given: Given, *, resume: bool, tell: Tell = pr
     tell(f"Folder: {folder}")
     if stopped:
         print(f"Stopped. Go on with: {go_on}", file=sys.stderr)
-        return INTERRUPTED
+        return stop.code
     if not judgement.finished:
         print(f"The budget ended. With more time: {go_on} --budget TIME", file=sys.stderr)
     return FAILED if settings.command == "teach" and _failed(judgement) else 0
+
+
+@contextlib.contextmanager
+def _warnings_told(tell_line: Callable[[str], None]) -> Iterator[None]:
+    """Have what is wrong with a run folder told as a line like any other, not as a warning of Python's."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, TraceWarning):
+                tell_line(f"Warning: {message}")
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _failed(judgement: Judgement) -> bool:
@@ -123,15 +144,29 @@ def _folder_of(command: Command, given: Given, resume: bool) -> tuple[Path | Non
             raise OptionError(f"--resume needs the folder: attent {command} --resume FOLDER")
         return None, None
     folder = Path(str(named))
-    stored = read_json(folder / FILE, Settings, FORMAT)
+    stored = _stored(folder)
     if stored is not None and not resume:
         raise TraceError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
     if stored is None and resume and "recipe" not in given.run:
         raise TraceError(f"no run to go on with in {folder}: it has no {FILE}")
     runs = [folder / "run.json", *folder.glob("*/run.json"), *(() if resume else folder.glob("*/*/run.json"))]
-    if stored is None and any(path.exists() for path in runs):
+    if stored is None and any(map(present, runs)):
         raise TraceError(f"{folder} holds a run that `attent {command}` did not begin: name another folder")
     return folder, stored
+
+
+def _stored(folder: Path) -> Settings | None:
+    """Return the settings that a folder keeps. Raises TraceError or OptionError where they are none that were given."""
+    stored = read_json(folder / FILE, Settings, FORMAT)
+    if stored is None:
+        return None
+    for table, values, fields in (("run", stored.run, RUN_FIELDS), ("plan", stored.plan, PLAN_FIELDS)):
+        check_known(f"{folder / FILE}: {table}", values, fields)
+        for key, value in values.items():
+            read_value(f"{table}.{key} in {folder / FILE}", fields[key], value, text=False)
+    if "recipe" not in stored.run:
+        raise TraceError(f"{folder / FILE} names no recipe. {WAY_OUT}")
+    return stored
 
 
 def _settled(command: Command, given: Given, stored: Settings | None) -> Settings:
@@ -164,9 +199,9 @@ def _stored_value(stored: Settings, key: str) -> Value | None:
 
 def _must_stay(shown: str, now: object, before: object) -> None:
     if now != before:
-        was = "was not given" if before is None else f"was {before!r}"
+        was = "was not given" if before is None else f"was {checks.shown(before)}"
         raise OptionError(
-            f"{shown} {was} when this run began, now it is {now!r}: leave it out to go on, "
+            f"{shown} {was} when this run began, now it is {checks.shown(now)}: leave it out to go on, "
             "or begin a new run in another folder"
         )
 
@@ -281,14 +316,14 @@ def _free_folder(command: Command, recipe: str) -> Path:
     """Make and return ``runs/RECIPE-N``, with the first N that is free. Raises TraceError if it cannot be made."""
     name = re.sub(r"[^\w.-]+", "-", recipe.rpartition(":")[2]) or "run"
     name = name if command == "teach" else f"{command}-{name}"
-    number = 0
-    while True:
-        number += 1
-        folder = Path("runs") / f"{name}-{number}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise TraceError(f"cannot make {folder}: {error.strerror}; name another folder by --run") from None
-        return folder
+    folder = Path("runs")
+    try:
+        folder.mkdir(exist_ok=True)  # else a link that leads nowhere would look like a number that is taken
+        for number in itertools.count(1):
+            folder = Path("runs") / f"{name}-{number}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise TraceError(f"cannot make {folder}: {error.strerror}; name another folder by --run") from None
+    return folder

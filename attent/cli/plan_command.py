@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from attent.checks import FINITE, number
+from attent.checks import number
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
@@ -14,7 +14,7 @@ from attent.cli.phases import counted, shown_phase
 from attent.cli.recipe_lookup import asked_plan, read_options
 from attent.learner import Costs, checked_costs, checked_length
 from attent.plan.plan import Plan, Unit
-from attent.plan.timeline import Epoch
+from attent.plan.timeline import MOST_FORWARD_SHARE, Epoch
 from attent.tables import NOTHING, Table, percent, wrapped
 
 Tell = Callable[[str], None]
@@ -26,7 +26,8 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
     Nothing is trained. Raises AttentError where recipe and n are both missing, or a value is impossible.
     """
     run: Mapping[str, Any] = given.run
-    share = number(given.shown("run", "forward_share"), run.get("forward_share", 1 / 3), 0, FINITE, error=OptionError)
+    shown, asked = given.shown("run", "forward_share"), run.get("forward_share", 1 / 3)
+    share = number(shown, asked, 0, MOST_FORWARD_SHARE, error=OptionError)
     costs = None
     if "recipe" in run:
         found = recipe_lookup.find(run.get("backend", "numpy"), run["recipe"])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from attent import plugins
+from attent import checks, plugins
 from attent.cli.fields import OptionError, Value
 from attent.cli.given import Given, Option
 from attent.errors import PlanError, RecipeError
@@ -201,7 +201,7 @@ def _converted(shown: str, option: Option, kind: Any) -> Any:
         except TypeError as error:
             raise OptionError(f"{shown} cannot be set from outside: {error}") from error
     detail = "" if reason.startswith("Expected") and " - at " not in reason else f": {reason}"
-    raise OptionError(f"{shown} must be {inspect.formatannotation(kind)}, got {option.value!r}{detail}")
+    raise OptionError(f"{shown} must be {inspect.formatannotation(kind)}, got {checks.shown(option.value)}{detail}")
 
 
 def _readings(option: Option, kind: Any) -> Iterator[tuple[Any, bool]]:
@@ -210,7 +210,7 @@ def _readings(option: Option, kind: Any) -> Iterator[tuple[Any, bool]]:
         yield option.value, True
         return
     if kind is not str:
-        with contextlib.suppress(tomllib.TOMLDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):  # no TOML
             yield tomllib.loads(f"value = {option.value}")["value"], True
         with contextlib.suppress(ValueError):
             if kind is float:

@@ -12,9 +12,10 @@ from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
 from attent.judging.arms import FULL, POLICY, SHORT
 from attent.judging.controls import CONTROLS
-from attent.judging.judgement import read_judgement
+from attent.judging.judgement import FILE, read_judgement
 from attent.judging.report import told
 from attent.plan.plan import Unit
+from attent.run.files import WAY_OUT, present
 from attent.run.records import forward_share
 from attent.run.trace import Trace, first_difference
 from attent.tables import NOTHING, Table, digits, quality, wrapped
@@ -32,8 +33,17 @@ def show_report(folder: Path, *, tell: Tell = print) -> None:
     judgement = read_judgement(folder)
     if judgement is None or sum(arm.kind == POLICY for arm in judgement.arms) == 1:
         _show_epochs(arms_in(folder), tell)
-    if judgement is not None:
-        tell(told(judgement))
+    if judgement is None:
+        return
+    try:
+        words = told(judgement)
+    except (AttributeError, LookupError, TypeError, ValueError, AssertionError, OverflowError) as error:
+        # Whoever edits a judgement can make parts of it contradict each other, with a checksum that holds.
+        what = f"{type(error).__name__}: {error}"
+        raise TraceError(
+            f"{folder / FILE} cannot be shown, its parts do not fit together ({what}). {WAY_OUT}"
+        ) from error
+    tell(words)
 
 
 def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
@@ -73,7 +83,7 @@ def arms_in(folder: Path) -> dict[str, Path]:
 
     Raises TraceError if there is none.
     """
-    if (folder / "run.json").exists():
+    if present(folder / "run.json"):
         return {folder.name: folder}
     seeds = sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
     found = next(filter(None, (sorted(path.glob("*/run.json")) for path in (folder, *seeds))), [])

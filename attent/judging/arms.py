@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from attent import checks
 from attent.checks import number, several
 from attent.errors import PlanError
 from attent.judging.controls import BALANCED, CONTROLS, NEW_ONLY, REPLAY, TEMPERED, Known, controls_of
@@ -284,7 +285,7 @@ def _split(words: str) -> list[str]:
 
 def _text(given: object) -> str:
     if not isinstance(given, str):
-        raise PlanError(f"an arm must be a preset's name or NAME:preset,field=value,..., got {given!r}")
+        raise PlanError(f"an arm must be a preset's name or NAME:preset,field=value,..., got {checks.shown(given)}")
     return given
 
 
@@ -312,5 +313,5 @@ def _policy(name: str, given: object) -> Policy:
 def _from_text(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML
         return text

@@ -5,7 +5,6 @@ Every job with a folder is resumable: it goes on where an earlier process left i
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 import warnings
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent import __version__
+from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
@@ -23,10 +24,9 @@ from attent.judging.metrics import quality_of
 from attent.learner import Costs, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
-from attent.run.files import FORMAT, read_array, read_json, write_json
-from attent.run.folder import CHECKPOINT
+from attent.run.files import FORMAT, present, read_json, write_json
+from attent.run.folder import forget_checkpoints, position_in
 from attent.run.records import EpochRecord, Seconds
-from attent.run.state import unpack_position
 from attent.run.teaching import Listener, Progress, teach
 from attent.run.trace import read_header, read_records
 
@@ -187,14 +187,14 @@ def finished(
         return None
     header = read_header(folder)
     told = {"recipe": header.recipe, "n": header.n, "attent": header.attent}
-    now = {"recipe": recipe, "n": n, "attent": importlib.metadata.version("attent")}
+    now = {"recipe": recipe, "n": n, "attent": __version__}
     asked = (told, "", now), (kept.plan, "", plan.to_dict()), (kept.options, "option ", _builtins(options))
     for was, what, is_now in asked:
         for key in {**was, **is_now}:
             if was.get(key) != is_now.get(key):
                 raise TraceError(
-                    f"{folder} was judged with {what}{key} {was.get(key)!r}, now it is {is_now.get(key)!r}: "
-                    "name another folder, or ask for the same again"
+                    f"{folder} was judged with {what}{key} {shown(was.get(key))}, now it is "
+                    f"{shown(is_now.get(key))}: name another folder, or ask for the same again"
                 )
     return msgspec.structs.replace(kept, arm=arm)
 
@@ -272,7 +272,7 @@ def run_job(
     if folder is not None:
         write_json(folder / _FILE, result)
         if not setting.keep:
-            (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to go on with
+            forget_checkpoints(folder)  # nothing is left to go on with
     return result
 
 
@@ -282,13 +282,12 @@ def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:
     After a sudden stop that is its last checkpoint, not where it was. Epochs count from 1, as in progress. Raises
     TraceError or CourseError where the folder's files cannot be read.
     """
-    if not (folder / "run.json").exists():
+    if not present(folder / "run.json"):
         return None
-    path, recorded = folder / CHECKPOINT, len(read_records(folder / "trace.jsonl"))
+    recorded, position = len(read_records(folder / "trace.jsonl")), position_in(folder)
     anew = "no checkpoint yet: begins anew"
-    if not path.exists():
+    if position is None:
         return None if recorded else anew  # with epochs but no checkpoint teach refuses it
-    position = unpack_position(read_array(path, "course/position"))
     epoch, step = position.epoch, position.step
     if epoch == step == 0:
         return anew
@@ -340,7 +339,7 @@ def _builtins(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _spent_before(folder: Path | None) -> Spent | None:
     """Return what earlier processes spent on a job, None where one was killed and nobody knows."""
-    if folder is None or not (folder / "run.json").exists():
+    if folder is None or not present(folder / "run.json"):
         return Spent(0.0, 0.0)
     kept = read_json(folder / _SPENT, Spent, FORMAT)
     (folder / _SPENT).unlink(missing_ok=True)  # if this process is killed, it is no longer true

@@ -23,6 +23,7 @@ from attent.judging.judgement import Judgement
 from attent.judging.referee import Ready, Referee, Tell, Watch
 from attent.judging.tuning import BATCH_SIZE, grid_of
 from attent.learner import checked_learner
+from attent.plan.timeline import MOST_FORWARD_SHARE
 from attent.plugins import Recipe
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
@@ -107,8 +108,8 @@ def judge(
     """
     if not callable(recipe):
         raise RecipeError(
-            f"recipe must be a function from a plan to a learner, got {recipe!r}; names are for the command line: "
-            "attent judge RECIPE"
+            f"recipe must be a function from a plan to a learner, got {shown(recipe)}; names are for the command "
+            "line: attent judge RECIPE"
         )
     suggested = dict(getattr(recipe, "plan_defaults", {}))
     named = name or getattr(recipe, "__name__", "recipe").replace("_", "-")
@@ -125,7 +126,7 @@ def judge(
     if budget_seconds is not None:
         number("budget_seconds", budget_seconds, 0, FINITE, open_below=True)
     if forward_share is not None:
-        number("forward_share", forward_share, 0, FINITE)
+        number("forward_share", forward_share, 0, MOST_FORWARD_SHARE)
     if run is not None and not isinstance(run, str | Path):
         raise PlanError(f"must be a folder's name, got {shown(run)}", field="run")
     if seeds is None and budget_seconds is not None:

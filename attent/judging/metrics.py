@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from attent import checks
 from attent.errors import LearnerError
 from attent.learner import Evaluates, Learner
 
@@ -51,5 +52,7 @@ def quality_of(learner: Learner) -> dict[str, float | None]:
     try:
         quality = {str(name): float(value) for name, value in given.items()}  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
-        raise LearnerError(f"learner.evaluate() must return numbers by metric name, got {given!r}") from None
+        raise LearnerError(
+            f"learner.evaluate() must return numbers by metric name, got {checks.shown(given)}"
+        ) from None
     return {name: value if math.isfinite(value) else None for name, value in quality.items()}

@@ -367,7 +367,9 @@ class Plan:
                 f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
             )
         if fields.get("cycle") is not None:
-            raise PlanError(f"must be None, got {fields['cycle']!r}: passes alone make up the cost", field="cycle")
+            raise PlanError(
+                f"must be None, got {checks.shown(fields['cycle'])}: passes alone make up the cost", field="cycle"
+            )
         ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
         left = epochs - warm_up - cool_down
         passes = math.floor(left / ratio + 0.5)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from attent import checks
 from attent.choose.sources import Replay
 from attent.errors import PlanError
 from attent.plan.plan import Plan
@@ -45,7 +46,7 @@ def preset_of(name: str) -> str:
     """
     found = name.strip().replace("_", "-")
     if found not in PRESETS:
-        raise PlanError(f"must be one of {', '.join(PRESETS)}, got {name!r}", field="preset")
+        raise PlanError(f"must be one of {', '.join(PRESETS)}, got {checks.shown(name)}", field="preset")
     return found
 
 

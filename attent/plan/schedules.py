@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from attent import checks
 from attent.choose import values
 from attent.errors import PlanError
 
@@ -119,7 +121,8 @@ def parse(text: str, known: Mapping[str, Callable[..., Schedule]] | None = None)
         (cosine(0.2, 0.8), constant(0.4))
     """
     try:
-        return constant(ast.literal_eval(text.strip()))
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+            return constant(ast.literal_eval(text.strip()))
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, PlanError):
             raise
@@ -136,6 +139,6 @@ BUILT_IN: dict[str, Callable[..., Schedule]] = {
 
 
 def _number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PlanError(f"a schedule's {name} must be a finite number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= checks.FINITE:
+        raise PlanError(f"a schedule's {name} must be a finite number, got {checks.shown(value)}")
     return float(value)

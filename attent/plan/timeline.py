@@ -8,11 +8,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from attent import checks
 from attent.choose.rules import count
 from attent.choose.sources import Scored
 from attent.errors import PlanError
 from attent.plan.schedules import Schedule
 
+MOST_FORWARD_SHARE = 1e6  # measured values are below 1; with far more a run's cost is no number
 Phase = Literal["warm-up", "taught", "full", "cool-down"]
 
 
@@ -128,8 +130,7 @@ def _cuts(n: int, parts: int, batch_size: int) -> list[int]:
 
 def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: int) -> Cost:
     """Return the cost of a timeline over n examples, a scored example costing ``forward_share`` of a trained one."""
-    if not (math.isfinite(forward_share) and forward_share >= 0):
-        raise PlanError(f"forward_share must be a number of at least 0, got {forward_share!r}")
+    forward_share = checks.number("forward_share", forward_share, 0, MOST_FORWARD_SHARE)
     scored = sum(row.scored for row in rows)
     trained = sum(row.k for row in rows)
     epochs = (trained + scored * forward_share) / n
@@ -162,7 +163,9 @@ def _share(number: int, of: int) -> float:
 def _ratio(schedule: Schedule, progress: float) -> float:
     ratio = schedule(progress)
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:
-        raise PlanError(f"must be in (0, 1], got {ratio!r} from {schedule!r} at progress {progress:g}", field="ratio")
+        raise PlanError(
+            f"must be in (0, 1], got {checks.shown(ratio)} from {schedule!r} at progress {progress:g}", field="ratio"
+        )
     return float(ratio)
 
 
@@ -170,6 +173,7 @@ def _interval(schedule: Schedule, progress: float) -> int:
     epochs = schedule(progress)
     if isinstance(epochs, bool) or not isinstance(epochs, int | float) or not 1 <= epochs < math.inf:
         raise PlanError(
-            f"must be at least 1 epoch, got {epochs!r} from {schedule!r} at progress {progress:g}", field="interval"
+            f"must be at least 1 epoch, got {checks.shown(epochs)} from {schedule!r} at progress {progress:g}",
+            field="interval",
         )
     return math.floor(epochs + 0.5)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attent import checks
+from attent.checks import shown
 from attent.errors import CourseError, PlanError, TraceError
 from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
@@ -79,10 +80,10 @@ class Feed:
         write: bool = True,
     ) -> None:
         if not isinstance(plan, Plan):
-            raise PlanError(f"a feed takes first the plan, then the number of examples: plan is {plan!r}")
+            raise PlanError(f"a feed takes first the plan, then the number of examples: plan is {shown(plan)}")
         check_given(run=run, replay=replay, versions=versions, recipe=recipe)
         if not isinstance(fingerprint, str | None):
-            raise PlanError(f"fingerprint must be a text, got {fingerprint!r}")
+            raise PlanError(f"fingerprint must be a text, got {shown(fingerprint)}")
         if resume and run is None:
             raise TraceError("resume needs the run to go on with: Feed(..., run=folder, resume=True)")
         self.plan, self.n, self.fingerprint = plan, n, fingerprint
@@ -194,7 +195,7 @@ class Feed:
         begun = self._lesson is not None and self._got.any()
         return written(
             self._course.state(),
-            {"losses": self._losses, "got": self._got, "skipped": np.array([self._skipped])} if begun else {},
+            {"losses": self._losses, "got": self._got, "skipped": np.array([self._skipped], np.int64)} if begun else {},
             self.fingerprint,
         )
 
@@ -207,14 +208,17 @@ class Feed:
         arrays, begun = read_back(state, self.fingerprint)
         course = self._new_course()
         course.load_state(arrays)
-        if begun and _asked(course.next()).shape != begun["got"].shape:
-            raise CourseError("the feed's state holds losses of another pass than it stands in")
+        if begun:
+            begun = {"skipped": np.zeros(1, np.int64), **begun}  # states of attent 0.1.0 may lack it
+            shape = _asked(course.next()).shape
+            forms = {name: (array.dtype.name, array.shape) for name, array in begun.items()}
+            if forms != {"losses": ("float64", shape), "got": ("bool", shape), "skipped": ("int64", (1,))}:
+                raise CourseError("the feed's state holds losses of another pass than it stands in")
         self._recorder.take_up(course.epoch)
         self._course, self._lesson = course, None
         if begun:
             self._now()
-            self._losses, self._got = begun["losses"], begun["got"]
-            self._skipped = int(begun["skipped"][0]) if "skipped" in begun else 0
+            self._losses, self._got, self._skipped = begun["losses"], begun["got"], int(begun["skipped"][0])
 
     def trace(self) -> Trace:
         """Return what was taught in the passes recorded so far. Raises TraceError if it is not in this memory."""

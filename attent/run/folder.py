@@ -1,39 +1,50 @@
-"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R4 of docs/spec.md."""
+"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R8 of docs/spec.md."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import platform
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
+import numpy as np
 
-from attent.errors import TraceError
+from attent import __version__
+from attent.errors import CourseError, TraceError, TraceWarning
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
 from attent.run.extension import lengthens, plan_difference
 from attent.run.files import (
     FORMAT,
+    WAY_OUT,
     append_line,
     checked_state,
     keep_lines,
     locked,
+    present,
     read_arrays,
+    read_selection,
+    remove_partials,
+    replace,
     sealed,
     selection_path,
+    unchecked_arrays,
     write_arrays,
     write_json,
     write_selection,
 )
-from attent.run.records import EpochRecord, Seconds
-from attent.run.state import unpack_position
+from attent.run.records import EpochRecord, Seconds, Selected, digest_of
+from attent.run.state import Position, check_digest, unpack_position
 from attent.run.trace import Header, read_header, read_records
 
 CHECKPOINT = "checkpoint.safetensors"
+EARLIER = "checkpoint.earlier.safetensors"
+CHECKPOINTS = (CHECKPOINT, EARLIER)
+DAMAGED = "checkpoint.damaged.safetensors"
 
 
 class Checkpoint(NamedTuple):
@@ -60,10 +71,10 @@ def header_of(
     fingerprint: str | None = None,
 ) -> Header:
     """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
-    own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
+    own = {"python": platform.python_version(), "numpy": np.__version__}
     return Header(
         format=FORMAT,
-        attent=importlib.metadata.version("attent"),
+        attent=__version__,
         n=n,
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],
@@ -75,22 +86,24 @@ def header_of(
 
 
 class RunFolder:
-    """The folder of one run: ``run.json``, ``trace.jsonl``, ``selections/``, ``checkpoint.safetensors``.
+    """The folder of one run: ``run.json``, ``trace.jsonl``, ``selections/``, and the last two checkpoints.
 
     Every file is whole at every moment, so a run killed at any time can be read and continued, and has a checksum, so
-    a bit that flips on the disk is told of instead of teaching something else.
+    a bit that flips on the disk is told of instead of teaching something else. Where the last checkpoint is damaged the
+    one before it is taken.
     """
 
     def __init__(self, folder: Path, header: Header) -> None:
         self.folder, self.header = folder, header
+        self._damaged = False  # the last checkpoint
 
     @classmethod
     def create(cls, folder: Path, header: Header) -> RunFolder:
         """Begin a run. Raises TraceError if the folder holds one already, or cannot be written."""
-        if (folder / "run.json").exists():
+        if present(folder / "run.json"):
             raise TraceError(f"{folder} holds a run already: go on with it by resume=True, or name another folder")
-        for left in ("trace.jsonl", "selections", CHECKPOINT):
-            if (folder / left).exists():
+        for left in ("trace.jsonl", "selections", *CHECKPOINTS):
+            if present(folder / left):
                 raise TraceError(f"{folder} holds {left} of a run whose run.json is gone: name another folder")
         write_json(folder / "run.json", header)
         return cls(folder, header)
@@ -122,17 +135,28 @@ class RunFolder:
             write_json(self.folder / "run.json", self.header)
 
     def checkpoint(self) -> Checkpoint | None:
-        """Return what ``save`` kept last, None where the run stopped before. Raises TraceError if it is gone."""
-        checkpoint = _read_checkpoint(self.folder / CHECKPOINT)
-        if checkpoint is None and read_records(self.folder / "trace.jsonl"):
+        """Return what ``save`` kept last, None where the run stopped before.
+
+        Where it is damaged or gone: what was kept before it, with a TraceWarning. Raises TraceError if there is none.
+        """
+        newest, earlier = (self.folder / name for name in CHECKPOINTS)
+        try:
+            found = _read_checkpoint(newest)
+            if found is None and present(earlier):
+                raise TraceError(f"{newest} is gone")
+        except TraceError as error:
+            if not present(earlier):
+                raise
+            found, self._damaged = _taken_instead(earlier, error, present(newest)), True
+        if found is None and read_records(self.folder / "trace.jsonl"):
             raise TraceError(
                 f"{self.folder} cannot be continued: its {CHECKPOINT} is gone. Its trace can still be read"
             )
-        return checkpoint
+        return found
 
     def recorded(self) -> int:
         """Return the epochs recorded, of a run whose trainer keeps its state itself. Raises TraceError for another."""
-        if (self.folder / CHECKPOINT).exists():
+        if any(present(self.folder / name) for name in CHECKPOINTS):
             raise TraceError(f"{self.folder} is a run of attent.teach, which goes on with it; name another folder")
         return len(read_records(self.folder / "trace.jsonl"))
 
@@ -148,13 +172,13 @@ class RunFolder:
                 f"course stands in epoch {epoch}. The trace can still be read; start a new run in another folder"
             )
         found = self.first_records(epoch)
-        draws = unpack_position(checkpoint.course["position"]).draw
-        if draws:
-            self._require_selection(draws - 1)  # of the epoch under way too
+        position = unpack_position(checkpoint.course["position"])
+        if position.draw:  # of the epoch under way too
+            self._check_selection(position.draw - 1, position.selection)
         return found
 
     def first_records(self, epochs: int) -> list[EpochRecord]:
-        """Return the first so many epochs of the trace. Raises TraceError if they, or what they taught, are gone."""
+        """Return the first so many epochs of the trace. Raises TraceError if they are gone, or what they taught is."""
         records = read_records(self.folder / "trace.jsonl", epochs)
         if len(records) < epochs:
             raise TraceError(
@@ -163,19 +187,29 @@ class RunFolder:
             )
         for record in records:
             if record.selection is not None:
-                self._require_selection(record.selection.draw)
+                self._check_selection(record.selection.draw, record.selection)
         return records
 
-    def _require_selection(self, draw: int) -> None:
+    def _check_selection(self, draw: int, made: Selected | None) -> None:
+        """Raise TraceError if the file of a selection is gone, damaged, or of other ids than were made."""
         path = selection_path(self.folder, draw)
-        if not path.exists():
+        if not present(path):
             raise TraceError(
                 f"{path} is gone: without it nothing tells what draw {draw} taught. Restore it from a copy, or "
                 "begin a new run in another folder"
             )
+        ids, _ = read_selection(self.folder, draw, self.header.n)
+        if made is not None and made.digest != digest_of(ids):
+            raise TraceError(f"{path} holds other ids than draw {draw} of this run taught. {WAY_OUT}")
 
     def cut(self, epochs: int) -> None:
         """Forget what was recorded after this many epochs: it is taught again."""
+        if self._damaged:  # else the next save would keep it in place of the one that is whole
+            newest, earlier, damaged = (self.folder / name for name in (*CHECKPOINTS, DAMAGED))
+            if present(newest):  # it may be whole, and the disk have failed in reading it
+                replace(damaged, newest)
+            replace(newest, earlier)
+            self._damaged = False
         keep_lines(self.folder / "trace.jsonl", epochs)
 
     def append(self, record: EpochRecord) -> None:
@@ -187,21 +221,66 @@ class RunFolder:
         write_selection(self.folder, draw, ids, self.header.n, scores)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint in place of the last one."""
+        """Keep a checkpoint, and the last one in place of the one before it."""
         arrays = {f"course/{name}": array for name, array in checkpoint.course.items()}
         learner = checked_state(checkpoint.learner, "learner")
         arrays.update({f"learner/{name}": array for name, array in learner.items()})
         told = {"epochs": checkpoint.epochs, "seconds": msgspec.to_builtins(checkpoint.seconds)}
-        write_arrays(self.folder / CHECKPOINT, arrays, {"attent": json.dumps(told)})
+        write_arrays(self.folder / CHECKPOINT, arrays, {"attent": json.dumps(told)}, aside=self.folder / EARLIER)
+
+
+def position_in(folder: Path) -> Position | None:
+    """Return where the course of a folder's last checkpoint stands that is whole, None where there is none.
+
+    The learner's part is not read. Raises TraceError or CourseError where it cannot be read.
+    """
+    for name in CHECKPOINTS:
+        if not present(folder / name):
+            continue
+        try:
+            arrays, _ = unchecked_arrays(folder / name, "course/")
+            course = {name.removeprefix("course/"): array for name, array in arrays.items()}
+            check_digest(course)
+            return unpack_position(course["position"])
+        except (TraceError, CourseError):
+            if name == EARLIER or not present(folder / EARLIER):
+                raise
+    return None
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run that nobody will go on with."""
+    for name in (*CHECKPOINTS, DAMAGED):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _taken_instead(path: Path, error: TraceError, kept: bool) -> Checkpoint:
+    """Return the checkpoint before one that cannot be read, with a warning. Raises TraceError if neither can be."""
+    why = str(error).replace(f". {WAY_OUT}", "")
+    try:
+        found = _read_checkpoint(path)
+    except TraceError as second:
+        raise TraceError(f"{why}; nor can the one before it be taken: {second}") from None
+    assert found is not None  # it is there
+    warnings.warn(
+        f"{why}. The run goes on from the checkpoint before it, {path.name}, of epoch {found.epochs}: "
+        f"what came after it is taught again{f'. The other is kept as {DAMAGED}' * kept}",
+        TraceWarning,
+        stacklevel=2,
+    )
+    return found
 
 
 def _read_checkpoint(path: Path) -> Checkpoint | None:
-    if not path.exists():
+    if not present(path):
         return None
     arrays, metadata = read_arrays(path)
     if "attent" not in metadata:
         raise TraceError(f"{path} is not a checkpoint: its metadata has no entry 'attent'")
-    told = msgspec.json.decode(metadata["attent"], type=_Told)
+    try:
+        told = msgspec.json.decode(metadata["attent"], type=_Told)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path} is not a checkpoint: its entry 'attent' cannot be read: {error}") from None
     course, learner = (
         {name.removeprefix(owner): array for name, array in arrays.items() if name.startswith(owner)}
         for owner in ("course/", "learner/")
@@ -224,4 +303,9 @@ def taken(folder: Path) -> IO[bytes]:
     lock = locked(folder / "lock")
     if lock is None:
         raise TraceError(f"another process is teaching in {folder}: wait for it, stop it, or name another folder")
+    try:
+        remove_partials(folder)
+    except BaseException:
+        lock.close()
+        raise
     return lock

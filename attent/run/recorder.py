@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from attent.errors import LearnerError, TraceError
 from attent.learner import Learner, State
 from attent.plan.plan import Plan
 from attent.run.course import Course
-from attent.run.files import checked_state
+from attent.run.files import checked_state, present
 from attent.run.finite import check_stays_finite, not_finite
 from attent.run.folder import Checkpoint, RunFolder, taken
 from attent.run.records import EpochRecord, Seconds
@@ -22,7 +23,7 @@ from attent.run.trace import Header, Taught, Trace
 
 _KEEP_SCORES_UP_TO = 100_000
 # The folders that feeds of this process write to: a notebook's cell run again takes its folder from the old feed.
-_WRITING: weakref.WeakValueDictionary[Path, FolderRecorder] = weakref.WeakValueDictionary()
+_WRITING: weakref.WeakValueDictionary[str, FolderRecorder] = weakref.WeakValueDictionary()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -137,14 +138,15 @@ class FolderRecorder(Recorder):
     ) -> None:
         super().__init__(header, keep_scores)
         self._checkpoint: Checkpoint | None = None
-        if own_checkpoints and (last := _WRITING.pop(run.resolve(), None)) is not None:
+        place = _real(run)
+        if own_checkpoints and (last := _WRITING.pop(place, None)) is not None:
             last.close()
         self._lock = taken(run)
         weakref.finalize(self, self._lock.close)
         if own_checkpoints:
-            _WRITING[run.resolve()] = self
+            _WRITING[place] = self
         try:
-            if not (resume and (run / "run.json").exists()):
+            if not (resume and present(run / "run.json")):
                 self._folder = RunFolder.create(run, header)
                 return
             self._folder = RunFolder.open(run, header, plan)
@@ -180,7 +182,7 @@ class FolderRecorder(Recorder):
         return state
 
     def save(self, course: Course, state: State) -> None:
-        """Keep a checkpoint in place of the last one."""
+        """Keep a checkpoint, and the last one in place of the one before it."""
         self._folder.save(Checkpoint(course.state(), state, len(self.records), self.seconds))
 
     def take_up(self, epoch: int) -> None:
@@ -220,7 +222,7 @@ class Follower(Recorder):
     def __init__(self, header: Header, run: Path, plan: Plan, *, resume: bool) -> None:
         super().__init__(header, keep_scores=False)
         self._run = run
-        self._folder = RunFolder.open(run, header, plan) if resume and (run / "run.json").exists() else None
+        self._folder = RunFolder.open(run, header, plan) if resume and present(run / "run.json") else None
         self._checkpoint = None if self._folder is None else self._folder.checkpoint()
 
     def begin(self, course: Course, learner: Learner) -> None:
@@ -237,10 +239,18 @@ class Follower(Recorder):
 
     def trace(self) -> Trace:
         """Return the trace so far: the folder's, or the records alone where this process cannot see it."""
-        return Trace.read(self._run) if (self._run / "run.json").exists() else super().trace()
+        return Trace.read(self._run) if present(self._run / "run.json") else super().trace()
 
     def _keep_selection(self, draw: int, taught: Taught) -> None:
         pass
+
+
+def _real(folder: Path) -> str:
+    """Return the one name of a folder, through all links."""
+    try:
+        return os.path.realpath(folder)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise TraceError(f"cannot write {folder}: {error}") from None
 
 
 def recorder_of(

@@ -117,6 +117,15 @@ def digest_of_state(state: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.uin
     return np.frombuffer(bytes.fromhex(digest_of_arrays(rest)), np.uint8).copy()
 
 
+def check_digest(state: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raise CourseError if a state has changed since a course made it, or is none."""
+    if not {"digest", "position"} <= set(state) or not np.array_equal(state["digest"], digest_of_state(state)):
+        raise CourseError(
+            "the state is damaged: its digest does not match its content, which has changed since the course made it. "
+            "Take an earlier one, or begin anew"
+        )
+
+
 def unpack_position(array: npt.NDArray[Any]) -> Position:
     """Return the position that a state holds. Raises CourseError if it cannot be read."""
     try:
@@ -139,11 +148,7 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
         if not isinstance(array, np.ndarray) or array.dtype != _DTYPES[name] or array.ndim != 1:
             got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
             raise CourseError(f"the state's {name} must be one-dimensional {_DTYPES[name]}, got {got}")
-    if not np.array_equal(state["digest"], digest_of_state(state)):
-        raise CourseError(
-            "the state is damaged: its digest does not match its content, which has changed since the course made it. "
-            "Take an earlier one, or begin anew"
-        )
+    check_digest(state)
     position = unpack_position(state["position"])
     if position.n != n:
         raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
@@ -151,6 +156,25 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
     difference = continuation_difference(position.plan, position.rounds, plan, n, begun)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
+    _check_lengths(state, {"scores": n, "seen": n, "before": n, "ids": -(-n // 8)})
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
+    _check_lengths(state, {"weights": n if ids is None else len(ids)})
+    _check_place(position, plan, n if ids is None else len(ids))
     weights, before = (state[name].copy() if name in state else None for name in ("weights", "before"))
     return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
+
+
+def _check_place(at: Position, plan: Plan, taught: int) -> None:
+    """Raise CourseError for a place that no course of this plan can stand in, or has nothing left to teach in."""
+    within = 0 <= at.epoch <= plan.epochs and at.draw >= 0 and at.step >= 0
+    begun = at.step > 0 and at.trained == at.step * plan.batch_size < taught and at.epoch < plan.epochs
+    if not within or not (begun or at.step == at.trained == 0):
+        places = {name: getattr(at, name) for name in ("epoch", "step", "draw", "trained")}
+        raise CourseError(f"no course of {plan.epochs} epochs stands at {places}")
+
+
+def _check_lengths(state: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, int]) -> None:
+    """Raise CourseError unless each of these arrays, where it is there, has its length."""
+    for name, count in wanted.items():
+        if name in state and len(state[name]) != count:
+            raise CourseError(f"the state's {name} must have length {count}, got {len(state[name])}")

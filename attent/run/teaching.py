@@ -199,7 +199,7 @@ def _explained(learner: Learner, recorder: Recorder) -> Iterator[None]:
 def _interrupts(run: str | Path | None) -> contextlib.AbstractContextManager[Stop]:
     """Take Ctrl-C as a wish to stop with a checkpoint, where there is a folder and nobody else takes it."""
     if run is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return contextlib.nullcontext(lambda: False)
+        return contextlib.nullcontext(Stop())
     return stop_signals([signal.SIGINT])
 
 

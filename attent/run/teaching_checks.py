@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from attent import checks
+from attent.checks import shown
 from attent.choose.sources import Proxy
 from attent.errors import LearnerError, PlanError
 from attent.learner import ChecksBatches, Costs, Groups, Ids, Learner, Numbers
@@ -23,22 +24,22 @@ def check_learner_and_plan(learner: object, plan: object) -> None:
         raise PlanError("teach takes first the learner, then the plan: teach(learner, plan)")
     if not isinstance(plan, Plan):
         raise PlanError(
-            f"plan must be an attent.Plan, got {plan!r}: make one by attent.Plan.auto(epochs=..., batch_size=...), "
-            "or of a dict by attent.Plan.from_dict"
+            f"plan must be an attent.Plan, got {shown(plan)}: make one by attent.Plan.auto(epochs=..., "
+            "batch_size=...), or of a dict by attent.Plan.from_dict"
         )
 
 
 def check_given(*, run: object, replay: object, versions: object, recipe: object) -> None:
     """Raise PlanError unless these are a folder, a trace, versions by package, and a name; or None."""
     if not isinstance(run, str | Path | None):
-        raise PlanError(f"run must be the path of a folder, or None, got {run!r}")
+        raise PlanError(f"run must be the path of a folder, or None, got {shown(run)}")
     if not isinstance(replay, Trace | None):
-        raise PlanError(f"replay must be a trace, got {replay!r}: read a run's by attent.Trace.read(folder)")
+        raise PlanError(f"replay must be a trace, got {shown(replay)}: read a run's by attent.Trace.read(folder)")
     texts = isinstance(versions, Mapping) and all(isinstance(text, str) for pair in versions.items() for text in pair)
     if versions is not None and not texts:
-        raise PlanError(f"versions must be texts by package, such as {{'torch': '2.4.0'}}, got {versions!r}")
+        raise PlanError(f"versions must be texts by package, such as {{'torch': '2.4.0'}}, got {shown(versions)}")
     if not isinstance(recipe, str | None):
-        raise PlanError(f"recipe must be a name, got {recipe!r}")
+        raise PlanError(f"recipe must be a name, got {shown(recipe)}")
 
 
 def check_loop(
@@ -46,15 +47,15 @@ def check_loop(
 ) -> None:
     """Raise PlanError naming the argument of the loop that is impossible."""
     if not isinstance(resume, bool):
-        raise PlanError(f"resume must be True or False, got {resume!r}")
+        raise PlanError(f"resume must be True or False, got {shown(resume)}")
     if not isinstance(listeners, list | tuple) or not all(callable(listener) for listener in listeners):
         advice = f": write listeners=[{getattr(listeners, '__name__', 'listener')}]" if callable(listeners) else ""
-        raise PlanError(f"listeners must be a list or tuple of functions, got {listeners!r}{advice}")
+        raise PlanError(f"listeners must be a list or tuple of functions, got {shown(listeners)}{advice}")
     if not callable(stop):
-        raise PlanError(f"stop must be a function that returns whether to stop, got {stop!r}")
+        raise PlanError(f"stop must be a function that returns whether to stop, got {shown(stop)}")
     checks.number("checkpoint_seconds", checkpoint_seconds, 0, math.inf)
     if not isinstance(keep_scores, bool | None):
-        raise PlanError(f"keep_scores must be True, False or None, got {keep_scores!r}")
+        raise PlanError(f"keep_scores must be True, False or None, got {shown(keep_scores)}")
 
 
 def check_batches(learner: Learner, timeline: Sequence[Epoch]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,8 +14,23 @@ from attent.choose.policy import ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan, Unit
-from attent.run.files import read_bytes, read_json, read_selection, unsealed
+from attent.run.files import WAY_OUT, read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
+
+
+class _Fields(msgspec.Struct, frozen=True):
+    """What is read of a plan's fields without making the plan: nothing that a file names is imported."""
+
+    epochs: Annotated[int, msgspec.Meta(ge=1)]
+    batch_size: int
+    seed: int
+    ratio: float | str
+    interval: int | str
+    select: str
+    source: str
+    warm_up: int
+    cool_down: int
+    cycle: int | None
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -26,7 +41,7 @@ class Header(msgspec.Struct, frozen=True):
 
     format: int
     attent: str
-    n: int
+    n: Annotated[int, msgspec.Meta(ge=1)]
     plan: dict[str, Any]
     rounds: list[list[Any]]
     unit: Unit = "epoch"
@@ -154,6 +169,10 @@ def read_header(folder: Path) -> Header:
     header = read_json(folder / "run.json", Header)
     if header is None:
         raise TraceError(f"no run in {folder}: it has no run.json")
+    try:
+        msgspec.convert(header.plan, _Fields)
+    except msgspec.ValidationError as error:
+        raise TraceError(f"{folder / 'run.json'} cannot be read: in its plan: {error}. {WAY_OUT}") from None
     return header
 
 
@@ -163,11 +182,19 @@ def read_records(path: Path, first: int | None = None) -> list[EpochRecord]:
     A last line without its end, left by a sudden stop, is passed over. Raises TraceError naming a line that is damaged.
     """
     *lines, rest = (read_bytes(path) or b"").split(b"\n")
-    records = []
+    records: list[EpochRecord] = []
+    draws = 0
     for number, line in enumerate(lines[:first], 1):
-        records.append(unsealed(line, EpochRecord, f"{path} line {number}"))
-        if records[-1].epoch != number - 1:
-            raise TraceError(f"{path} line {number} is epoch {records[-1].epoch}, expected {number - 1}")
+        record = unsealed(line, EpochRecord, f"{path} line {number}")
+        if record.epoch != number - 1:
+            raise TraceError(f"{path} line {number} is epoch {record.epoch}, expected {number - 1}")
+        made = record.selection
+        if made is not None and made.draw != draws:
+            raise TraceError(f"{path} line {number} made draw {made.draw}, expected {draws}: draws count from 0")
+        draws += made is not None
+        if record.draw is not None and not 0 <= record.draw < draws:
+            raise TraceError(f"{path} line {number} taught draw {record.draw}; draws made until then: {draws}")
+        records.append(record)
     if first is None and rest and _whole(rest[:-1]):
         raise TraceError(f"{path} line {len(lines) + 1} is damaged: it must end in a newline, got {rest[-1:]!r}")
     return records

@@ -81,7 +81,11 @@ class Window:
         except (KeyError, TypeError):
             raise CourseError("not a window's state: give what Window.state() returned") from None
         if n != self.n:
-            raise CourseError(f"the state is of a window of {n} examples, this one has {self.n}")
+            raise CourseError(f"the state is of a window of {checks.shown(n)} examples, this one has {self.n}")
+        for name, count in (("first", first), ("held", held)):
+            checks.whole(name, count, 0, error=CourseError)
+        if place is not None and not self._keeps_place():
+            raise CourseError("the state holds a place of the stream's own, and this stream keeps none: it is another")
         other = Window.__new__(Window)
         other.n, other._stream, other.first, other._place = n, self._stream, first, copy.deepcopy(place)
         other._iterator = _begun(self._stream, first, place)
@@ -98,6 +102,9 @@ class Window:
 
     def _taken(self) -> list[Any]:
         return list(itertools.islice(self._iterator, self.n))
+
+    def _keeps_place(self) -> bool:
+        return hasattr(self._stream, "load_state_dict") or hasattr(self._iterator, "set_state")
 
     def _told(self) -> Any:
         """Return the stream's own state, None where it has none."""

@@ -50,7 +50,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
     wait_for(lambda: lines(tmp_path / "my run/seed-2/taught/trace.jsonl") >= 2, process)
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert "Nothing can be concluded: there is no seed of which every arm has finished." in " ".join(out.split())
     assert "\nstopping after this step, with a checkpoint; once more to stop at once\n" in err
     stopped = Trace.read("my run/seed-2/taught")
@@ -73,19 +73,20 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
             assert np.array_equal(ends[0][name], ends[1][name]), name
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, number, code):
     monkeypatch.chdir(tmp_path)
     process = start(RECIPE, "--run", "mine", "--set", "pause=5")  # a step takes 5 s
     wait_for((tmp_path / "mine/seed-0/taught/run.json").exists, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.stderr is not None
     while "stopping after this step" not in process.stderr.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     begun = time.monotonic()
     _, err = process.communicate(timeout=PATIENCE)
     assert time.monotonic() - begun < 4
-    assert process.returncode == 130
+    assert process.returncode == code
     assert err.splitlines() == [
         "attent: stopped at once",
         "What has finished is kept in mine.",
@@ -146,6 +147,6 @@ def test_a_stop_between_two_arms_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(toy.Judged, "evaluate", judge_and_signal)
     outcome = command("teach", RECIPE, "--run", "mine")
-    assert outcome.code == 130
+    assert outcome.code == 143
     assert outcome.err.endswith("Stopped. Go on with: attent teach --resume mine\n")
     assert [job["arm"] for job in json.loads((tmp_path / "mine/judge.json").read_text())["jobs"]] == ["taught"]

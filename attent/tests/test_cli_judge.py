@@ -132,7 +132,7 @@ def test_own_arms_join_those_by_default():
         ((RECIPE, "--lengths", "1", "--against", "full"), "lengths must be at least 2, got 1"),
         ((RECIPE, "--budget", "soon"), "budget must be a time above 0 such as 90s, 10m or 1.5h, got 'soon'"),
         ((RECIPE, "--seeds", "many"), "--seeds must be a whole number, got 'many'"),
-        ((RECIPE, "--forward-share", "-1"), "--forward-share must be at least 0 and finite, got -1.0"),
+        ((RECIPE, "--forward-share", "-1"), "--forward-share must be in [0, 1e+06], got -1.0"),
         ((RECIPE, "--resume"), f"no run to go on with in {RECIPE}: it has no settings.json"),
         (("--resume",), "--resume needs the folder: attent judge --resume FOLDER"),
         (("attent.tests.judging_toy:silent",), "recipe 'attent.tests.judging_toy:silent' has no held-out data"),
@@ -238,7 +238,7 @@ def test_a_stopped_judgement_goes_on_as_if_it_had_not_been(tmp_path, number):
         time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Nothing can be concluded: there is no seed of which every arm has finished." in " ".join(out.split())
     assert err.splitlines()[-1] == "Stopped. Go on with: attent judge --resume 'my run'"
     assert [job["arm"] for job in result("my run")["jobs"]] == ["full"]

@@ -13,6 +13,7 @@ import attent
 from attent import Plan, Trace, first_difference
 from attent.plan.cost import short_plan
 from attent.run.files import read_arrays, sealed, write_arrays
+from attent.run.state import digest_of_state
 from attent.tests.cli_toy import RECIPE, Judged, N, command, refused, tiny
 from attent.tests.judging_toy import without_seconds
 
@@ -187,8 +188,8 @@ def test_everything_can_come_from_a_file(elsewhere):
         ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),
         ((RECIPE, "--set", "depth=3"), "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known:"),
         ((RECIPE, "--against", "long"), "--against must be one of full, short, shorts, random, balanced, tempered, new-only, replay, got 'long'"),
-        ((RECIPE, "--forward-share", "-1"), "--forward-share must be at least 0 and finite, got -1.0"),
-        ((RECIPE, "--forward-share", "inf"), "--forward-share must be at least 0 and finite, got 'inf'"),
+        ((RECIPE, "--forward-share", "-1"), "--forward-share must be in [0, 1e+06], got -1.0"),
+        ((RECIPE, "--forward-share", "inf"), "--forward-share must be in [0, 1e+06], got 'inf'"),
         ((RECIPE, "--segment-steps", "0"), "--segment-steps must be a whole number of at least 1, got 0"),
         ((RECIPE.replace("tiny", "no_learner"),), "recipe 'attent.tests.cli_toy:no_learner' must return a learner"),
         (("--config", "a.toml"), "cannot read a.toml: No such file or directory"),
@@ -349,7 +350,8 @@ def test_a_run_whose_checkpoint_is_gone_does_not_say_that_it_begins_anew(elsewhe
     cut(13)
     with pytest.raises(Interrupted):
         command("teach", RECIPE, "--segment-steps", "3", "--run", "mine")
-    (elsewhere / "mine/seed-0/taught/checkpoint.safetensors").unlink()
+    for name in ("checkpoint.safetensors", "checkpoint.earlier.safetensors"):
+        (elsewhere / "mine/seed-0/taught" / name).unlink(missing_ok=True)
     assert (
         command("teach", "--resume", "mine")
         .err.splitlines()[1]
@@ -374,6 +376,28 @@ def test_what_was_recorded_after_the_last_checkpoint_is_told_of(elsewhere, cut):
     )
 
 
+@pytest.mark.filterwarnings("always")
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_it_taken(elsewhere, cut):
+    options = ("--checkpoint-seconds", "0", "--segment-steps", "3")
+    cut(13)
+    with pytest.raises(Interrupted):
+        command("teach", RECIPE, *DEFAULT, *options, "--run", "mine")
+    (elsewhere / "mine/seed-0/taught/checkpoint.safetensors").write_bytes(b"")
+    cut(None)
+    lines = command("teach", "--resume", "mine").err.splitlines()
+    assert lines[1] == (
+        "seed 0, taught (1 of 3): goes on from its last checkpoint: epoch 2 of 6, its start; "
+        "1 recorded since is taught again"
+    )
+    assert lines[2].startswith("Warning: cannot read mine/seed-0/taught/checkpoint.safetensors: ")
+    assert lines[2].endswith(
+        "The run goes on from the checkpoint before it, checkpoint.earlier.safetensors, of epoch 1: "
+        "what came after it is taught again. The other is kept as checkpoint.damaged.safetensors"
+    )
+    assert command("teach", RECIPE, *DEFAULT, *options, "--run", "whole").code == 0
+    assert command("diff", "mine", "whole").out == "the same 6 epochs\n"
+
+
 @pytest.mark.parametrize(
     ("position", "message"),
     [
@@ -386,8 +410,11 @@ def test_a_damaged_position_is_named(elsewhere, cut, position, message):
     with pytest.raises(Interrupted):
         command("teach", RECIPE, "--checkpoint-seconds", "0", "--segment-steps", "3", "--run", "mine")
     checkpoint = elsewhere / "mine/seed-0/taught/checkpoint.safetensors"
+    checkpoint.with_name("checkpoint.earlier.safetensors").unlink()
     arrays, metadata = read_arrays(checkpoint)
-    write_arrays(checkpoint, {**arrays, "course/position": np.frombuffer(position, np.uint8)}, metadata)
+    arrays["course/position"] = np.frombuffer(position, np.uint8)
+    course = {name.removeprefix("course/"): arrays[name] for name in arrays if name.startswith("course/")}
+    write_arrays(checkpoint, {**arrays, "course/digest": digest_of_state(course)}, metadata)
     assert command("teach", "--resume", "mine").err.splitlines()[1].startswith(message)
 
 
@@ -465,4 +492,7 @@ def test_damaged_settings_are_named(elsewhere, text, message):
 
 def test_a_folder_that_cannot_be_made_is_named(elsewhere):
     (elsewhere / "runs").write_text("a file")
-    assert "cannot make runs/tiny-1: " in refused("teach", RECIPE).splitlines()[0]
+    assert "cannot make runs: File exists; name another folder" in refused("teach", RECIPE).splitlines()[0]
+    (elsewhere / "runs").unlink()
+    (elsewhere / "runs").symlink_to("nowhere")
+    assert "cannot make runs: File exists; name another folder" in refused("teach", RECIPE).splitlines()[0]

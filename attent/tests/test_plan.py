@@ -221,8 +221,10 @@ def test_steps_are_the_batches_that_will_be_trained():
 def test_no_data_is_refused():
     with pytest.raises(attent.PlanError, match="n must be a whole number of at least 1, got 0"):
         Plan(epochs=1, batch_size=1).timeline(0)
-    with pytest.raises(attent.PlanError, match="forward_share must be a number of at least 0"):
+    with pytest.raises(attent.PlanError, match=r"forward_share must be in \[0, 1e\+06\], got -1"):
         Plan(epochs=1, batch_size=1).cost(5, forward_share=-1)
+    with pytest.raises(attent.PlanError, match="got 1e\\+308"):
+        Plan(epochs=1, batch_size=1).cost(5, forward_share=1e308)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,14 @@ def test_a_folder_reads_back_as_the_trace_in_memory(tmp_path):
     assert read.header.plan == PLAN.to_dict()
     assert read.finished
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["checkpoint.safetensors", "lock", "run.json", "selections", "trace.jsonl"]
+    assert names == [
+        "checkpoint.earlier.safetensors",
+        "checkpoint.safetensors",
+        "lock",
+        "run.json",
+        "selections",
+        "trace.jsonl",
+    ]
 
 
 def test_scores_are_kept_only_if_asked(tmp_path):
@@ -154,6 +161,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "run" / "selections" / "000001.safetensors").write_bytes(b"rubbish")
     with pytest.raises(attent.TraceError, match=r"cannot read .*000001.safetensors"):
         trace.ids(2)
+    (tmp_path / "run" / "checkpoint.earlier.safetensors").unlink()
     (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"")
     with pytest.raises(attent.TraceError, match=r"cannot read .*checkpoint.safetensors"):
         teach(Toy(), PLAN, run=tmp_path / "run", resume=True)
@@ -326,7 +334,8 @@ def test_a_learner_that_was_interrupted_goes_on_from_the_checkpoint(tmp_path, le
 
 def test_what_is_left_of_a_run_is_never_written_over(tmp_path):
     teach(Toy(), PLAN, run=tmp_path / "a")
-    (tmp_path / "a" / "checkpoint.safetensors").unlink()
+    for name in ("checkpoint.safetensors", "checkpoint.earlier.safetensors"):
+        (tmp_path / "a" / name).unlink()
     with pytest.raises(attent.TraceError, match="its checkpoint.safetensors is gone. Its trace can still be read"):
         teach(Toy(), PLAN, run=tmp_path / "a", resume=True)
     assert len(Trace.read(tmp_path / "a").records) == 6

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 import attent
 from attent import Trace, teach
-from attent.run.files import read_arrays, read_json, sealed, write_arrays, write_json
+from attent.run.files import read_arrays, read_json, read_plain, sealed, write_arrays, write_json
+from attent.run.folder import CHECKPOINT, EARLIER
+from attent.run.state import digest_of_state
+from attent.tests.faults.inputs import written_anew
 from attent.tests.test_run import PLAN
-from attent.tests.toy import Toy
+from attent.tests.toy import Toy, drive
 
 
 def stop_after(folder, lessons):
@@ -83,6 +88,13 @@ def run(stopped, tmp_path):
     return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
+@pytest.fixture
+def alone(run):
+    """The same with its last checkpoint only."""
+    (run / EARLIER).unlink()
+    return run
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_a_flipped_bit_of_a_header_is_told_of(run, seed):
     flip(run / "run.json", seed)
@@ -102,10 +114,10 @@ def test_a_flipped_bit_of_a_trace_is_told_of_or_changes_no_number(stopped, run, 
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_a_flipped_bit_of_a_checkpoint_is_told_of(run, seed):
-    flip(run / "checkpoint.safetensors", seed)
-    refused_resume(run / "checkpoint.safetensors", run)
-    assert len(taught(Trace.read(run))[2]) == 3
+def test_a_flipped_bit_of_a_checkpoint_is_told_of(alone, seed):
+    flip(alone / CHECKPOINT, seed)
+    refused_resume(alone / CHECKPOINT, alone)
+    assert len(taught(Trace.read(alone))[2]) == 3
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -201,22 +213,46 @@ def test_what_is_no_json_of_attent_is_told_of(run, name, data, words):
     ],
     ids=["empty", "NUL", "no arrays", "not UTF-8", "a header longer than all memory"],
 )
-def test_what_is_no_safetensors_file_of_attent_is_told_of(run, data, words):
-    path, selection = run / "checkpoint.safetensors", run / "selections/000000.safetensors"
+def test_what_is_no_safetensors_file_of_attent_is_told_of(alone, data, words):
+    path, selection = alone / CHECKPOINT, alone / "selections/000000.safetensors"
     path.write_bytes(data)
-    assert refused_resume(path, run).startswith(words.format(path))
+    assert refused_resume(path, alone).startswith(words.format(path))
     selection.write_bytes(data)
-    assert refused(selection, run, lambda: Trace.read(run).ids(1)).startswith(words.format(selection))
+    assert refused(selection, alone, lambda: Trace.read(alone).ids(1)).startswith(words.format(selection))
 
 
-@pytest.mark.parametrize("name", ["run.json", "trace.jsonl", "checkpoint.safetensors", "selections/000000.safetensors"])
-def test_a_folder_in_a_files_place_is_told_of(run, name):
-    (run / name).unlink()
-    (run / name).mkdir()
+@pytest.mark.parametrize(
+    ("dtype", "shape", "count"),
+    [("BF16", [3], 6), ("F8_E4M3", [3], 3), ("F8_E5M2", [3], 3), ("F8_E8M0", [3], 3), ("F4", [4], 2), ("C64", [1], 8)]
+    + [("I64", [0, 2**62], 0), ("I64", [2**63, 0], 0), ("U8", [2**33], 0)],
+)
+def test_arrays_that_numpy_cannot_hold_are_told_of(alone, dtype, shape, count):
+    header = json.dumps({"ids": {"dtype": dtype, "shape": shape, "data_offsets": [0, count]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + b"\0" * count
+    for path in (alone / CHECKPOINT, alone / "selections/000000.safetensors"):
+        path.write_bytes(data)
+    refused_resume(alone / CHECKPOINT, alone)
+    refused(path, alone, lambda: Trace.read(alone).ids(1))
+
+
+NAMES = ["run.json", "trace.jsonl", CHECKPOINT, "selections/000000.safetensors"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_in_a_files_place_is_told_of(alone, name):
+    (alone / name).unlink()
+    (alone / name).mkdir()
     if name.startswith("selections"):
-        refused(run / name, run, lambda: Trace.read(run).ids(1))
-    else:
-        refused_resume(run / name, run)
+        assert "is a folder, not a file" in refused(alone / name, alone, lambda: Trace.read(alone).ids(1))
+    assert "is a folder, not a file" in refused_resume(alone / name, alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pipe_in_a_files_place_is_told_of_and_not_waited_for(alone, name):
+    (alone / name).unlink()
+    os.mkfifo(alone / name)
+    with pytest.raises(attent.TraceError, match=f"cannot read .*{name}: is no regular file"):
+        teach(Toy(), PLAN, run=alone, resume=True)
 
 
 @pytest.mark.parametrize("name", ["run.json", "trace.jsonl"])
@@ -236,7 +272,7 @@ def test_a_name_with_a_nul_is_told_of(tmp_path):
 
 @pytest.mark.parametrize("epochs", [0, 2, 4, -1])
 def test_a_checkpoint_that_tells_of_other_epochs_than_its_course_is_refused(run, epochs):
-    path = run / "checkpoint.safetensors"
+    path = run / CHECKPOINT
     arrays, told = read_arrays(path)
     fields = json.loads(told["attent"])
     assert fields["epochs"] == 3
@@ -246,17 +282,21 @@ def test_a_checkpoint_that_tells_of_other_epochs_than_its_course_is_refused(run,
     assert taught(teach(Toy(), PLAN, run=run, resume=True))[2:] == taught(WHOLE)[2:]
 
 
-def test_another_file_in_a_checkpoints_place_is_refused(run):
-    path = run / "checkpoint.safetensors"
+def test_another_file_in_a_checkpoints_place_is_refused(alone):
+    run, path = alone, alone / CHECKPOINT
     shutil.copy(run / "selections/000000.safetensors", path)
     assert "is not a checkpoint: its metadata has no entry 'attent'" in refused_resume(path, run)
     shutil.copy(run / "run.json", path)
     refused_resume(path, run)
+    arrays, _ = read_arrays(run / "selections/000000.safetensors")
+    for words in ("{", "[]", '{"epochs": 3}', '{"epochs": "3", "seconds": {}}', "[" * 2000):
+        write_arrays(path, arrays, {"attent": words})
+        assert "is not a checkpoint: its entry 'attent' cannot be read" in refused_resume(path, run)
 
 
 def test_a_checkpoint_in_a_selections_place_is_refused(run):
     path = run / "selections/000000.safetensors"
-    shutil.copy(run / "checkpoint.safetensors", path)
+    shutil.copy(run / CHECKPOINT, path)
     words = refused(path, run, lambda: Trace.read(run).ids(1))
     assert "holds no selection, expected draw 0 of 20 examples" in words
 
@@ -287,3 +327,173 @@ def test_a_selection_that_is_gone_is_told_of_before_the_run_goes_on(run, draw):
     path = run / "selections" / f"00000{draw}.safetensors"
     path.unlink()
     assert f"is gone: without it nothing tells what draw {draw} taught" in refused_resume(path, run)
+
+
+@pytest.mark.parametrize("draw", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_selection_that_is_damaged_is_told_of_before_the_run_goes_on(run, draw, seed):
+    path = run / "selections" / f"00000{draw}.safetensors"
+    flip(path, f"{draw} {seed}")
+    refused_resume(path, run)
+
+
+@pytest.mark.parametrize("draw", [0, 1, 2])
+def test_a_selection_of_other_ids_is_told_of_before_the_run_goes_on(run, draw):
+    path = run / "selections" / f"00000{draw}.safetensors"
+    arrays, told = read_arrays(path)
+    write_arrays(path, {**arrays, "ids": np.roll(arrays["ids"], 1)}, told)
+    assert f"holds other ids than draw {draw} of this run taught" in refused_resume(path, run)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"scores": np.zeros(20)},
+        {"ids": np.zeros(2, np.uint8)},
+        {"ids": np.zeros(3)},
+        {"ids": np.zeros((1, 3), np.uint8)},
+        {"ids": np.zeros(3, np.uint8), "scores": np.zeros(19)},
+        {"ids": np.zeros(3, np.uint8), "scores": np.zeros(20, np.float32)},
+        {"ids": np.zeros(3, np.uint8), "more": np.zeros(20)},
+    ],
+)
+def test_a_selection_of_another_form_is_told_of(run, arrays):
+    path = run / "selections/000000.safetensors"
+    write_arrays(path, arrays, {"n": "20", "draw": "0"})
+    assert "expected {'ids': ('uint8', (3,))} and at most" in refused(path, run, lambda: Trace.read(run).ids(1))
+    refused_resume(path, run)
+
+
+@pytest.mark.parametrize(
+    ("number", "fields", "words"),
+    [
+        (2, {"draw": 99}, "line 2 taught draw 99; draws made until then: 1"),
+        (2, {"draw": -1}, "line 2 taught draw -1; draws made until then: 1"),
+        (1, {"draw": 0}, "line 1 taught draw 0; draws made until then: 0"),
+        (2, {"selection": 5}, "line 2 made draw 5, expected 0: draws count from 0"),
+        (3, {"selection": 0}, "line 3 made draw 0, expected 1: draws count from 0"),
+        (3, {"epoch": 7}, "line 3 is epoch 7, expected 2"),
+    ],
+)
+def test_edited_draws_are_told_of(run, number, fields, words):
+    """Also where whoever edited them made the checksum anew."""
+    lines = (run / "trace.jsonl").read_bytes().splitlines()
+    record = json.loads(lines[number - 1])
+    if "selection" in fields:
+        fields = {"selection": {**record["selection"], "draw": fields["selection"]}}
+    lines[number - 1] = sealed({**record, **fields})
+    (run / "trace.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert words in refused(run / "trace.jsonl", run, lambda: Trace.read(run))
+    assert words in refused_resume(run / "trace.jsonl", run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("n", 0, "Expected `int` >= 1 - at `$.n`"),
+        ("plan", {}, "in its plan: Object missing required field `epochs`"),
+        ("plan", {**PLAN.to_dict(), "epochs": 0}, "in its plan: Expected `int` >= 1 - at `$.epochs`"),
+        ("plan", {**PLAN.to_dict(), "source": None}, "in its plan: Expected `str`, got `null` - at `$.source`"),
+    ],
+)
+def test_a_header_without_what_every_run_has_is_told_of(run, name, value, words):
+    write_json(run / "run.json", {**json.loads((run / "run.json").read_bytes()), name: value})
+    assert words in refused(run / "run.json", run, lambda: Trace.read(run))
+    refused_resume(run / "run.json", run)
+
+
+LONG = "a" * 5000
+
+
+@pytest.mark.parametrize("path", [LONG, "a/" * 2500], ids=["one name", "many"])
+def test_a_path_of_5000_characters_is_told_of_in_a_few(tmp_path, path):
+    for call in (
+        lambda: Trace.read(tmp_path / path),
+        lambda: teach(Toy(), PLAN, run=tmp_path / path),
+        lambda: teach(Toy(), PLAN, run=tmp_path / path, resume=True),
+        lambda: attent.Feed(PLAN, 20, run=tmp_path / path),
+        lambda: attent.Feed(PLAN, 20, run=tmp_path / path, resume=True),
+    ):
+        with pytest.raises(
+            attent.TraceError, match=r"^cannot (read|write) .* characters\): File name too long$"
+        ) as error:
+            call()
+        assert len(str(error.value)) < 400
+
+
+def test_a_feed_is_refused_a_name_with_a_nul(tmp_path):
+    with pytest.raises(attent.TraceError, match="cannot write .*embedded null"):
+        attent.Feed(PLAN, 20, run=tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, "there is no "),
+        (b'{"feed": "\xff"}', "is damaged: 'utf-8' codec can't decode byte 0xff"),
+        (b"[]", "is damaged: Expected `object`, got `array`"),
+        (b'{"a": ' * 2000, "is damaged: maximum recursion depth exceeded"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is damaged: Integer value out of range"),
+    ],
+    ids=["none", "not UTF-8", "a list", "nested", "digits"],
+)
+def test_a_trainers_state_that_cannot_be_read_is_told_of(tmp_path, data, words):
+    if data is not None:
+        (tmp_path / "state.json").write_bytes(data)
+    with pytest.raises(attent.TraceError) as error:
+        read_plain(tmp_path / "state.json")
+    assert words in str(error.value)
+    assert str(tmp_path / "state.json") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda told: "[" * 2000, "its text cannot be read: "),
+        (lambda told: "{}", "its text cannot be read: Object missing required field `format`"),
+        (
+            lambda told: json.dumps({**told, "course": {"scores": ["O", ""]}}),
+            "its text cannot be read: Expected `str` matching",
+        ),
+        (lambda told: json.dumps({**told, "course": {"scores": ["<f8", "x"]}}), "its text cannot be read: "),
+        (lambda told: json.dumps({**told, "format": "9" * 5000}), "has format 999"),
+        (lambda told: json.dumps({**told, "losses": {"got": ["|b1", ""]}}), "holds losses of another pass"),
+    ],
+)
+def test_a_feeds_state_that_was_edited_is_told_of(change, words):
+    """Also where whoever edited it made the digest anew."""
+    feed = attent.Feed(PLAN, 20)
+    text = change(json.loads(feed.state()["feed"]))
+    for state in (written_anew(text), {"feed": text, "digest": ""}, {"feed": "\ud800", "digest": ""}):
+        with pytest.raises(attent.CourseError) as error:
+            feed.load_state(state)
+        if state["digest"]:
+            assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": 99}, {"epoch": -1}, {"step": 99}, {"step": -1}, {"draw": -1}, {"trained": 1}, {"trained": -3}, {"step": 1},
+        {"epoch": 6, "step": 1, "trained": 3},
+    ],
+)  # fmt: skip
+def test_a_place_where_no_course_stands_is_told_of(change):
+    state = attent.Course(PLAN, 20).state()
+    position = {**json.loads(state["position"].tobytes()), **change}
+    state["position"] = np.frombuffer(json.dumps(position).encode(), np.uint8)
+    state["digest"] = digest_of_state(state)
+    with pytest.raises(attent.CourseError, match="no course of 6 epochs stands at"):
+        attent.Course(PLAN, 20).load_state(state)
+
+
+@pytest.mark.parametrize("name", ["scores", "seen", "ids", "weights"])
+def test_an_array_of_another_length_is_told_of(name):
+    course = attent.Course(PLAN, 20)
+    drive(course, Toy(), 3)
+    state = {"ids": np.zeros(3, np.uint8), "weights": np.zeros(0), **course.state()}
+    state[name] = np.concatenate([state[name], state[name][:1], np.zeros(1, state[name].dtype)])
+    state["digest"] = digest_of_state(state)
+    with pytest.raises(attent.CourseError, match=f"the state's {name} must have length "):
+        attent.Course(PLAN, 20).load_state(state)

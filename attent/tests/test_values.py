@@ -293,7 +293,7 @@ def test_what_is_no_policy_is_told(given, words):
             "must be a source such as Reuse(), or its text, got <class 'attent.choose.sources.Fresh'>: write Fresh()",
         ),
         (Hard(), "must be a source such as Reuse(), or its text, got Hard()"),
-        ("fractions:Fraction(1)", "must be a source such as Reuse(), or its text, got Fraction(1, 1)"),
+        ("fractions:Fraction(1)", "source fractions:Fraction is of Python's own library: name a class of your own"),
         (None, "must be a source such as Reuse(), or its text, got None"),
     ],
     ids=str,
@@ -412,7 +412,7 @@ def test_a_class_within_a_class_is_found(mine):
         ("{}:Nearest(far=1)", "policy '{}:Nearest': got an unexpected keyword argument 'far'; it takes: quantile"),
         ("{}:Nearest(quantile=2)", "quantile must be in [0, 1], got 2"),
         ("{}:Held(weights=())", "policy '{}:Held': ValueError: weights must be some"),
-        ("builtins:dict", "policy 'builtins:dict': no signature found for builtin type <class 'dict'>"),
+        ("builtins:dict", "policy builtins:dict is of Python's own library: name a class of your own"),
         ("{}:made()", "policy '{}:made': missing a required argument: 'cold'; it takes: cold"),
         ("{}:made(true", "a policy reads like soft(temperature=0.3), got '{}:made(true'"),
     ],
@@ -422,3 +422,16 @@ def test_a_class_of_ones_own_that_is_none_is_told(mine, text, words):
         Plan(epochs=3, batch_size=4, select=text.format(mine))
     assert error.value.field == "select"
     assert words.replace("{}", mine) in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["select", "source", "ratio", "interval"])
+@pytest.mark.parametrize(
+    "text", ["os:system('touch {}')", "subprocess:run(['touch', '{}'])", "builtins:exec('open({!r}, 1)')"]
+)
+def test_no_text_makes_pythons_own_library_act(tmp_path, field, text):
+    """A text may come from a file that a stranger wrote."""
+    with pytest.raises(attent.PlanError, match="is of Python's own library: name a class of your own|reads like"):
+        Plan(epochs=3, batch_size=4, **{field: text.format(tmp_path / "there")})
+    with pytest.raises(attent.PlanError):
+        Plan(epochs=3, batch_size=4, select={"name": "os:system", "command": f"touch {tmp_path / 'there'}"})
+    assert not (tmp_path / "there").exists()

@@ -192,3 +192,20 @@ def test_a_state_that_is_none_changes_nothing(change, words):
     with pytest.raises(attent.CourseError, match=words):
         window.load_state(change(before))
     assert (window.state(), window[0], window.advance()) == (before, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first": "x"}, {"first": -1}, {"first": 2**70}, {"first": None}, {"held": "x"}, {"held": 1.5}, {"n": "2"},
+        {"n": 10**5000}, {"stream": {"place": 3}}, {"stream": 0},
+    ],
+)  # fmt: skip
+def test_a_state_that_was_edited_is_told_of_and_changes_nothing(change):
+    window = Window("abcde", 2)
+    window.advance()
+    before = window.state()
+    for state in ({**before, **change}, None, [], "x", {}):
+        with pytest.raises(attent.CourseError):
+            window.load_state(state)
+    assert (window.state(), window[0]) == (before, "c")

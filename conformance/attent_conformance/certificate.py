@@ -117,7 +117,7 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise CertificateError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8
         raise CertificateError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise CertificateError(f"{path} is not a certificate: it holds a {type(content).__name__}")

@@ -1,0 +1,1 @@
+"""Faults on purpose: drawn inputs, flipped bits, killed processes, full disks. ``python -m attent.tests.faults``."""
