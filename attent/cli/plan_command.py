@@ -65,7 +65,7 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
         f"trained, {cost.examples_scored:,} scored.",
     ]
     where = f"a scored example counting {forward_share:.2f} of a trained one (--forward-share)"
-    if plan.unit == "pass":
+    if plan.unit == "pass" and not cost.examples_scored:
         lines.append(
             f"Cost: {cost.epochs:.2f} epochs on all examples, all that it was given: such a plan is to reach more, "
             "not to cost less."

@@ -278,13 +278,18 @@ class Course:
             self.scores[ids] = numbers
             self.seen[ids] = self.epoch
         self._last_choice = None
-        self._loss_sum += float(numbers.sum() if finite.all() else numbers[finite].sum())
+        self._loss_sum = self._summed(numbers if finite.all() else np.where(finite, numbers, 0.0))
         self._finite += int(finite.sum())
         self.skipped += skipped
         self.trained += len(ids)
         self.step += len(lesson.batches)
         self._lesson = None
         return self._end_epoch() if self.trained == len(self._ordered()) else None
+
+    def _summed(self, numbers: Numbers) -> float:
+        """Return the epoch's sum of losses with a lesson's: batch by batch, so that no cut into lessons changes it."""
+        sums = np.add.reduceat(numbers, np.arange(0, len(numbers), self.row.batch_size))
+        return float(np.add.accumulate(np.append(self._loss_sum, sums))[-1])
 
     def _skipped(self, finite: npt.NDArray[np.bool_], lesson: Train, told: int | None) -> int:
         """Return how many steps of a lesson were skipped; raise ScoreError where the plan allows none."""

@@ -8,6 +8,7 @@ import pytest
 import attent
 from attent import CourseError, Plan, Trace, TraceError, teach
 from attent.plan.schedules import linear
+from attent.tests.test_balanced import Grouped
 from attent.tests.toy import Toy
 
 SHORT = Plan(epochs=4, batch_size=4, ratio=0.5, warm_up=1)
@@ -48,14 +49,15 @@ def test_a_finished_run_goes_on_as_the_longer_plan_would_have(tmp_path, plan, ch
     [
         (dataclasses.replace(SHORT, cool_down=1), {}, r"epoch 3 was cool-down on 20 examples, and .* is taught on 10"),
         (dataclasses.replace(SHORT, ratio=linear(0.2, 0.8)), {}, r"epoch 2 was taught on 10 examples, and .* on 5"),
+        (dataclasses.replace(SHORT, ratio=0.4, select="tempered(1, 0)"), {}, r"how much of the shorter run lay behind"),
         (Plan.auto(epochs=3, batch_size=4), {}, r"Auto\(bonus=0.1\) chose its last epoch as the last one"),
     ],
 )
 def test_where_the_longer_plan_has_other_epochs_so_far_it_is_refused(tmp_path, plan, changes, message):
-    teach(Toy(), plan, run=tmp_path)
+    teach(Grouped(20), plan, run=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     with pytest.raises(CourseError, match=rf"the state is of another plan: epochs was \d, is 13.*{message}"):
-        teach(Toy(), longer(plan, 13, **changes), run=tmp_path, resume=True)
+        teach(Grouped(20), longer(plan, 13, **changes), run=tmp_path, resume=True)
     assert before == {path: path.read_bytes() for path in before}
 
 
