@@ -153,7 +153,7 @@ def told(why: Why) -> str:
         >>> told({"sign": "go on", "fall": 0.6}), told({"groups": 3})
         ('what is taught is learnt (x 0.60): go on', 'groups 3')
     """
-    if why.get("sign") not in SIGNS:
+    if str(why.get("sign")) not in SIGNS:
         return ", ".join(f"{name} {held}" for name, held in why.items())
     shown = {key: _percent(number) if key == "share" else f"{number:.2f}"
              for key, number in why.items() if isinstance(number, float)}  # fmt: skip
