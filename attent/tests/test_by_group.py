@@ -121,7 +121,7 @@ def test_each_group_gives_its_share_chosen_by_the_policy_within(name, share, pro
     found = ByGroup(policy, share).choose(scores, k, Noise(seed, 5), ids, groups=groups, **asked)
     assert found.ids.tolist() == sorted(wanted)
     assert found.weights is None
-    assert (found.how, found.why) == ("by group", {str(g): c for g, c in zip(names, counts, strict=True)})
+    assert (found.how, found.why) == ("by group", {f"group {g}": c for g, c in zip(names, counts, strict=True)})
 
 
 @given(problems(), st.integers(0, 2**64 - 1))

@@ -95,6 +95,9 @@ def test_every_epoch_is_there_once_however_rows_are_joined(plan):
     [
         (("--ratio", "0.5", "--source", "fresh"), "Cost: 8.67 epochs on all examples instead of 10, 13 % saved"),
         (("--ratio", "0.5", "--source", "fresh", "--forward-share", "0.25"), "Cost: 8.00 epochs on all examples"),
+        (("--ratio", "0.3", "--source", "fresh", "--select", "by_group(hard)",
+          "--n", "100", "--epochs", "11", "--warm-up", "1", "--cool-down", "0"),
+         "This plan costs MORE than it saves: 7.33 epochs on all examples against 4, 83 % more"),
         (("--ratio", "0.8", "--source", "fresh"),
          "This plan costs MORE than it saves: 11.07 epochs on all examples against 10, 11 % more"),
         (("--preset", "full"), "This plan saves nothing: it costs exactly what training on all examples costs."),

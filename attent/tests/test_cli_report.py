@@ -188,5 +188,5 @@ def test_a_report_tells_what_was_trained_and_scored_in_the_unit_of_costs(tmp_pat
 
 
 def test_reasons_of_another_policy_are_told_as_they_are():
-    assert auto.told({"sign": ["end"], "groups": 3}) == "sign ['end'], groups 3"
+    assert auto.told({"sign": ["end"], "groups": 3}) == "sign: ['end'], groups: 3"
     assert auto.told({}) == ""
