@@ -62,13 +62,11 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         if not explained and any(record.selection is not None for record in trace.records):
             tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
             explained = True
-        costs = [
-            sum(cost or 0.0 for cost in (getattr(record, f"cost_{what}") for record in trace.records))
-            for what in ("trained", "scored")
-        ]
-        if any(costs):
-            scored = f" and scored: {costs[1]:,.6g}" if costs[1] else ""
-            tell(wrapped(f"trained: {costs[0]:,.6g}{scored} in all, in the unit of the learner's costs"))
+        costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
+        if costs and len(costs) == len(trace.records):  # else only a part of the run knew them
+            scoring = sum(record.cost_scored or 0.0 for record in trace.records)
+            scored = f" and scored: {scoring:,.6g}" if scoring else ""
+            tell(wrapped(f"trained: {sum(costs):,.6g}{scored} in all, in the unit of the learner's costs"))
         share = forward_share(trace.records)
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))

@@ -8,6 +8,7 @@ import pytest
 import attent
 from attent import CourseError, Plan, Trace, TraceError, teach
 from attent.plan.schedules import linear
+from attent.run.folder import RunFolder, header_of
 from attent.tests.test_balanced import Grouped
 from attent.tests.toy import Toy
 
@@ -68,6 +69,27 @@ def test_a_run_under_way_is_made_longer_before_its_cool_down(tmp_path):
     trace = teach(learner, longer(plan, 6), run=tmp_path, resume=True)
     assert attent.first_difference(trace, teach(whole, longer(plan, 6))) is None
     assert np.array_equal(learner.guess, whole.guess)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ratio": 0.3}])
+def test_a_run_killed_before_its_first_checkpoint_is_begun_by_the_longer_plan(tmp_path, changes):
+    long = longer(SHORT, 6, **changes)
+    RunFolder.create(tmp_path, header_of(SHORT, 20))
+    assert teach(Toy(), long, run=tmp_path, resume=True).finished
+    found = Trace.read(tmp_path)
+    assert (found.header.plan, found.finished) == (long.to_dict(), True)
+    assert found.header.rounds == [list(row) for row in long.rounds()]
+
+
+def test_a_feed_killed_in_its_first_pass_is_begun_by_the_longer_plan(tmp_path):
+    attent.Feed(SHORT, 20, run=tmp_path).batches()
+    long = longer(SHORT, 6)
+    feed = attent.Feed(long, 20, run=tmp_path, resume=True)
+    assert Trace.read(tmp_path).header.plan["epochs"] == 4  # nothing is taught yet
+    while not feed.finished:
+        for ids in feed.batches():
+            feed.record(1.0 / (1 + ids), ids)
+    assert (Trace.read(tmp_path).header.plan, Trace.read(tmp_path).finished) == (long.to_dict(), True)
 
 
 def test_a_feed_is_made_longer(tmp_path):
