@@ -85,6 +85,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "any_batches_train_every_task": ("A3", "P6"),
     "any_weights_train_every_task": ("A3", "P6", "any_batches_train_every_task"),
     "large_losses_agree": ("A3", "P6"),
+    "a_finite_gradient_is_followed": ("A3", "weights_of_any_size_train_alike", "P6"),
     "weights_of_any_size_train_alike": ("A3", "any_batches_train_every_task", "any_weights_train_every_task", "P6"),
     "large_batches_train_alike": ("A3", "any_batches_train_every_task", "any_weights_train_every_task", "P6"),
     "P7": ("P6",),

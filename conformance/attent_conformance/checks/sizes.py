@@ -11,7 +11,7 @@ from attent.reference import SGD, NumpyLearner
 from attent_conformance.comparing import require_close
 from attent_conformance.draws import LARGEST, generator, some_ids
 from attent_conformance.needs import Margins, needs
-from attent_conformance.pairs import ROUNDING, allowed, reborn
+from attent_conformance.pairs import ROUNDING, allowed, beside, pair, reborn
 from attent_conformance.subject import Subject, built, numpy_learner
 from attent_conformance.tasks import rate, task
 
@@ -69,6 +69,27 @@ def check_weights_of_any_size_train_alike(subject: Subject) -> Margins:
                 found = run(reborn(subject, name, dtype))
                 order, tolerance = np.concatenate([*drawn, case.ids]), allowed(dtype, numpys, expected)
                 margins[f"{name}, {scale:g}, {dtype}"] = require_close("P4", found, expected, order, tolerance, where)
+        for dtype in subject.precisions:
+            beside(pair(subject, name, dtype))  # back from moments of any size
+    return margins
+
+
+@needs("weights")
+def check_a_finite_gradient_is_followed(subject: Subject) -> Margins:
+    """P4: so does a step whose gradient is finite, and whose squares are not: no norm of it decides."""
+    margins = {}
+    case = task("many")
+    for dtype in subject.precisions:
+        rng = generator(subject.seed, "squares", dtype)
+        scale = 1e160 if dtype == "float64" else 1e22
+        drawn, given = [some_ids(rng, case.ids, 8, repeats=False)], [scale * rng.uniform(0.5, 2.0, 8)]
+        settings = {"optimiser": SGD(momentum=0.0), "learning_rate": 0.1 / scale}
+        run = functools.partial(_run, drawn, given, case.ids)
+        expected = run(numpy_learner(case, **settings))
+        where = f"losses of a step with weights about {scale:g}, then scores, {dtype}; drawn with seed {subject.seed}"
+        found = run(subject.learner(case, dtype=dtype, **settings))
+        order = np.concatenate([*drawn, case.ids])
+        margins[dtype] = require_close("P4", found, expected, order, ROUNDING[dtype], where)
     return margins
 
 
