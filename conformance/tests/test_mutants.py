@@ -22,8 +22,11 @@ def settings_put_back():
     """Put back what broken backends leave changed."""
     collecting, sizes, printing = gc.isenabled(), np.getbufsize(), np.get_printoptions()
     environment, python, numpys = dict(os.environ), random.getstate(), np.random.get_state()
+    mask = os.umask(0o022)
+    os.umask(mask)
     with np.errstate(), warnings.catch_warnings():
         yield
+    os.umask(mask)
     np.setbufsize(sizes)
     np.set_printoptions(**printing)
     random.setstate(python)
