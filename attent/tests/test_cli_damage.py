@@ -29,13 +29,22 @@ def here(tmp_path, monkeypatch):
         b'[plan]\nselect = "\xff"\n',
         b"[plan]\nselect = \0\n",
         b"[plan\n",
+        b"a." * 100_000 + b"a = 1\n",
+        b'"=".' + b"a." * 100_000 + b"a = 1\n",
+        b"[" + b"a." * 100_000 + b"a]\n",
+        b"#" * 2_000_000,
     ],
-    ids=["deep lists", "deep tables", "digits", "not UTF-8", "NUL", "cut"],
+    ids=["deep lists", "deep tables", "digits", "not UTF-8", "NUL", "cut", "parts", "quoted parts", "tables", "large"],
 )
 @pytest.mark.parametrize("name", ["teach", "judge", "plan"])
 def test_toml_that_cannot_be_read_is_told_of(here, name, text):
     (here / "my.toml").write_bytes(text)
     assert refused(name, RECIPE, "--config", "my.toml").startswith("--config: my.toml is not TOML: ")
+
+
+def test_numbers_in_a_row_are_no_parts_of_a_key(here):
+    (here / "my.toml").write_text(f"[recipe]\ntags = [{', '.join(['0.5'] * 500)}]\n")
+    assert refused("teach", RECIPE, "--config", "my.toml").startswith("recipe.tags in my.toml must be ")
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a/" * 2500])

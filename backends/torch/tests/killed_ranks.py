@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ from rank import examples, learnt, loss_of, network
 
 PLAN = attent.Plan.default(epochs=10, batch_size=5, seed=3)
 WORLD = 2
-PATIENCE = 60.0  # seconds for the one that is left
+TIMEOUT = timedelta(seconds=60)  # of the group: how long one waits for a fellow that never came
+PATIENCE = 300.0  # seconds for the one that is left, on a machine however busy
 
 
 def kept(folder, rank):
@@ -95,7 +97,7 @@ def start(folder, attempt, pause):
                 os.dup2(os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
                 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
                 meeting = f"file://{folder / f'meeting{attempt}'}"
-                dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD)
+                dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=TIMEOUT)
                 train(folder, rank, pause)
                 code = 0
             except BaseException as error:
@@ -116,7 +118,7 @@ def wait(process):
         time.sleep(0.01)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    raise SystemExit(f"a process whose fellow was killed hung for {PATIENCE:g} s")
+    raise SystemExit(f"a process whose fellow was killed hung for {PATIENCE:g} s beyond its group's {TIMEOUT}")
 
 
 def run(folder, rng, kills):
