@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attent.choose.grouped import Balanced, ByGroup, Tempered
     from attent.choose.gumbel import correction_weights, inclusion_probabilities
     from attent.choose.noise import Noise
-    from attent.choose.policies import Auto, Balanced, Band, Hard, InfoBatch, InTurn, Random, Soft
+    from attent.choose.policies import Auto, Band, Hard, InfoBatch, InTurn, PerCost, Random, Soft
     from attent.choose.policy import Choice, Policy
     from attent.choose.rules import band, hard, random, soft
     from attent.choose.sources import Fresh, Pool, Proxy, Replay, Reuse
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
         ScoreError,
         TraceError,
         TraceWarning,
+        WorkersError,
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
-    from attent.learner import Evaluates, Groups, Learner
+    from attent.learner import Costs, Evaluates, Groups, Learner
     from attent.plan.plan import Plan
     from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
@@ -34,21 +36,23 @@ if TYPE_CHECKING:
     from attent.run.feed import Feed
     from attent.run.teaching import Progress, teach
     from attent.run.trace import Trace, first_difference
+    from attent.run.workers import Workers
 
 _HOME = {
+    "attent.choose.grouped": ("Balanced", "ByGroup", "Tempered"),
     "attent.choose.gumbel": ("correction_weights", "inclusion_probabilities"),
     "attent.choose.noise": ("Noise",),
-    "attent.choose.policies": ("Auto", "Balanced", "Band", "Hard", "InTurn", "InfoBatch", "Random", "Soft"),
+    "attent.choose.policies": ("Auto", "Band", "Hard", "InTurn", "InfoBatch", "PerCost", "Random", "Soft"),
     "attent.choose.policy": ("Choice", "Policy"),
     "attent.choose.rules": ("band", "hard", "random", "soft"),
     "attent.choose.sources": ("Fresh", "Pool", "Proxy", "Replay", "Reuse"),
     "attent.errors": (
         "AttentError", "CostWarning", "CourseError", "LearnerError", "PlanError", "PluginError", "RecipeError",
-        "ScoreError", "TraceError", "TraceWarning",
+        "ScoreError", "TraceError", "TraceWarning", "WorkersError",
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
-    "attent.learner": ("Evaluates", "Groups", "Learner"),
+    "attent.learner": ("Costs", "Evaluates", "Groups", "Learner"),
     "attent.plan.plan": ("Plan",),
     "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
     "attent.plugins": ("Backend", "hookimpl", "recipe"),
@@ -56,16 +60,18 @@ _HOME = {
     "attent.run.feed": ("Feed",),
     "attent.run.teaching": ("Progress", "teach"),
     "attent.run.trace": ("Trace", "first_difference"),
+    "attent.run.workers": ("Workers",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "AttentError", "Auto", "Backend", "Balanced", "Band", "Choice", "CostWarning", "Course", "CourseError", "Done",
-    "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement", "Learner", "LearnerError",
-    "Noise", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress", "Proxy", "Random", "RecipeError",
-    "Replay", "Reuse", "Score", "ScoreError", "Soft", "Trace", "TraceError", "TraceWarning", "Train",
-    "band", "constant", "correction_weights", "cosine", "first_difference", "hard", "hookimpl",
-    "inclusion_probabilities", "judge", "linear", "random", "recipe", "soft", "step", "teach",
+    "AttentError", "Auto", "Backend", "Balanced", "Band", "ByGroup", "Choice", "CostWarning", "Costs", "Course",
+    "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
+    "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
+    "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
+    "TraceError", "TraceWarning", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights",
+    "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
+    "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -42,6 +42,10 @@ class TraceError(AttentError):
     """A run folder or trace cannot be read, written or continued."""
 
 
+class WorkersError(AttentError):
+    """Processes that train together disagree, or one of them has stopped, is gone or does not answer."""
+
+
 class PluginError(AttentError):
     """A plugin is missing, broken, misspelt or there twice."""
 

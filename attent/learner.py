@@ -21,7 +21,7 @@ State = dict[str, npt.NDArray[Any]]
 
 @runtime_checkable
 class Learner(Protocol):
-    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P7 of docs/spec.md.
+    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P8 of docs/spec.md.
 
     Example ids run from 0 to ``len(learner) - 1``. Any object with these five methods is a learner;
     there is nothing to inherit.
@@ -61,7 +61,8 @@ class Learner(Protocol):
 
         A step minimises ``mean_i(w_i * loss_i)`` over its batch; ``weights``, if given, holds one
         float64 array per batch. Returned are the unweighted losses of the training forward, before
-        the step's update, concatenated over the batches: float64, shape (sum of batch lengths,).
+        the step's update, concatenated over the batches: float64, shape (sum of batch lengths,). A step with a loss
+        or a gradient that is not finite changes no parameter, moment or buffer (rule P8); its losses are returned.
         """
         ...
 
@@ -87,6 +88,28 @@ class ChecksSchedule(Protocol):
 
 
 @runtime_checkable
+class ChecksBatches(Protocol):
+    """A learner that must know the sizes of batches before a run: for what cannot be trained, or to score by."""
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Raise LearnerError if no batch of ``smallest`` examples can be trained. Called before each run.
+
+        Scoring may go by ``largest``: whatever a run does follows from its plan alone.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsSkipped(Protocol):
+    """A learner that counts the steps it skipped because a loss or the gradient was not finite (rule P8)."""
+
+    @property
+    def skipped(self) -> int:
+        """How many they are since the learner was built. Of one that has no such count its losses tell."""
+        ...
+
+
+@runtime_checkable
 class Evaluates(Protocol):
     """A learner that can also judge itself on held-out data."""
 
@@ -94,7 +117,8 @@ class Evaluates(Protocol):
         """Return quality on data never trained on, by metric name, the main one first.
 
         Metrics named ``loss``, ``error`` or ending in ``_loss`` or ``_error`` are better when lower,
-        all others when higher. Changes nothing, like ``score``.
+        all others when higher. ``accuracy:3`` is accuracy on the held-out examples of group 3, as ``groups()``
+        names it. Changes nothing, like ``score``.
         """
         ...
 
@@ -108,6 +132,15 @@ class Groups(Protocol):
         ...
 
 
+@runtime_checkable
+class Costs(Protocol):
+    """A learner that knows what each example costs: its tokens, pixels or seconds, in any one unit."""
+
+    def costs(self) -> Numbers:
+        """Return the cost of each example, finite and above 0: float64, shape (n,). The same at every call."""
+        ...
+
+
 def checked_numbers(values: object, count: int, call: str) -> Numbers:
     """Return ``values`` if it is a float64 array of shape (count,); raise LearnerError naming ``call`` if not.
 
@@ -118,6 +151,11 @@ def checked_numbers(values: object, count: int, call: str) -> Numbers:
         raise LearnerError(
             f"{call} must return a NumPy array, got {kind.__module__}.{kind.__qualname__}; "
             "convert it once per call, on the host (rule P2)"
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        raise LearnerError(
+            f"{call} must return plain numbers, got a masked array, whose hidden entries would count as they are: "
+            "fill it, by .filled(numpy.nan) (rule P2)"
         )
     if values.shape != (count,):
         raise LearnerError(
@@ -232,3 +270,73 @@ def checked_learner(name: str, learner: object) -> Learner:
             f"without {', '.join(missing)}; see attent.Learner"
         )
     return learner
+
+
+def groups_from(given: object, n: int, data: object = None) -> Ids:
+    """Return the groups of n examples from what a user has: int64, shape (n,).
+
+    given: one label per example, any array, tensor or list; or the name of a column of ``data``, a mapping. Whole
+    numbers stay as they are, other labels (texts, booleans) are numbered from 0 in ascending order. Raises
+    LearnerError for another length, negative numbers, and numbers that are not whole.
+
+    Example:
+        >>> from attent.learner import groups_from
+        >>> groups_from(["en", "de", "en"], 3).tolist(), groups_from("y", 2, {"y": [4, 0]}).tolist()
+        ([1, 0, 1], [4, 0])
+    """
+    labels = _column("groups", given, n, data)
+    if labels.dtype.kind in "iu":
+        if labels.min() < 0:
+            bad = int(np.flatnonzero(labels < 0)[0])
+            raise LearnerError(f"groups must be at least 0, got {labels[bad]} for example {bad}")
+        return labels.astype(np.int64)
+    if labels.dtype.kind not in "bUS" and not all(isinstance(one, str) for one in labels.tolist()):
+        raise LearnerError(f"groups must be whole numbers or texts, got {labels.dtype}")
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def costs_from(given: object, n: int, data: object = None) -> Numbers:
+    """Return the costs of n examples from what a user has: float64, shape (n,), finite and above 0.
+
+    given: one number per example, any array, tensor or list; or the name of a column of ``data``, a mapping. Raises
+    LearnerError for another length, and for costs that are none.
+
+    Example:
+        >>> from attent.learner import costs_from
+        >>> costs_from([12, 7], 2).tolist()
+        [12.0, 7.0]
+    """
+    numbers = _column("costs", given, n, data)
+    if numbers.dtype.kind not in "iuf":
+        raise LearnerError(f"costs must be numbers, got {numbers.dtype}")
+    return checked_costs(numbers.astype(np.float64), n)
+
+
+def checked_costs(costs: object, n: int) -> Numbers:
+    """Return the costs of n examples if they are some: float64, shape (n,), finite, above 0. Raises LearnerError.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.learner import checked_costs
+        >>> checked_costs(np.array([12.0, 7.0]), 2).tolist()
+        [12.0, 7.0]
+    """
+    if not isinstance(costs, np.ndarray) or costs.dtype != np.float64 or costs.shape != (n,):
+        got = f"{costs.dtype} {costs.shape}" if isinstance(costs, np.ndarray) else type(costs).__name__
+        raise LearnerError(f"costs must be a float64 array of shape ({n},), one cost per example, got {got}")
+    bad = np.flatnonzero(~(np.isfinite(costs) & (costs > 0)))
+    if len(bad):
+        raise LearnerError(f"costs must be above 0 and finite, got {costs[bad[0]]} for example {bad[0]}")
+    return costs
+
+
+def _column(name: str, given: object, n: int, data: object) -> npt.NDArray[Any]:
+    if isinstance(given, str):
+        if not isinstance(data, Mapping) or given not in data:
+            there = ", ".join(map(str, data)) if isinstance(data, Mapping) else "none by name"
+            raise LearnerError(f"{name} names the column {given!r}, the data have: {there}")
+        given = data[given]
+    found = np.asarray(given)
+    if found.shape != (n,):
+        raise LearnerError(f"{name} must be one for each of the {n} examples, shape ({n},), got shape {found.shape}")
+    return found

@@ -39,7 +39,9 @@ class Backend(NamedTuple):
     packages: distributions whose versions a run records. reference: ``"module:function"`` of a function with
     the signature of ``attent.reference.NumpyLearner`` that returns the same learner on this framework, which
     is what `attent-conformance` examines. abilities: what that function can do, out of `ABILITIES`; what is
-    left out is skipped, visibly.
+    left out is skipped, visibly. workers: ``"module:function"`` of a backend that teaches on several processes (rules
+    W): ``function(rank, world, addresses)`` joins them, each of which has an address ``"host:port"``, and returns a
+    function with the signature of ``reference`` that returns an `attent.Workers`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backend(NamedTuple):
     packages: tuple[str, ...] = ()
     reference: str | None = None
     abilities: tuple[str, ...] = ABILITIES
+    workers: str | None = None
 
 
 @hookspec
@@ -235,12 +238,14 @@ Recipe = Callable[..., "Learner"]
 R = TypeVar("R", bound=Callable[..., "Learner"])
 
 
-def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
+def recipe(*, seeds: int | None = None, metric_of: str | None = None, **defaults: Any) -> Callable[[R], R]:
     """Mark a function as a recipe and give the plan fields that suit it when the user names none.
 
     A recipe takes the plan and returns a fresh learner, every random choice in it drawn from
     ``plan.seed``. Further keyword-only arguments with annotations and defaults are its options
     (``--set name=value``). ``seeds``: how many paired seeds `attent teach` and `attent.judge` run when not told.
+    ``metric_of``: of which distribution the main metric is: ``"training"``, or in a word another, such as ``"even"``,
+    which a judgement then names.
 
     Example:
         >>> import attent
@@ -254,6 +259,7 @@ def recipe(*, seeds: int | None = None, **defaults: Any) -> Callable[[R], R]:
     def mark(function: R) -> R:
         function.plan_defaults = defaults  # type: ignore[attr-defined]
         function.seeds = seeds  # type: ignore[attr-defined]
+        function.metric_of = metric_of  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -1,6 +1,6 @@
-"""The built-in policies: ways to choose what is taught next, each a value with parameters of its own.
+"""Policies: ways to choose what is taught next, each a value with parameters of its own; by group: `choose/grouped.py`.
 
-Rules S1 to S10, T8, T9 and T10 of docs/spec.md.
+Rules S1 to S10, T8, T9 and T13 of docs/spec.md.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from attent import checks
 from attent.choose import auto, rules
 from attent.choose.gumbel import correction_weights, inclusion_probabilities, is_zero
 from attent.choose.noise import Noise
-from attent.choose.policy import Choice, Policy, asks, checked_choice, ranks
+from attent.choose.policy import Choice, Policy, asks, checked_choice, in_passes, policy_of, ranks, shown
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
 from attent.choose.scores import deviations
-from attent.choose.values import folded, from_table, parse, text_of, value
+from attent.choose.values import value
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
 
@@ -74,8 +74,13 @@ class Soft:
         chosen = rules.soft(scores, k, noise, **shape)
         if self.correction is None:
             return Choice(chosen)
-        weights = correction_weights(inclusion_probabilities(scores, k, noise, **shape), k, self.correction)
+        weights = correction_weights(self.chances(scores, k, noise, ids), k, self.correction)
         return Choice(chosen, weights[chosen if ids is None else np.searchsorted(ids, chosen)])
+
+    def chances(self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None) -> Numbers:
+        """Return each example's probability to be chosen, exactly, given the draw's threshold (rule S10)."""
+        shape: dict[str, Any] = {"temperature": self.temperature, "scaling": self.scaling, "ids": ids}
+        return inclusion_probabilities(scores, k, noise, **shape)
 
 
 @value
@@ -93,6 +98,10 @@ class Random:
     def choose(self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None) -> Choice:
         """Return k drawn evenly."""
         return Choice(rules.random(scores, k, noise, ids=ids))
+
+    def chances(self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None) -> Numbers:
+        """Return each example's probability to be chosen: k / n."""
+        return np.full(len(scores), k / len(scores))
 
 
 @value
@@ -151,11 +160,12 @@ class InTurn:
 
     def __post_init__(self) -> None:
         """Check the parameter."""
-        object.__setattr__(self, "ties", policy_of(self.ties))
+        object.__setattr__(self, "ties", policy_of(self.ties, CHOOSING))
         weighs = isinstance(self.ties, InfoBatch) or getattr(self.ties, "correction", None) is not None
         if asks(self.ties) or weighs:
             raise PlanError(
-                f"must be a policy that asks for nothing further and gives no weights, got {shown(self.ties)}",
+                "must be a policy that asks for nothing further and gives no weights, got "
+                f"{shown(self.ties, CHOOSING)}",
                 field="ties",
             )
 
@@ -178,40 +188,45 @@ class InTurn:
 
 
 @value
-class Balanced:
-    """As many of each group as of any other, those trained longest ago first: the control wherever groups are known.
+class PerCost:
+    """Another policy, which ranks scores per cost (tokens, pixels, seconds) in place of scores: benefit per token.
 
-    A group that is smaller than its share is taken whole, and the rest is spread evenly over the others; what cannot be
-    spread evenly goes to the lower groups. It needs a learner with ``groups()``. Plans of it count passes.
+    inner: the policy; also its text. A score below 0 is multiplied by the cost, so that of what is equally bad the
+    dearer ranks lower. It needs a learner with ``costs()``. How many are chosen it does not change.
 
     Example:
         >>> import numpy as np, attent
-        >>> groups, never = np.array([0, 0, 0, 0, 1, 1]), np.zeros(6, np.int64)
-        >>> attent.Balanced().choose(np.zeros(6), 4, attent.Noise(0, 0), groups=groups, turns=never).ids.tolist()
-        [1, 3, 4, 5]
+        >>> given = {"costs": np.array([1.0, 4.0, 2.0])}
+        >>> attent.PerCost().choose(np.array([2.0, 4.0, 3.0]), 2, attent.Noise(0, 0), **given).ids.tolist()
+        [0, 2]
     """
 
-    ranks: ClassVar[bool] = False
-    in_passes: ClassVar[bool] = True
+    inner: Policy = Hard()
+
+    def __post_init__(self) -> None:
+        """Check the parameter."""
+        object.__setattr__(self, "inner", policy_of(self.inner, CHOOSING))
+        if not ranks(self.inner) or {"losses", "costs"} & asks(self.inner):
+            raise PlanError(f"must be a policy that goes by scores, got {shown(self.inner, CHOOSING)}", field="inner")
+
+    @property
+    def hands_on(self) -> frozenset[str]:
+        """What the inner policy asks for."""
+        return asks(self.inner)
+
+    @property
+    def in_passes(self) -> bool:
+        """Whether plans count passes: as with the inner policy."""
+        return in_passes(self.inner)
 
     def choose(
-        self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None, *, groups: Ids, turns: Ages
+        self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None, *, costs: Numbers, **handed: Any
     ) -> Choice:
-        """Return k, evenly by group."""
-        named = np.arange(len(scores), dtype=np.int64) if ids is None else ids
-        names, member = np.unique(groups, return_inverse=True)
-        sizes = np.bincount(member)
-        taken = []
-        for group, many in enumerate(rules.even_shares(sizes, k).tolist()):
-            if many:
-                inside = np.flatnonzero(member == group)
-
-                def pick(tied: Ids, count: int, inside: Ids = inside) -> Ids:
-                    found = rules.random(scores[inside[tied]], count, noise, ids=named[inside[tied]])
-                    return np.searchsorted(named[inside], found)
-
-                taken.append(named[inside[rules.in_turn(turns[inside], many, pick)]])
-        return Choice(np.sort(np.concatenate(taken)), how="balanced", why={"groups": len(names)})
+        """Return what the inner policy chooses by scores per cost."""
+        ranked = np.where(scores < 0, scores * costs, scores / costs)
+        chosen = self.inner.choose(ranked, k, noise, ids, **handed)
+        chosen = chosen if isinstance(chosen, Choice) else Choice(chosen)
+        return chosen if chosen.ranked is not None else chosen._replace(ranked=ranked)
 
 
 @value
@@ -235,9 +250,9 @@ class Auto:
     def __post_init__(self) -> None:
         """Check the parameters."""
         checks.number("bonus", self.bonus, 0, LARGEST_BONUS)
-        object.__setattr__(self, "soft", policy_of(self.soft))
+        object.__setattr__(self, "soft", policy_of(self.soft, CHOOSING))
         if not isinstance(self.soft, Soft) or self.soft.correction is not None:
-            raise PlanError(f"must be a soft policy without correction, got {shown(self.soft)}", field="soft")
+            raise PlanError(f"must be a soft policy without correction, got {shown(self.soft, CHOOSING)}", field="soft")
 
     def choose(
         self,
@@ -271,71 +286,14 @@ class Auto:
 
 
 LARGEST_BONUS = 1e6
-BUILT_IN: dict[str, Callable[..., Policy]] = {
+CHOOSING: dict[str, Callable[..., Policy]] = {
     "hard": Hard,
     "soft": Soft,
     "random": Random,
     "band": Band,
     "infobatch": InfoBatch,
     "in_turn": InTurn,
-    "balanced": Balanced,
     "auto": Auto,
+    "per_cost": PerCost,
 }
-
-
-def policy_of(given: object, further: Callable[[], Mapping[str, Callable[..., Any]]] = dict) -> Policy:
-    """Return the policy that is given as one, as its text, or as a table with its ``name``.
-
-    ``further``: gives policies by name beyond the built-in ones, asked only where those do not do. Raises PlanError.
-
-    Example:
-        >>> from attent.choose.policies import policy_of
-        >>> policy_of("soft(temperature=0.3)")
-        Soft(temperature=0.3)
-    """
-    if isinstance(given, str):
-        return _checked(_read(lambda known: parse("policy", given, known), further))
-    if isinstance(given, Mapping):
-        return _checked(_read(lambda known: from_table("policy", given, known), further))
-    return _checked(given)
-
-
-def shown(policy: object, further: Callable[[], Mapping[str, Callable[..., Any]]] = dict) -> str:
-    """Return the text from which `policy_of` makes a policy again, as far as it has one.
-
-    Example:
-        >>> from attent.choose.policies import Soft, shown
-        >>> shown(Soft(temperature=0.3))
-        'soft(temperature=0.3)'
-    """
-    return text_of(policy, BUILT_IN if type(policy) in BUILT_IN.values() else _with(further()))
-
-
-def _read(read: Callable[[Mapping[str, Any]], Any], further: Callable[[], Mapping[str, Callable[..., Any]]]) -> Any:
-    try:
-        return read(BUILT_IN)
-    except PlanError:
-        others = further()
-        if not others:
-            raise
-        return read(_with(others))
-
-
-def _with(others: Mapping[str, Callable[..., Any]]) -> Mapping[str, Callable[..., Any]]:
-    """Return the policies by name, the built-in ones first, so that no other takes the name of one."""
-    taken = {folded(name) for name in BUILT_IN}
-    return {**BUILT_IN, **{name: maker for name, maker in others.items() if folded(name) not in taken}}
-
-
-def _checked(given: object) -> Policy:
-    if isinstance(given, type) or not callable(getattr(given, "choose", None)):
-        hint = f": write {given.__name__}()" if isinstance(given, type) else ""
-        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}")
-    for name, held in getattr(given, "__dict__", {}).items():
-        if isinstance(held, np.ndarray):
-            raise PlanError(
-                "must hold what compares and prints whole, so that a run goes on with the policy it began with: "
-                f"{name} of {type(given).__name__} is a NumPy array, make it a tuple"
-            )
-    policy: Policy = given  # type: ignore[assignment]
-    return policy
+"""Those that may choose within another policy, as far as that takes them."""

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from attent import checks
 from attent.choose.noise import Noise
 from attent.choose.rules import NonFinite, finite_ids
+from attent.choose.values import Makers, folded, from_table, parse, text_of
 from attent.errors import AttentError, PlanError
 from attent.learner import Ids, Numbers
 
@@ -27,8 +29,10 @@ OFFERS = {
     "order": "Noise: of the order in which the coming epoch is trained, lowest first",
     "taught": "int64 ids last trained, ascending; None: all",
     "groups": "int64, one per score: the group of each example, as the learner names them",
+    "costs": "float64, one per score: what each example costs, as the learner says, above 0",
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
+    "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
     "ask": "function: ask('ages') and ask('turns') make these when called, for what does not need them every time",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
@@ -58,9 +62,11 @@ class Policy(Protocol):
 
     ``choose(scores, k, noise, ids, *, ...)`` returns k ids or a `Choice`. scores: float64, finite, one per id, higher
     is more deviant. ids: int64, ascending; None: 0 to ``len(scores) - 1``. Further keyword-only arguments ask for
-    what `OFFERS` lists. No array that it is given can be written to. Two optional class attributes: ``ranks = False``
+    what `OFFERS` lists. No array that it is given can be written to. Optional attributes: ``ranks = False``
     says that it looks at no score, so none is made; ``in_passes = True`` that a plan of it counts passes, and costs
-    what it is given.
+    what it is given; ``hands_on`` names what it takes as ``**handed``, such as for a policy within it; and a method
+    ``check_groups(sizes, fewest, most)`` raises PlanError, before a run, for groups of these sizes by name, or passes
+    of this many examples, that it cannot go by.
     """
 
     @property
@@ -81,7 +87,10 @@ def asks(policy: Policy) -> frozenset[str]:
         ([], ['turns'])
     """
     signature = inspect.signature(policy.choose)
-    names = {one.name for one in signature.parameters.values() if one.kind is one.KEYWORD_ONLY}
+    kinds = {one.name: one.kind for one in signature.parameters.values()}
+    names = {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY}
+    if inspect.Parameter.VAR_KEYWORD in kinds.values():
+        names |= set(getattr(policy, "hands_on", ()))
     for name in sorted(names - OFFERS.keys()):
         raise PlanError(f"policy {policy!r} asks for {name!r}, which is not offered; offered: {', '.join(OFFERS)}")
     try:
@@ -229,3 +238,50 @@ def _read_only(held: Any) -> Any:
     view = held.view()
     view.flags.writeable = False
     return view
+
+
+def policy_of(given: object, known: Makers, further: Callable[[], Makers] = dict) -> Policy:
+    """Return the policy that is given as one, as its text, or as a table with its ``name``, out of those known.
+
+    ``further``: gives policies by name beyond these, asked only where they do not do. Raises PlanError.
+    """
+    if isinstance(given, str):
+        return _checked(_read(lambda makers: parse("policy", given, makers), known, further))
+    if isinstance(given, Mapping):
+        return _checked(_read(lambda makers: from_table("policy", given, makers), known, further))
+    return _checked(given)
+
+
+def shown(policy: object, known: Makers, further: Callable[[], Makers] = dict) -> str:
+    """Return the text from which `policy_of` makes a policy again, as far as it has one."""
+    return text_of(policy, known if type(policy) in known.values() else _with(known, further()))
+
+
+def _read(read: Callable[[Makers], Any], known: Makers, further: Callable[[], Makers]) -> Any:
+    try:
+        return read(known)
+    except PlanError:
+        others = further()
+        if not others:
+            raise
+        return read(_with(known, others))
+
+
+def _with(known: Makers, others: Makers) -> Makers:
+    """Return the policies by name, those known first, so that no other takes the name of one."""
+    taken = {folded(name) for name in known}
+    return {**known, **{name: maker for name, maker in others.items() if folded(name) not in taken}}
+
+
+def _checked(given: object) -> Policy:
+    if isinstance(given, type) or not callable(getattr(given, "choose", None)):
+        hint = f": write {given.__name__}()" if isinstance(given, type) else ""
+        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}")
+    for name, held in getattr(given, "__dict__", {}).items():
+        if isinstance(held, np.ndarray):
+            raise PlanError(
+                "must hold what compares and prints whole, so that a run goes on with the policy it began with: "
+                f"{name} of {type(given).__name__} is a NumPy array, make it a tuple"
+            )
+    policy: Policy = given  # type: ignore[assignment]
+    return policy

@@ -203,34 +203,6 @@ def first_in_turn(ages: Ages, k: int, order: Noise, *, ids: Ids | None = None) -
     return _named(highest(early, len(ages), k, exact=lower_bits), ids)
 
 
-def even_shares(sizes: Ids, k: int) -> Ids:
-    """Return how many of each group to take so that k are taken as evenly as the sizes allow: int64, like ``sizes``.
-
-    No group gives more than it has; what cannot be spread evenly goes to the lower groups. Raises PlanError for k
-    beyond all sizes together.
-
-    Example:
-        >>> import numpy as np
-        >>> from attent.choose.rules import even_shares
-        >>> even_shares(np.array([9, 2, 9]), 9).tolist()
-        [4, 2, 3]
-    """
-    if not 0 <= k <= int(sizes.sum()):
-        raise PlanError(f"must be in [0, {int(sizes.sum())}], the examples of all groups, got {k}", field="k")
-    shares = np.zeros(len(sizes), np.int64)
-    left = k
-    while left:
-        room = np.flatnonzero(shares < sizes)
-        each = left // len(room)
-        if not each:
-            shares[room[:left]] += 1
-            break
-        given = np.minimum(sizes[room] - shares[room], each)
-        shares[room] += given
-        left -= int(given.sum())
-    return shares
-
-
 def finite_ids(scores: Numbers, policy: NonFinite, among: Ids | None = None) -> Ids | None:
     """Return the ids (of those in ``among``; None: all) whose score is finite, or None when all are.
 

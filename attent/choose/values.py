@@ -77,9 +77,9 @@ def text_of(held: Any, known: Makers) -> str:
     is a parameter.
 
     Example:
-        >>> from attent.choose.policies import BUILT_IN, InTurn, Soft
+        >>> from attent.choose.policies import CHOOSING, InTurn, Soft
         >>> from attent.choose.values import text_of
-        >>> text_of(InTurn(ties=Soft(temperature=0.3)), BUILT_IN)
+        >>> text_of(InTurn(ties=Soft(temperature=0.3)), CHOOSING)
         'in_turn(ties=soft(temperature=0.3))'
     """
     if isinstance(held, float) and math.isinf(held):
@@ -115,7 +115,7 @@ def parse(kind: str, text: str, known: Makers) -> Any:
     Raises PlanError naming what is known, the parameter, or the value.
 
     Example:
-        >>> from attent.choose.policies import BUILT_IN
+        >>> from attent.choose.built_in import BUILT_IN
         >>> from attent.choose.values import parse
         >>> parse("policy", "soft(temperature=0.3)", BUILT_IN), parse("policy", "Hard", BUILT_IN)
         (Soft(temperature=0.3), Hard())
@@ -135,7 +135,7 @@ def from_table(kind: str, table: Mapping[str, Any], known: Makers) -> Any:
     """Return the value of a table with a ``name`` and parameters, such as TOML holds. Raises PlanError as `parse` does.
 
     Example:
-        >>> from attent.choose.policies import BUILT_IN
+        >>> from attent.choose.built_in import BUILT_IN
         >>> from attent.choose.values import from_table
         >>> from_table("policy", {"name": "soft", "temperature": 0.3}, BUILT_IN)
         Soft(temperature=0.3)

@@ -64,9 +64,10 @@ RUN_FIELDS: dict[str, Field] = {
     "against": Field(
         "names",
         "What to run beside what is taught, separated by commas: full (all examples, for all --lengths), short (all "
-        "examples, at the cost of the last policy), shorts (of every policy), balanced and random (its plan, but "
-        "examples drawn evenly by class, where the learner knows classes, or at random), or none. "
-        "Default: full,short,balanced.",
+        "examples, at the cost of the last policy), shorts (of every policy); at its cost random (examples drawn at "
+        "random), balanced and tempered (evenly by group, or by the root of its size, where the learner knows groups), "
+        "new-only and replay (where it knows which are new); or none. Default: full,short,balanced,tempered; of "
+        "`attent judge` new-only and replay too.",
     ),
     "lengths": Field(
         "numbers",
@@ -84,7 +85,7 @@ RUN_FIELDS: dict[str, Field] = {
     "budget": Field("word", "Wall time such as 10m: decides how many seeds, and at worst lengths.", metavar="TIME"),
     "forward_share": Field("number", "Cost of scoring an example over training on it. Default: measured, else 1/3."),
     "checkpoint_seconds": Field("number", "Least seconds between two checkpoints. Default: 30."),
-    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: 64."),
+    "segment_steps": Field("whole", "Steps between two looks at progress and Ctrl-C. Default: a second's, up to 64."),
 }  # fmt: skip
 _NOT_OF_TEACH = ("arms", "epochs", "batch_size", "tuned", "batch_sizes", "seed")  # its plan says some of them
 TEACH_FIELDS = {name: field for name, field in RUN_FIELDS.items() if name not in _NOT_OF_TEACH}

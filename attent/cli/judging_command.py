@@ -19,11 +19,10 @@ from attent import checks
 from attent.cli import recipe_lookup
 from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, SAME_ON_RESUME, OptionError, Value, check_known, read_value
 from attent.cli.given import Given, Option
-from attent.cli.interrupts import stop_signals
 from attent.cli.progress import watching
 from attent.cli.recipe_lookup import Found, asked_plan, default_of, kept_options, preset_without_one, read_options
 from attent.errors import PlanError, TraceError, TraceWarning
-from attent.judging.arms import DEFAULT_AGAINST, DEFAULT_ARMS, POLICY, named_arm, read_policies
+from attent.judging.arms import DEFAULT_AGAINST, DEFAULT_ARMS, POLICY, TEACH_AGAINST, named_arm, read_policies
 from attent.judging.judge import judge, seconds_of
 from attent.judging.judgement import Judgement
 from attent.judging.referee import PICTURE
@@ -31,6 +30,7 @@ from attent.judging.report import told
 from attent.plan.plan import Plan
 from attent.plan.presets import SHARED
 from attent.run.files import FORMAT, WAY_OUT, present, read_json, write_json
+from attent.run.interrupts import stop_signals
 from attent.tables import percent
 
 Tell = Callable[[str], None]
@@ -241,7 +241,8 @@ def _asked(settings: Settings, stored: Settings | None, found: Found, given: Giv
         asked["lengths"] = _numbers(given.shown("run", "lengths"), run["lengths"], float)
     if "budget" in run:
         asked["budget_seconds"] = seconds_of(str(run["budget"]))
-    against = _names(run.get("against", ",".join(DEFAULT_AGAINST)))
+    usual = TEACH_AGAINST if settings.command == "teach" else DEFAULT_AGAINST
+    against = _names(run.get("against", ",".join(usual)))
     asked["against"] = () if against == ["none"] else against
     asked["options"], asked["seeds"] = options, run.get("seeds")
     return msgspec.structs.replace(settings, options=kept_options(options)), asked

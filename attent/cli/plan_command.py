@@ -12,7 +12,7 @@ from attent.cli.fields import OptionError
 from attent.cli.given import Given
 from attent.cli.phases import counted, shown_phase
 from attent.cli.recipe_lookup import asked_plan, read_options
-from attent.learner import checked_length
+from attent.learner import Costs, checked_costs, checked_length
 from attent.plan.plan import Plan, Unit
 from attent.plan.timeline import MOST_FORWARD_SHARE, Epoch
 from attent.tables import NOTHING, Table, percent, wrapped
@@ -28,11 +28,15 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
     run: Mapping[str, Any] = given.run
     shown, asked = given.shown("run", "forward_share"), run.get("forward_share", 1 / 3)
     share = number(shown, asked, 0, MOST_FORWARD_SHARE, error=OptionError)
+    costs = None
     if "recipe" in run:
         found = recipe_lookup.find(run.get("backend", "numpy"), run["recipe"])
         options = read_options(found.name, found.function, given.options, given)
         plan, note = asked_plan(given.plan, found.suggested, given)
-        n = checked_length(recipe_lookup.build(found, plan, options)) if n is None else n
+        if n is None:
+            learner = recipe_lookup.build(found, plan, options)
+            n = checked_length(learner)
+            costs = checked_costs(learner.costs(), n) if isinstance(learner, Costs) else None
     elif given.options:
         raise OptionError("an option of a recipe (--set) needs a recipe")
     elif n is None:
@@ -43,6 +47,11 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
     table = timeline_table(plan.timeline(n), plan)
     tell(f"{wrapped(plan_line(fields, plan.unit))}\n\n{table}\n")
     tell(cost_text(plan, n, share))
+    if costs is not None:
+        total = plan.cost(n, share).epochs * costs.sum()
+        tell(
+            wrapped(f"About {total:,.6g} in the unit of the learner's costs, if what is taught costs as the others do.")
+        )
     if note is not None:
         tell(wrapped(f"Note: {note}."))
 

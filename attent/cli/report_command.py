@@ -10,7 +10,8 @@ from attent.choose import auto
 from attent.cli.phases import counted, shown_phases
 from attent.cli.plan_command import plan_line
 from attent.errors import TraceError
-from attent.judging.arms import BALANCED, FULL, POLICY, RANDOM, SHORT
+from attent.judging.arms import FULL, POLICY, SHORT
+from attent.judging.controls import CONTROLS
 from attent.judging.judgement import FILE, read_judgement
 from attent.judging.report import told
 from attent.plan.plan import Unit
@@ -61,6 +62,9 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         if not explained and any(record.selection is not None for record in trace.records):
             tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
             explained = True
+        costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
+        if costs:
+            tell(wrapped(f"trained: {sum(costs):,.6g} in all, in the unit of the learner's costs"))
         share = forward_share(trace.records)
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))
@@ -90,7 +94,7 @@ def arms_in(folder: Path) -> dict[str, Path]:
 
 def _beside(arm: str) -> bool:
     """Return whether an arm, by its folder's name, is one that policies are held against."""
-    return arm == FULL or arm.partition("-")[0] in (FULL, SHORT, RANDOM, BALANCED)
+    return any(arm == name or arm.startswith(f"{name}-") for name in (FULL, SHORT, *CONTROLS))
 
 
 def show_difference(first: Path, second: Path, *, tell: Tell = print) -> bool:
@@ -131,6 +135,9 @@ def _described(name: str, trace: Trace) -> str:
         f"plan: {plan_line(header.plan, header.unit)}",
         f"attent {header.attent}, {versions}",
     ]
+    if skipped := sum(record.steps_skipped for record in trace.records):
+        steps = sum(record.steps for record in trace.records)
+        lines.append(f"{skipped} of {steps:,} steps were skipped: a loss or the gradient was not finite")
     return "\n".join(map(wrapped, lines))
 
 

@@ -13,22 +13,22 @@ import msgspec
 
 from attent import checks
 from attent.checks import number, several
-from attent.choose.policies import Balanced, InTurn, Random
-from attent.choose.policy import asks_of_training
-from attent.choose.sources import Reuse
 from attent.errors import PlanError
+from attent.judging.controls import BALANCED, CONTROLS, NEW_ONLY, REPLAY, TEMPERED, Known, controls_of
 from attent.plan.cost import on_all, same_training, short_plan
 from attent.plan.plan import Plan
 from attent.plan.presets import fields_of, preset_of, preset_plan
 
 FULL, SHORT, CONTROL, POLICY = "full", "short", "control", "policy"  # kinds of arms
-SHORTS, RANDOM, BALANCED = "shorts", "random", "balanced"
-AGAINST = (FULL, SHORT, SHORTS, RANDOM, BALANCED)
+SHORTS = "shorts"
+AGAINST = (FULL, SHORT, SHORTS, *CONTROLS)
 """What policies may be held against; ``shorts``: a short arm for every policy and not only for the last."""
-DEFAULT_AGAINST = (FULL, SHORT, BALANCED)
+TEACH_AGAINST = (FULL, SHORT, BALANCED, TEMPERED)
+DEFAULT_AGAINST = (*TEACH_AGAINST, NEW_ONLY, REPLAY)
 DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 DEFAULT_ARMS = ("rs2", "official", "default", "auto")
-_OWN_NAMES = (FULL, SHORT, RANDOM, BALANCED)  # no names for policies
+_OWN_NAMES = (FULL, SHORT, *CONTROLS)  # no names for policies
+NOTHING_KNOWN = Known()
 _SAME_FOR_ALL = ("batch_size", "seed")
 
 
@@ -55,7 +55,9 @@ class Arm(msgspec.Struct, frozen=True):
     @property
     def folder(self) -> str:
         """Where its jobs are kept: a control's by its policy, as it is another one's once arms are added."""
-        return self.name if self.of is None else f"{self.name.partition('-')[0]}-{self.of}"
+        if self.of is None:
+            return self.name
+        return f"{self.name if self.kind == CONTROL else SHORT}-{self.of}"
 
 
 class Question(NamedTuple):
@@ -63,7 +65,8 @@ class Question(NamedTuple):
 
     ``suggested``: plan fields, by the recipe. ``defaults``: of its options. ``grid``: values to try by option; None: it
     is tuned. ``teach``: the policies are taught for their own sake: they go first, what every arm learnt is kept, and
-    they are taught also where nothing can be concluded.
+    they are taught also where nothing can be concluded. ``metric_of``: of which distribution the main metric is, as the
+    recipe says; None: it does not.
     """
 
     recipe: str
@@ -84,16 +87,17 @@ class Question(NamedTuple):
     backend: str | None = None
     versions: Mapping[str, str] = {}
     checkpoint_seconds: float = 30.0
-    segment_steps: int = 64
+    segment_steps: int | None = None
     teach: bool = False
+    metric_of: str | None = None
 
 
 def plans_of(
-    question: Question, *, n: int, batch_size: int, seed: int, groups: bool = False
+    question: Question, *, n: int, batch_size: int, seed: int, known: Known = NOTHING_KNOWN
 ) -> dict[str, tuple[Plan, Arm]]:
     """Return plan and description of every arm by name: longest full training, policies, short, controls, lengths.
 
-    ``groups``: whether the learner knows a group of each example. Raises PlanError for an arm that cannot be built.
+    ``known``: of the learner's groups. Raises PlanError for an arm that cannot be built.
 
     Example:
         >>> from attent.judging.arms import Question, plans_of, read_policies
@@ -130,25 +134,12 @@ def plans_of(
             scored = made[name][0].cost(n).examples_scored
             share = f", a scored one counted as {forward_share:.2g} of a trained one" if scored else ""
             add(own, SHORT, plan, note=f"all examples at the cost of {name}{share}", of=name)
-    for control in (RANDOM, BALANCED):
-        control_plan = _control(control, made[last][0], groups) if control in against else None
-        if control_plan is not None:
-            how = "at random" if control == RANDOM else "evenly by class"
-            add(control, CONTROL, control_plan, note=f"at the cost of {last}, its examples drawn {how}", of=last)
+    for control in (name for name in CONTROLS if name in against):
+        for name, plan, how in controls_of(control, made[last][0], n, known):
+            add(name, CONTROL, plan, note=f"at the cost of {last}, its examples drawn {how}", of=last)
     for length in lengths[1:]:
         add_full(length)
     return made
-
-
-def _control(name: str, plan: Plan, groups: bool) -> Plan | None:
-    """Return the plan that costs as much but draws its examples without looking at scores, None where it cannot be."""
-    if not plan.rounds() or (name == BALANCED and not groups):
-        return None
-    if name == RANDOM:
-        return dataclasses.replace(plan, select=InTurn() if asks_of_training(plan.select) else Random())
-    if plan.unit == "pass":
-        return Plan.balanced(epochs=plan.full_epochs, batch_size=plan.batch_size, seed=plan.seed)
-    return dataclasses.replace(plan, select=Balanced(), source=Reuse(), non_finite="error", reselect=False)
 
 
 def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
@@ -190,7 +181,7 @@ def read_policies(arms: Iterable[str] | Mapping[str, Any]) -> dict[str, Policy |
     policies: dict[str, Policy | Plan] = {}
     items = arms.items() if isinstance(arms, Mapping) else [named_arm(_text(given)) for given in arms]
     for name, given in items:
-        own = name in _OWN_NAMES or name.startswith((f"{FULL}-", f"{SHORT}-"))
+        own = name in _OWN_NAMES or name.startswith((f"{FULL}-", f"{SHORT}-", f"{REPLAY}-"))
         if own or not re.fullmatch(r"\w[\w.-]*", name):
             raise PlanError(
                 f"an arm's name must be letters, digits, '_', '-' and '.', and not {', '.join(_OWN_NAMES)}, "

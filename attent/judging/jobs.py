@@ -6,9 +6,10 @@ Every job with a folder is resumable: it goes on where an earlier process left i
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ import numpy as np
 from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
+from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
 from attent.judging.metrics import quality_of
-from attent.learner import Groups, Learner, Numbers, checked_length
+from attent.learner import Costs, Learner, Numbers, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
 from attent.run.files import FORMAT, present, read_json, write_json
@@ -37,8 +39,9 @@ _ROUNDING = 1e-5
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """One finished job. ``failure`` says in words why its quality counts as the worst of all, and from which epoch.
 
-    Seconds of the process and of the clock span all of teaching, scoring and selecting included, and neither
-    building nor judging; None where a killed process took them with it.
+    ``cost_trained``, ``cost_scored`` and ``cost_of_all`` (all examples once) are in the learner's unit, such as tokens;
+    None where it knows no costs. Seconds of the process and of the clock span all of teaching, scoring and selecting
+    included, and neither building nor judging; None where a killed process took them with it.
     """
 
     format: int = FORMAT
@@ -56,11 +59,19 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float | None = None
     selections: int = 0
     selections_of_equal_scores: int = 0
+    cost_trained: float | None = None
+    cost_scored: float | None = None
+    cost_of_all: float | None = None
     failure: str | None = None
     failed_epoch: int | None = None
 
     def full_epochs(self, n: int, forward_share: float) -> float:
-        """Return the cost in epochs on all n examples, a scored example counting ``forward_share`` of a trained one."""
+        """Return the cost in epochs on all n examples, a scored example counting ``forward_share`` of a trained one.
+
+        Where the learner knows what each example costs, in its costs in place of examples.
+        """
+        if self.cost_of_all is not None and self.cost_trained is not None and self.cost_scored is not None:
+            return (self.cost_trained + forward_share * self.cost_scored) / self.cost_of_all
         return (self.examples_trained + forward_share * self.examples_scored) / n
 
 
@@ -80,20 +91,23 @@ class Setting(NamedTuple):
     versions: Mapping[str, str] = {}
     stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 30.0
-    segment_steps: int = 64
+    segment_steps: int | None = None
     keep: bool = False
 
 
 class Precheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found: examples, metrics (the main one first), whether examples have groups, and what differs.
+    """What was found: examples, metrics (the main one first), groups, and what differs.
 
-    ``differs``: in words, between two builds; None also where only one was built.
+    ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
+    groups are. ``differs``: in words, between two builds; None also where only one was built.
     """
 
     format: int = FORMAT
     n: int
     metrics: list[str]
-    groups: bool = False
+    group_metrics: list[str] = []
+    sizes: dict[int, int] = {}
+    new: list[int] = []
     differs: str | None = None
 
 
@@ -120,7 +134,15 @@ def precheck(
             f"recipe {name!r} has no held-out data: its learner needs evaluate() returning quality by metric name, "
             "the main one first (attent.Evaluates); without it nothing can be judged"
         )
-    found = Precheck(n=n, metrics=list(quality), groups=_has_groups(learner))
+    sizes = group_sizes(learner)
+    new = new_groups(learner, sizes) if sizes else []
+    found = Precheck(
+        n=n,
+        metrics=[name for name in quality if ":" not in name],
+        group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
+        sizes=sizes,
+        new=new,
+    )
     if not compare:
         return found
     first = _numbers(learner, plan, n)
@@ -139,17 +161,6 @@ def _difference(name: str, first: Mapping[str, Numbers], second: Mapping[str, Nu
                 "random number from plan.seed"
             )
     return None
-
-
-def _has_groups(learner: Learner) -> bool:
-    """Return whether a learner knows a class of each example."""
-    if not isinstance(learner, Groups):
-        return False
-    try:
-        found = np.asarray(learner.groups())
-    except LearnerError:  # one that has them for other tasks
-        return False
-    return found.shape == (len(learner),) and len(np.unique(found)) > 1
 
 
 def _numbers(learner: Learner, plan: Plan, n: int) -> dict[str, Numbers]:
@@ -237,6 +248,8 @@ def run_job(
             write_json(folder / _SPENT, spent)
         return None
     result = _result(arm, plan, options, records, spent, setting.n)
+    if isinstance(learner, Costs):
+        result = msgspec.structs.replace(result, cost_of_all=float(learner.costs().sum()))
     if failure is not None:
         # What it would have cost: a run that fails early is not to look cheap.
         cost = plan.cost(setting.n)
@@ -246,9 +259,11 @@ def run_job(
             failed_epoch=len(records),
             examples_scored=cost.examples_scored,
             examples_trained=cost.examples_trained,
+            cost_of_all=None,  # in examples then: what it would have chosen is not known
         )
     else:
-        quality = quality_of(learner)
+        quality, sizes = quality_of(learner), group_sizes(learner)
+        quality |= group_quality(quality, sizes, new_groups(learner, sizes) if sizes else [])
         if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1
@@ -303,11 +318,18 @@ def _result(
         seconds=Seconds(**seconds),
         process_seconds=None if spent is None else spent.process_seconds,
         wall_seconds=None if spent is None else spent.wall_seconds,
+        cost_trained=_summed(record.cost_trained for record in records),
+        cost_scored=_summed(record.cost_scored for record in records),
         selections=len(made),
         selections_of_equal_scores=sum(
             ranks(plan.select) and one.score_min is not None and one.score_min == one.score_max for one in made
         ),
     )
+
+
+def _summed(costs: Iterable[float | None]) -> float | None:
+    known = list(costs)
+    return None if None in known else math.fsum(cost for cost in known if cost is not None)
 
 
 def _builtins(options: Mapping[str, Any]) -> dict[str, Any]:

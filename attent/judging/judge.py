@@ -54,7 +54,7 @@ def judge(
     watch: Watch | None = None,
     ready: Ready = lambda n, arms: None,
     checkpoint_seconds: float = 30.0,
-    segment_steps: int = 64,
+    segment_steps: int | None = None,
     teach: bool = False,
 ) -> Judgement:
     """Say whether teaching pays on a recipe, against full training at equal quality, and with what certainty.
@@ -68,8 +68,9 @@ def judge(
         lengths: shares of the epochs for which full training is run too, each with a schedule of its own.
         against: what policies are held against, some of ``full`` (at all ``lengths``), ``short`` (all examples at the
             cost of the last policy; it belongs to the curve: where policies are, the curve is measured and not only
-            interpolated), ``shorts`` (of every policy), ``random`` and ``balanced`` (the plan of the last policy, but
-            examples drawn at random, or evenly by class where the learner has ``groups``).
+            interpolated), ``shorts`` (of every policy), and controls at the cost of the last policy: ``random``, and
+            where the learner has ``groups``, ``balanced`` and ``tempered``; where it has ``new_groups`` too,
+            ``new-only`` and ``replay`` (see `attent.judging.controls`).
         options: of the recipe, the same in all arms.
         tuned: the recipe is tuned already: no grid is run.
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
@@ -152,8 +153,9 @@ def judge(
         forward_share=forward_share,
         versions=dict(versions or {}),
         checkpoint_seconds=number("checkpoint_seconds", checkpoint_seconds, 0, FINITE),
-        segment_steps=whole("segment_steps", segment_steps, 1),
+        segment_steps=None if segment_steps is None else whole("segment_steps", segment_steps, 1),
         teach=flag("teach", teach),
+        metric_of=getattr(recipe, "metric_of", None),
     )
     return Referee(
         question,

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm
+from attent.judging.by_group import of_one_group
 from attent.judging.curve import Estimate, Read, best_so_far, estimate, increasing, quality_at, resamples, saving
 from attent.judging.jobs import JobResult
 from attent.judging.metrics import lower_is_better
@@ -40,7 +41,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     ``savings``: by metric, then by kind of cost. ``ahead``: by metric, quality beyond full training's at equal
     cost in full epochs, higher always better. ``ahead_of``: the same beyond each control's, by control and metric.
-    ``worse``: the metrics in which ``ahead`` is surely below 0.
+    ``worse``: the metrics in which ``ahead`` is surely below 0, those of single groups left out: of many one is by
+    chance.
     ``share_of_seconds``: what scoring and selecting took of the seconds of all its runs.
     """
 
@@ -59,7 +61,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """All that a judgement found. ``verdict`` is one sentence or two; ``pays`` names the arm that saves for certain.
 
-    ``seeds`` are those of which every arm has finished; only they count. ``finished``: nothing asked for is missing.
+    ``group_metrics``: quality by group (`attent.judging.by_group`). ``seeds`` are those of which every arm has
+    finished; only they count. ``finished``: nothing asked for is missing.
     """
 
     format: int = FORMAT
@@ -71,6 +74,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int
     batch_size: int
     metrics: list[str]
+    group_metrics: list[str] = []
     seeds: list[int]
     seeds_wanted: int
     forward_share: float
@@ -218,7 +222,8 @@ def _shares(seconds: Sequence[Seconds]) -> dict[str, float]:
 
 
 def _with_worse(row: Row) -> Row:
-    return msgspec.structs.replace(row, worse=[name for name, ahead in row.ahead.items() if ahead.surely_below])
+    worse = [name for name, ahead in row.ahead.items() if ahead.surely_below and not of_one_group(name)]
+    return msgspec.structs.replace(row, worse=worse)
 
 
 def _mean(values: Numbers | None) -> float | None:

@@ -14,9 +14,10 @@ def lower_is_better(metric: str) -> bool:
 
     Example:
         >>> from attent.judging.metrics import lower_is_better
-        >>> lower_is_better("loss"), lower_is_better("word_error"), lower_is_better("accuracy")
+        >>> lower_is_better("loss"), lower_is_better("word_error:worst"), lower_is_better("accuracy")
         (True, True, False)
     """
+    metric = metric.partition(":")[0]  # what follows says of which examples
     return metric in ("loss", "error") or metric.endswith(("_loss", "_error"))
 
 

@@ -13,6 +13,7 @@ from attent.choose.policy import asks
 from attent.choose.sources import Proxy
 from attent.errors import PlanError
 from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
+from attent.judging.controls import BALANCED, TEMPERED, Known
 from attent.judging.jobs import (
     Build,
     JobResult,
@@ -104,7 +105,7 @@ class Referee:
         if before is not None:  # what differed once differs in all that is kept; only n and the like are looked at anew
             self.check = msgspec.structs.replace(self.check, differs=before.differs)
         for plan, arm in self._arms().values():
-            if "groups" in asks(plan.select) and not self.check.groups:
+            if "groups" in asks(plan.select) and not self.check.sizes:
                 checked_groups(None, self.check.n, plan)
             if isinstance(plan.source, Proxy):
                 raise PlanError(
@@ -117,6 +118,7 @@ class Referee:
             write_json(self.folder / _CHECK, self.check)
         if self.check.differs is not None:
             self._note(self.check.differs)
+        self._note_left_out()
         tuned = self.question.grid is None or self._tune()
         if tuned:
             self._run_seeds()
@@ -258,7 +260,11 @@ class Referee:
         return job
 
     def _plans(self, n: int, batch_size: int, seed: int) -> dict[str, tuple[Plan, Arm]]:
-        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, groups=self.check.groups)
+        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=self._known)
+
+    @property
+    def _known(self) -> Known:
+        return Known(self.check.sizes, self.check.new)
 
     def _arms(self) -> dict[str, tuple[Plan, Arm]]:
         """Return the arms that are run: those that train like an earlier one are not."""
@@ -277,6 +283,14 @@ class Referee:
                 "epochs are all the same training: name lengths further apart, or more epochs"
             )
         return arms
+
+    def _note_left_out(self) -> None:
+        """Note the controls that were asked for, or run by default, and have too many groups for a pass."""
+        arms, groups = self._arms(), len(self.check.sizes)
+        named = [name for name in (BALANCED, TEMPERED) if name in self.question.against and name not in arms]
+        taught = any(plan.rounds() for plan, arm in arms.values() if arm.kind == POLICY)
+        if named and groups and taught:
+            self._note(f"{' and '.join(named)} left out: there are {groups} groups, more than a pass has examples.")
 
     def _note(self, note: str) -> None:
         self.notes.append(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from attent.judging.arms import CONTROL, POLICY
+from attent.judging.by_group import SUMMARIES
 from attent.judging.curve import Estimate
 from attent.judging.judgement import Judgement, Row
 from attent.judging.tuning import Tuning
@@ -20,6 +21,8 @@ def told(found: Judgement) -> str:
     if found.rows:
         table = _table(found).text()
         parts += [table, "", *map(wrapped, _legend(found, table)), ""]
+        if found.group_metrics:
+            parts += [_group_table(found).text(), "", wrapped(_group_text(found)), ""]
     parts += [wrapped(f"Note: {note}") for note in found.notes]
     return "\n".join([*parts, wrapped(found.verdict)])
 
@@ -30,6 +33,8 @@ def report_text(found: Judgement) -> str:
     if found.rows:
         table = _table(found).markdown()
         lines += [table, "", *_legend(found, table), ""]
+        if found.group_metrics:
+            lines += [_group_table(found).markdown(), "", _group_text(found), ""]
         for metric in (name for name in found.metrics[1:] if name in found.curves):
             savings = {row.arm: row.savings[metric]["full_epochs"] for row in found.rows if row.savings}
             told = "; ".join(f"{arm} {_in_words(saved)}" for arm, saved in savings.items())
@@ -48,9 +53,7 @@ def _table(found: Judgement) -> Table:
     metrics = found.metrics
     header = ["arm", "cost", "seconds", *metrics, "saved", "95 %", "by time"]
     rows = []
-    order = {CONTROL: 1, POLICY: 2}
-    shown = [row for row in found.rows if row.kind in order or row.arm not in found.alike]
-    for row in sorted(shown, key=lambda row: (order.get(row.kind, 0), _cost(row))):
+    for row in _in_order(found):
         seconds = row.costs["process_seconds"]
         saving = row.savings.get(metrics[0], {}) if metrics else {}
         saved = saving.get("full_epochs")
@@ -69,6 +72,32 @@ def _table(found: Judgement) -> Table:
     # All are in the report and in judge.json.
     spare = ["by time", *reversed(metrics[2:]), "seconds", *metrics[1:2], "95 %"]
     return Table(header, rows, spare=spare)
+
+
+def _in_order(found: Judgement) -> list[Row]:
+    order = {CONTROL: 1, POLICY: 2}
+    shown = [row for row in found.rows if row.kind in order or row.arm not in found.alike]
+    return sorted(shown, key=lambda row: (order.get(row.kind, 0), _cost(row)))
+
+
+def _group_table(found: Judgement) -> Table:
+    """Return the arms by held-out quality of each group and of the distribution trained."""
+    names = [name for name in found.group_metrics if any(name in row.quality for row in found.rows)]
+    header = ["arm", *(name.partition(":")[2] for name in names)]
+    rows = []
+    for row in _in_order(found):
+        worse = {name for name, ahead in row.ahead.items() if ahead.surely_below}
+        values = [NOTHING if name not in row.quality else quality(row.quality[name]) for name in names]
+        rows.append([row.arm, *(value + "*" * (name in worse) for name, value in zip(names, values, strict=True))])
+    return Table(header, rows, spare=[name for name in reversed(header[1:]) if name not in SUMMARIES])
+
+
+def _group_text(found: Judgement) -> str:
+    metric = found.group_metrics[0].partition(":")[0]
+    return (
+        f"Held-out {metric} by group. Training: groups weighed as in training; worst: of the group that is; known and "
+        "new: by their shares. *: full training is surely better at that cost."
+    )
 
 
 def _cost(row: Row) -> float:
@@ -91,9 +120,12 @@ def _in_words(estimate: Estimate | None) -> str:
 def _legend(found: Judgement, table: str) -> list[str]:
     how = "measured" if found.forward_share_measured else "as given or assumed"
     count = len(found.seeds)
+    examples = f"{found.n:,} examples"
+    if any(job.cost_of_all is not None for job in found.jobs):
+        examples += ", counted by what each costs as the learner says"
     lines = [
         f"Means of {count} paired seed{'s' * (count != 1)}, batch size {found.batch_size}. Cost: in epochs on all "
-        f"{found.n:,} examples, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
+        f"{examples}, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
         "process time."
     ]
     if any(row.savings for row in found.rows):

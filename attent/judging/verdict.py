@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, Question, alike
+from attent.judging.by_group import TRAINING, other_distribution
 from attent.judging.curve import Estimate
 from attent.judging.jobs import JobResult, Precheck
 from attent.judging.judgement import Curve, Judgement, Row, complete_seeds, measured_forward_share, rows_of
@@ -45,8 +46,10 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
     seeds = complete_seeds(jobs, [arm.name for arm in arms], twins)
     measured = measured_forward_share(jobs)
     share = question.forward_share if question.forward_share is not None else measured or 1 / 3
-    rows, curves = rows_of(arms, twins, jobs, seeds, metrics, n, share) if seeds else ([], {})
-    said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds), _doubts(so_far))
+    every = [*metrics, *so_far.check.group_metrics]
+    rows, curves = rows_of(arms, twins, jobs, seeds, every, n, share) if seeds else ([], {})
+    doubts = [*_of_training(question, rows, so_far.check), *_doubts(so_far)]
+    said, pays = verdict(question.recipe, rows, curves, metrics, len(seeds), doubts)
     if not so_far.tuned:
         said = "Nothing can be concluded: the tuning has not finished."
     if not seeds and so_far.budget_over:
@@ -61,6 +64,7 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
         epochs=question.epochs,
         batch_size=so_far.batch_size,
         metrics=metrics,
+        group_metrics=so_far.check.group_metrics,
         seeds=seeds,
         seeds_wanted=question.seeds,
         forward_share=share,
@@ -79,6 +83,22 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
         versions={"python": platform.python_version(), "numpy": np.__version__, **question.versions},
         machine=f"{platform.machine()}, {platform.system()}",
     )
+
+
+def _of_training(question: Question, rows: Sequence[Row], check: Precheck) -> list[str]:
+    """Return that the main metric is of another distribution than the one trained, and what is saved by that one's."""
+    full = next((row for row in rows if row.kind == FULL), None)
+    if full is None or not check.metrics:
+        return []
+    main = check.metrics[0]
+    told = other_distribution(main, question.metric_of, full.quality, check.group_metrics)
+    if told is None:
+        return []
+    best, name = best_of(rows, main), f"{main}:{TRAINING}"
+    saved = None if best is None else best.savings.get(name, {}).get("full_epochs")
+    if best is None or saved is None:
+        return [told]
+    return [told, f"By {name} {best.arm} saves {percent(saved)} ({interval(saved) or 'no interval'})."]
 
 
 def _doubts(so_far: Finished) -> list[str]:

@@ -1,4 +1,4 @@
-"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T10 of docs/spec.md."""
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T13 of docs/spec.md."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from attent import checks, plugins
-from attent.choose import policies, policy, sources
-from attent.choose.policies import Auto, Balanced, Hard, InfoBatch, InTurn, Random, Soft
+from attent.choose import built_in, policy, sources
+from attent.choose.grouped import Balanced
+from attent.choose.policies import Auto, Hard, InfoBatch, InTurn, Random, Soft
 from attent.choose.policy import Policy
 from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
@@ -32,8 +33,9 @@ class Plan:
         ratio: share of examples taught, in (0, 1]: a number or a schedule over the rounds.
         interval: epochs for which a selection is kept: a whole number or a schedule.
         select: the policy that chooses: ``Hard()``, ``Soft(temperature=0.3)``, ``Random()``, ``Band()``,
-            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Auto()``, or one of your own (`attent.Policy`); also its
-            text or a table (``"soft(temperature=0.3)"``, ``{"name": "soft", "temperature": 0.3}``).
+            ``InfoBatch()``, ``InTurn()``, ``Balanced()``, ``Tempered()``, ``ByGroup()``, ``PerCost()``, ``Auto()``, or
+            one of your own (`attent.Policy`); also its text or a table (``"soft(temperature=0.3)"``,
+            ``{"name": "soft", "temperature": 0.3}``).
         source: where scores come from: ``Reuse()``, the losses already seen in training steps, which cost nothing;
             ``Fresh()``, ``Pool()``, ``Proxy()``, ``Replay()``; also its text or a table.
         warm_up, cool_down: epochs on all examples at the start and at the end.
@@ -90,7 +92,7 @@ class Plan:
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take("select", _named("select", lambda: policies.policy_of(self.select, _further_policies)))
+        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further_policies)))
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -187,7 +189,7 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = policies.shown(self.select, _further_policies)
+        fields["select"] = built_in.shown(self.select, _further_policies)
         fields["source"] = sources.shown(self.source)
         return fields
 

@@ -19,6 +19,7 @@ from attent.reference.recipe_tasks import digits_task
 from attent.run.teaching import teach
 
 _CLASSES, _KNOWN = 10, 7  # of which the first are known
+NEW_CLASSES = tuple(range(_KNOWN, _CLASSES))
 _PRE_TRAINING_RATE = 8e-3  # with batches of 32 what suits vit-digits
 _WHICH, _PRE_TRAINING_SEED = LEARNER + 2, LEARNER + 3  # draws of the plan's seed
 
@@ -116,7 +117,7 @@ def _pre_trained(seed: int, examples: int, epochs: int, depth: int, width: int, 
 
 
 def _quality(taught: Ids, held_targets: Ids) -> Callable[[Numbers, Numbers], dict[str, float]]:
-    """Return the metrics of held-out losses and hits, weighed as many of each class as were taught, and evenly."""
+    """Return the metrics of held-out losses and hits: classes weighed as they were taught, evenly, and one by one."""
     held = np.bincount(held_targets, minlength=_CLASSES)
     shares = taught / taught.sum()
 
@@ -128,6 +129,7 @@ def _quality(taught: Ids, held_targets: Ids) -> Callable[[Numbers, Numbers], dic
             "known_accuracy": float(accuracy[:_KNOWN].mean()),
             "new_accuracy": float(accuracy[_KNOWN:].mean()),
             "loss": float(shares @ loss),
+            **{f"accuracy:{digit}": float(value) for digit, value in enumerate(accuracy)},
         }
 
     return quality

@@ -45,6 +45,8 @@ class NumpyLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
+
     def __init__(
         self,
         architecture: Architecture,
@@ -91,7 +93,7 @@ class NumpyLearner:
             name: array.astype(dtype) for name, array in checked_arrays(parameters, shapes, "parameters").items()
         }
         self._moments: Moments = initial_moments(self.optimiser, self._parameters)
-        self._steps = 0
+        self._steps = self._skipped = 0
         # glibc hands freed memory back to the system and faults it in again on every step, which doubles the
         # time of a step, until a large block has been freed once. An empty one is never written: it is free.
         np.empty(31 * 2**20, np.uint8)
@@ -104,6 +106,16 @@ class NumpyLearner:
     def steps(self) -> int:
         """The number of optimiser steps taken."""
         return self._steps
+
+    @property
+    def skipped(self) -> int:
+        """The number of steps skipped, as a loss or the gradient was not finite."""
+        return self._skipped
+
+    @property
+    def score_batch_size(self) -> int:
+        """How many examples a scoring pass takes at a time."""
+        return self._scoring_batch
 
     def groups(self) -> Ids:
         """Return the class of each training example: int64, shape (n,).
@@ -126,7 +138,8 @@ class NumpyLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses before it.
 
         The losses are unweighted, float64, concatenated over the batches. Raises LearnerError, before any
-        step is taken, if any batch is empty or any id or weight does not fit.
+        step is taken, if any batch is empty or any id or weight does not fit. A step whose losses or gradient are not
+        finite is not taken, nor counted in ``steps``.
         """
         check_batches(batches, weights, len(self))
         result: list[Array] = [np.empty(0)]  # makes the result float64, and allows for no batches
@@ -138,6 +151,10 @@ class NumpyLearner:
                 weights=None if weights is None else weights[position],
                 task_weights=self._task_weights,
             )
+            result.append(values)
+            if not all(np.isfinite(array).all() for array in (values, *by_parameter.values())):
+                self._skipped += 1
+                continue
             rate = self.learning_rate(self._steps) if callable(self.learning_rate) else self.learning_rate
             self._parameters, self._moments = self.optimiser.step(
                 self._parameters,
@@ -147,7 +164,6 @@ class NumpyLearner:
                 learning_rate=float(rate),
             )
             self._steps += 1
-            result.append(values)
         return np.concatenate(result)
 
     def evaluate(self) -> dict[str, float]:

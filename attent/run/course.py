@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from attent import checks
 from attent.choose import policy
@@ -58,13 +59,15 @@ class Course:
     """The state machine of a run over n examples.
 
     ``next()`` gives the lesson at hand, the same one until ``record(...)`` has taken its numbers.
-    ``segment_steps`` is how many batches a lesson holds at most; it changes no id and no batch. Keeps one
+    ``segment_steps`` is how many batches a lesson holds at most, and the attribute ``score_examples`` how many examples
+    one to score (None: all); they change no id and no batch. Keeps one
     float64 and one int32 per example, and the ids being taught; for a policy that asks for the loss before, or a source
     that ranks progress, one float64 more.
 
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
+    ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
 
     Example:
         >>> import numpy as np, attent
@@ -86,10 +89,12 @@ class Course:
         reference: Numbers | None = None,
         replay: Mapping[int, Numbers] | None = None,
         groups: Ids | None = None,
+        costs: Numbers | None = None,
     ) -> None:
         self.segment_steps = checks.whole("segment_steps", segment_steps, 1, error=CourseError)
-        self._given_digest = checked_given(plan, n, reference, replay, groups)
-        self.reference, self.replay, self.groups = reference, replay, groups
+        self.score_examples: int | None = None
+        self._given_digest = checked_given(plan, n, reference, replay, groups, costs)
+        self.reference, self.replay, self.groups, self.costs = reference, replay, groups, costs
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
@@ -109,8 +114,11 @@ class Course:
         self.weights: Numbers | None = None
         self.selection: Selected | None = None  # made for the epoch under way
         self.scored = self._chosen = False  # for the epoch under way
+        self.scoring = 0  # examples scored of a scoring pass under way
         self.trained = 0  # examples of it trained so far
-        self._loss_sum = 0.0
+        self.skipped = 0  # steps of it that were skipped (rule P8)
+        self._finite = 0  # examples of it whose loss is finite
+        self._loss_sum = 0.0  # of these
         self._order: Shuffle | None = None
         self._lesson: Lesson | None = None
 
@@ -121,8 +129,8 @@ class Course:
 
     @property
     def mean_loss(self) -> float | None:
-        """Mean loss of the examples trained so far in the epoch under way, None before the first."""
-        return self._loss_sum / self.trained if self.trained else None
+        """Mean of the finite losses so far in the epoch under way, None before the first."""
+        return self._loss_sum / self._finite if self._finite else None
 
     def next(self) -> Lesson:
         """Return the lesson at hand. Raises ScoreError where the scores cannot be ranked under the plan."""
@@ -136,7 +144,7 @@ class Course:
         row = self.row
         if not self._chosen:
             if row.score and not self.scored:
-                return Score(self._to_score(row.scored))
+                return Score(self._to_score(row.scored)[: self.score_examples])
             self._choose(row)
             self._chosen = True
         start = self.step * row.batch_size
@@ -193,6 +201,8 @@ class Course:
             return self.epoch - self.seen
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
+        if name == "progress":
+            return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":
             return Noise(self.plan.seed, ORDER + self.row.shuffle)
         return {
@@ -201,6 +211,7 @@ class Course:
             "taught": self.ids,
             "memory": None if self.memory is None else copy.deepcopy(dict(self.memory)),  # a policy may change it
             "groups": self.groups,
+            "costs": self.costs,
         }[name]
 
     def _ranked(self, draw: int) -> Numbers:
@@ -212,9 +223,12 @@ class Course:
         return deviations(scores, first=first, reference=self.reference, bonus=source.bonus, ages=ages)
 
     def _to_score(self, count: int) -> Ids:
+        """Return what is left of a scoring pass of so many examples."""
         if count == self.n:
-            return np.arange(self.n, dtype=np.int64)
-        return self._candidates() if share_of(self.plan.source) < 1 else stalest(self.seen, count)
+            return np.arange(self.scoring, self.n, dtype=np.int64)
+        if share_of(self.plan.source) < 1:
+            return self._candidates()[self.scoring :]
+        return stalest(self.seen, count - self.scoring)  # those scored in this pass are now the freshest
 
     def _candidates(self) -> Ids:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
@@ -226,12 +240,13 @@ class Course:
             self._order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
         return self._order
 
-    def record(self, numbers: Numbers) -> EpochRecord | None:
+    def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
 
-        numbers: float64, shape (examples of the lesson,). Raises LearnerError for another shape or dtype,
-        ScoreError for a number that is not finite (unless the plan allows it), CourseError when there is
-        no lesson to record; nothing is changed then.
+        numbers: float64, shape (examples of the lesson,). skipped: steps of it that changed nothing, as a loss or the
+        gradient was not finite (rule P8); None: those with a loss that is not. Raises LearnerError for another shape or
+        dtype, ScoreError for a number or gradient that is not finite (unless the plan allows it), and for an epoch that
+        ends without one finite loss, CourseError when there is no lesson to record; nothing is changed then.
         """
         lesson = self._lesson
         if lesson is None or isinstance(lesson, Done):
@@ -240,10 +255,20 @@ class Course:
             self._check(numbers, lesson.ids, "score")
             self.scores[lesson.ids] = numbers
             self.seen[lesson.ids] = self.epoch
-            self.scored, self._lesson = True, None
+            self.scoring += len(lesson.ids)
+            if self.scoring == self.row.scored:
+                self.scored, self.scoring = True, 0
+            self._lesson = None
             return None
         ids = np.concatenate(lesson.batches)
         self._check(numbers, ids, "train")
+        finite = np.isfinite(numbers)
+        skipped = self._skipped(finite, lesson, skipped)
+        if self.trained + len(ids) == len(self._ordered()) and not (self._finite or finite.any()):
+            raise ScoreError(
+                f"no loss of epoch {self.epoch} is finite, so that none of its steps taught anything (rule P8): look "
+                "at the data, or lower the learning rate and go on from the last checkpoint"
+            )
         source = self.plan.source
         if isinstance(source, Reuse):
             if self.before is not None and source.measure == "progress":  # the first loss stays
@@ -253,18 +278,36 @@ class Course:
             self.scores[ids] = numbers
             self.seen[ids] = self.epoch
         self._last_choice = None
-        self._loss_sum += float(numbers.sum())
+        self._loss_sum += float(numbers.sum() if finite.all() else numbers[finite].sum())
+        self._finite += int(finite.sum())
+        self.skipped += skipped
         self.trained += len(ids)
         self.step += len(lesson.batches)
         self._lesson = None
         return self._end_epoch() if self.trained == len(self._ordered()) else None
+
+    def _skipped(self, finite: npt.NDArray[np.bool_], lesson: Train, told: int | None) -> int:
+        """Return how many steps of a lesson were skipped; raise ScoreError where the plan allows none."""
+        if told is None:
+            if finite.all():
+                return 0
+            starts = np.cumsum([0, *(len(ids) for ids in lesson.batches[:-1])])
+            return int((~np.logical_and.reduceat(finite, starts)).sum())
+        if told and self.plan.non_finite == "error":
+            raise ScoreError(
+                f"{told} of {len(lesson.batches)} steps in epoch {self.epoch} had a gradient that is not finite, and "
+                "were skipped (rule P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go "
+                "on without such steps"
+            )
+        return told
 
     def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
         checked_numbers(numbers, len(ids), f"learner.{call}()")
         check_finite(numbers, ids, self.plan, self.epoch, f"learner.{call}() returned")
 
     def _end_epoch(self) -> EpochRecord:
-        row = self.row
+        row, ids = self.row, self.ids
+        scored = row.scored if self.scored else 0
         record = EpochRecord(
             epoch=row.epoch,
             phase=row.phase,
@@ -273,12 +316,17 @@ class Course:
             k=self.trained,
             steps=self.step,
             draw=self.draw - 1 if self.ids is not None else None,
-            loss=self._loss_sum / self.trained,
-            examples_scored=row.scored if self.scored else 0,
+            loss=self.mean_loss,
+            examples_scored=scored,
             examples_trained=self.trained,
             selection=self.selection,
+            cost_trained=None if self.costs is None else float((self.costs if ids is None else self.costs[ids]).sum()),
+            # Of a part of the examples as their mean: which ones they were is not kept.
+            cost_scored=None if self.costs is None else scored * float(self.costs.mean()),
+            steps_skipped=self.skipped,
         )
-        self.epoch, self.step, self.trained, self._loss_sum = self.epoch + 1, 0, 0, 0.0
+        self.epoch, self.step, self.trained, self.skipped = self.epoch + 1, 0, 0, 0
+        self._finite, self._loss_sum = 0, 0.0
         self.scored = self._chosen = False
         self.selection = self._order = None
         return record
@@ -295,6 +343,7 @@ class Course:
             "n": self.n, "plan": self.plan.to_dict(), "rounds": [list(r) for r in self.plan.rounds()],
             "epoch": self.epoch, "step": self.step, "draw": self.draw - again, "scored": self.scored,
             "chosen": self._chosen and not again, "loss_sum": self._loss_sum, "trained": self.trained,
+            "finite": self._finite, "skipped": self.skipped, "scoring": self.scoring,
             "given": self._given_digest, "memory": None if memory is None else dict(memory),
         }  # fmt: skip
         return pack(position, self.scores, self.seen, ids, weights, None if again else self.selection, self.before)
@@ -307,20 +356,24 @@ class Course:
         at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
         if at.given != self._given_digest:
             raise CourseError(
-                "the state is of a course with other reference losses, replay or groups: give those it began with"
+                "the state is of a course with other reference losses, replay, groups or costs: give those it began "
+                "with"
             )
         self.before, self.memory = before, at.memory
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained
+        self._finite = at.trained if at.finite is None else at.finite
+        self.skipped, self.scoring = at.skipped, at.scoring
         self._order = self._lesson = self._last_choice = None
         self.ranked = scores
 
 
-def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str) -> None:
+def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str, loop: str = "") -> None:
     """Raise ScoreError naming the ids whose numbers are not finite, unless the plan says what these mean (rule S5).
 
-    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned".
+    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned"; ``loop`` what else
+    must be done by whoever allows them.
     """
     if plan.non_finite != "error" or np.isfinite(numbers).all():
         return
@@ -330,5 +383,5 @@ def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str
     raise ScoreError(
         f"{source} {len(bad)} of {len(ids)} numbers that are not finite in epoch "
         f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-        f"learning rate, or set non_finite='drop' or 'last' in {where} (rule S5)"
+        f"learning rate, or set non_finite='drop' or 'last' in {where}{loop} (rule S5)"
     )

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from attent import checks
 from attent.checks import shown
 from attent.errors import CourseError, PlanError, TraceError
-from attent.learner import Ids, Numbers
+from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
@@ -37,7 +38,9 @@ class Feed:
         n: number of training examples; ids run from 0 to n - 1.
         run: folder to write the run to, as ``attent.teach`` does; None: in memory. The state is kept by the trainer.
         resume: go on with the run in that folder, from the state given to ``load_state``; begin one if there is none.
-        groups: each example's group, int64, shape (n,), for a policy that asks for groups.
+        groups: each example's group, shape (n,), for a policy that asks for groups: whole numbers from 0, or texts.
+        costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
+            for costs.
         reference: a reference model's loss of each example, float64, shape (n,), subtracted before ranking.
         replay: the trace whose scores a plan that replays goes by.
         keep_scores: write the scores of every selection; None: up to 100,000 examples.
@@ -66,7 +69,8 @@ class Feed:
         *,
         run: str | Path | None = None,
         resume: bool = False,
-        groups: Ids | None = None,
+        groups: Any = None,
+        costs: Any = None,
         reference: Numbers | None = None,
         replay: Trace | None = None,
         keep_scores: bool | None = None,
@@ -84,7 +88,9 @@ class Feed:
             raise TraceError("resume needs the run to go on with: Feed(..., run=folder, resume=True)")
         self.plan, self.n, self.fingerprint = plan, n, fingerprint
         self._scores = None if replay is None else replayed(replay, plan, n)
-        self._reference, self._groups = reference, groups
+        self._reference = reference
+        self._groups = None if groups is None else groups_from(groups, n)
+        self._costs = None if costs is None else costs_from(costs, n)
         self._course = self._new_course()
         self._recorder = recorder_of(
             header_of(plan, n, versions, recipe, fingerprint),
@@ -98,6 +104,7 @@ class Feed:
         self._place: Ids  # by id, where its number goes; -1: not asked for
         self._losses: Numbers
         self._got: npt.NDArray[np.bool_]
+        self._skipped = 0  # steps of the pass that the trainer left out
         if not resume:
             warn_if_losing(plan, n)
 
@@ -146,11 +153,12 @@ class Feed:
         lesson = self._train()
         return None if lesson is None or lesson.weights is None else [weights.copy() for weights in lesson.weights]
 
-    def record(self, numbers: Any, ids: Any) -> EpochRecord | None:
+    def record(self, numbers: Any, ids: Any, skipped: int = 0) -> EpochRecord | None:
         """Take the scores asked for, or losses of examples trained; return the pass's record once it is complete.
 
         numbers: one per id, any floating-point array, tensor or list that NumPy can read, shape (len(ids),): the
         unweighted losses of the training forward. ids: whole numbers, of this pass, each once in a pass, in any order.
+        skipped: steps on them that the trainer left out, as a loss or the gradient was not finite (rule P8).
 
         Raises CourseError for other ids, ScoreError for other numbers, TraceError if the folder cannot be written;
         of a call that is refused nothing is kept.
@@ -160,7 +168,9 @@ class Feed:
             raise CourseError("record() after the plan's last pass: stop where feed.finished says so")
         named = read_ids(ids, self.n)
         losses = read_losses(numbers, len(named))
-        check_finite(losses, named, self.plan, self.epoch, "record() was given")
+        skipped = checks.whole("skipped", skipped, 0, error=CourseError)
+        loop = ", and leave a step out whose losses or gradient are not finite"
+        check_finite(losses, named, self.plan, self.epoch, "record() was given", loop)
         places = self._place[named]
         if (places < 0).any():
             asked = "asked to be scored" if isinstance(lesson, Score) else f"in pass {self.epoch}"
@@ -170,19 +180,23 @@ class Feed:
             raise CourseError(f"the loss of example {twice} is recorded already in pass {self.epoch}")
         self._losses[places] = losses
         self._got[places] = True
+        self._skipped += skipped
         if not self._got.all():
             return None
         try:
             return self._complete(lesson)
         except BaseException:
             self._losses[places], self._got[places] = np.nan, False
+            self._skipped -= skipped
             raise
 
     def state(self) -> dict[str, Any]:
         """Return two texts that any checkpoint can hold: ``load_state`` goes on from them, in mid-pass too."""
         begun = self._lesson is not None and self._got.any()
         return written(
-            self._course.state(), {"losses": self._losses, "got": self._got} if begun else {}, self.fingerprint
+            self._course.state(),
+            {"losses": self._losses, "got": self._got, "skipped": np.array([self._skipped])} if begun else {},
+            self.fingerprint,
         )
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -204,6 +218,7 @@ class Feed:
         if begun:
             self._now()
             self._losses, self._got = begun["losses"], begun["got"]
+            self._skipped = int(begun["skipped"][0]) if "skipped" in begun else 0
 
     def trace(self) -> Trace:
         """Return what was taught in the passes recorded so far. Raises TraceError if it is not in this memory."""
@@ -219,6 +234,7 @@ class Feed:
             reference=self._reference,
             replay=self._scores,
             groups=self._groups,
+            costs=self._costs,
         )
 
     def _now(self) -> Lesson:
@@ -235,7 +251,7 @@ class Feed:
             asked = _asked(lesson)
             self._place = np.full(self.n, -1, np.int64)
             self._place[asked] = np.arange(len(asked))
-            self._losses, self._got = np.full(len(asked), np.nan), np.zeros(len(asked), np.bool_)
+            self._losses, self._got, self._skipped = np.full(len(asked), np.nan), np.zeros(len(asked), np.bool_), 0
             self._lesson, self._began = lesson, time.perf_counter()
         return self._lesson
 
@@ -252,7 +268,7 @@ class Feed:
         phase = "scoring" if isinstance(lesson, Score) else "training"
         self._recorder.spent(phase, time.perf_counter() - self._began)
         before = self._course.state()
-        record = self._course.record(self._losses)
+        record = self._course.record(self._losses, self._skipped)
         if record is not None:
             try:
                 record = self._recorder.ended(record)

@@ -16,6 +16,7 @@ import msgspec
 from attent.errors import CourseError, TraceError, TraceWarning
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
+from attent.run.extension import lengthens, plan_difference
 from attent.run.files import (
     FORMAT,
     WAY_OUT,
@@ -36,7 +37,7 @@ from attent.run.files import (
     write_selection,
 )
 from attent.run.records import EpochRecord, Seconds, Selected, digest_of
-from attent.run.state import Position, check_digest, plan_difference, unpack_position
+from attent.run.state import Position, check_digest, unpack_position
 from attent.run.trace import Header, read_header, read_records
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -122,9 +123,15 @@ class RunFolder:
         if old.fingerprint != header.fingerprint:
             raise TraceError(f"{folder} is of data with fingerprint {old.fingerprint!r}, not {header.fingerprint!r}")
         difference = plan_difference(old.plan, old.rounds, plan)
-        if difference:
+        if difference and not lengthens(old.plan, plan):  # whether it can be made longer its checkpoint will say
             raise TraceError(f"{folder} is of another plan: {difference}")
         return cls(folder, old)
+
+    def lengthen(self, header: Header) -> None:
+        """Take up a longer plan, which the run's checkpoint has been found to go on by."""
+        if header.plan["epochs"] > self.header.plan["epochs"]:
+            self.header = msgspec.structs.replace(self.header, plan=header.plan, rounds=header.rounds)
+            write_json(self.folder / "run.json", self.header)
 
     def checkpoint(self) -> Checkpoint | None:
         """Return what ``save`` kept last, None where the run stopped before.

@@ -23,6 +23,8 @@ def read_ids(ids: Any, n: int) -> Ids:
         found = np.asarray(ids)
     except Exception as error:  # each framework has its own
         raise CourseError(f"ids cannot be read by NumPy: {error}. Hand over whole numbers on the host") from error
+    if isinstance(ids, np.ma.MaskedArray):
+        raise CourseError("ids must be plain whole numbers, got a masked array: give those that are not masked")
     if found.size == 0 and found.ndim == 1:
         return np.empty(0, np.int64)
     if found.dtype.kind not in "iu" or found.ndim != 1:
@@ -58,6 +60,11 @@ def read_losses(numbers: Any, count: int) -> Numbers:
             f"the losses cannot be read by NumPy: {error}. Hand over a copy on the host, detached from the "
             "gradient, in float32 or float64"
         ) from error
+    if isinstance(numbers, np.ma.MaskedArray):
+        raise ScoreError(
+            "losses must be plain numbers, got a masked array, whose hidden entries would count as they are: record "
+            "the ids and losses of the entries that are not masked"
+        )
     if found.shape != (count,):
         raise ScoreError(
             f"one loss per id must be recorded, shape ({count},), got shape {found.shape}"

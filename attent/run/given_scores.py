@@ -1,4 +1,4 @@
-"""Scores that a course is given from outside: a reference model's, or those of an earlier run."""
+"""What a course is given from outside: a reference model's scores, those of an earlier run, groups and costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
 from attent.choose.sources import Replay
 from attent.errors import LearnerError, PlanError
-from attent.learner import Ids, Numbers, checked_numbers
+from attent.learner import Ids, Numbers, checked_costs, checked_numbers
 from attent.plan.plan import Plan
 from attent.run.records import digest_of_numbers
 
@@ -21,12 +21,14 @@ def checked_given(
     reference: Numbers | None,
     replay: Mapping[int, Numbers] | None,
     groups: Ids | None = None,
+    costs: Numbers | None = None,
 ) -> str | None:
     """Return the digest of what is given, None where nothing is, so that a run goes on with what it began with.
 
     reference: float64, shape (n,). replay: by draw, float64, shape (n,) each, for a plan with ``source=Replay()``.
-    groups: int64, shape (n,), at least 0, for a policy that asks for groups. Raises PlanError where they do not belong
-    to the plan, ScoreError or LearnerError where they are not such arrays.
+    groups: int64, shape (n,), at least 0, for a policy that asks for groups. costs: float64, shape (n,), above 0; they
+    count in the digest where the policy asks for costs. Raises PlanError where they do not belong to the plan,
+    ScoreError or LearnerError where they are not such arrays.
 
     Example:
         >>> import attent, numpy as np
@@ -54,13 +56,23 @@ def checked_given(
         parts.append(checked_reference(reference, n))
     if "groups" in asks(plan.select):
         parts.append(checked_groups(groups, n, plan).astype(np.float64))
+    if costs is not None:
+        checked_costs(costs, n)
+    if "costs" in asks(plan.select):
+        if costs is None:
+            raise PlanError(
+                f"{plan.select!r} goes by costs, and none are known: give the learner a method costs() that returns "
+                "what each example costs (float64, one per example, above 0), or choose by another policy"
+            )
+        parts.append(costs)
     return digest_of_numbers(np.concatenate(parts)) if parts else None
 
 
 def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
     """Return the groups of n examples if they are some: int64, shape (n,), at least 0, two or more of them.
 
-    Raises PlanError where none are given, LearnerError where they are not such an array.
+    Raises PlanError where none are given, and where the policy cannot go by such groups in passes of such sizes;
+    LearnerError where they are not such an array.
     """
     if groups is None:
         raise PlanError(
@@ -75,4 +87,9 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         raise LearnerError(f"groups must be at least 0, got {groups[bad]} for example {bad}")
     if (groups == groups[0]).all():
         raise LearnerError(f"groups must be two or more, got one ({groups[0]}) for all {n} examples")
+    ks = [row.k for row in plan.timeline(n) if row.select]
+    check = getattr(plan.select, "check_groups", None)
+    if ks and check is not None:
+        names, sizes = np.unique(groups, return_counts=True)
+        check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), max(ks))
     return groups

@@ -11,11 +11,12 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from attent.errors import TraceError
-from attent.learner import Learner
+from attent.errors import LearnerError, TraceError
+from attent.learner import Learner, State
 from attent.plan.plan import Plan
 from attent.run.course import Course
-from attent.run.files import present
+from attent.run.files import checked_state, present
+from attent.run.finite import check_stays_finite, not_finite
 from attent.run.folder import Checkpoint, RunFolder, taken
 from attent.run.records import EpochRecord, Seconds
 from attent.run.trace import Header, Taught, Trace
@@ -41,6 +42,8 @@ class Recorder:
         self.untaken = 0  # epochs in the folder that nobody has taken up yet
         self._keep = header.n <= _KEEP_SCORES_UP_TO if keep_scores is None else keep_scores
         self._selections: dict[int, Taught] = {}
+        self._not_finite: frozenset[str] = frozenset()  # of the learner's arrays, when the run began
+        self._stateless = False
         self._missing = 0  # epochs that another process had in its memory
 
     def timed(self, phase: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -71,9 +74,21 @@ class Recorder:
 
     def begin(self, course: Course, learner: Learner) -> None:
         """Take course and learner to where the run goes on: at its start."""
+        try:
+            self._not_finite = frozenset(not_finite(learner.state()))
+        except LearnerError:  # it holds what cannot be kept, and in memory nothing is
+            self._stateless = True
 
-    def save(self, course: Course, learner: Learner) -> None:
-        """Keep a checkpoint, where there is a place for one."""
+    def state_of(self, learner: Learner) -> State:
+        """Return the learner's state. Raises LearnerError if an array was finite when the run began, and is no more."""
+        if self._stateless:
+            return {}
+        state = learner.state()
+        check_stays_finite(state, self._not_finite)
+        return state
+
+    def save(self, course: Course, state: State) -> None:
+        """Keep a checkpoint of course and learner, where there is a place for one."""
 
     def take_up(self, epoch: int) -> None:
         """Stand at the epoch of a state that a trainer kept: what was recorded from there on is forgotten."""
@@ -147,22 +162,33 @@ class FolderRecorder(Recorder):
         """Take course and learner to the last checkpoint; where there is none, keep the first."""
         if self._checkpoint is None:
             # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
-            self.save(course, learner)
+            state = checked_state(learner.state(), "learner")
+            self._not_finite = frozenset(not_finite(state))
+            self.save(course, state)
             return
         course.load_state(self._checkpoint.course)
         records = self._folder.records(self._checkpoint, course.epoch)
         learner.load_state(self._checkpoint.learner)
+        self._not_finite = frozenset(not_finite(self._checkpoint.learner))
+        self._folder.lengthen(self.header)
         self._folder.cut(course.epoch)  # last: whoever refuses the checkpoint has cost nothing
         self.records, self.seconds = records, self._checkpoint.seconds
         self._checkpoint = None
 
-    def save(self, course: Course, learner: Learner) -> None:
+    def state_of(self, learner: Learner) -> State:
+        """Return the learner's state, if it can be kept and is finite. Raises LearnerError."""
+        state = checked_state(learner.state(), "learner")
+        check_stays_finite(state, self._not_finite)
+        return state
+
+    def save(self, course: Course, state: State) -> None:
         """Keep a checkpoint, and the last one in place of the one before it."""
-        self._folder.save(Checkpoint(course.state(), learner.state(), len(self.records), self.seconds))
+        self._folder.save(Checkpoint(course.state(), state, len(self.records), self.seconds))
 
     def take_up(self, epoch: int) -> None:
         """Stand at the epoch of a state that a trainer kept. Raises TraceError if fewer epochs are recorded."""
         records = self._held().first_records(epoch)
+        self._folder.lengthen(self.header)
         self._folder.cut(epoch)
         self.records, self.seconds, self.untaken = records, Seconds(), 0
 
@@ -198,6 +224,35 @@ def _real(folder: Path) -> str:
         raise TraceError(f"cannot write {folder}: {error}") from None
 
 
+class Follower(Recorder):
+    """Follows a run that another process writes in a folder: reads where it goes on, and writes nothing."""
+
+    def __init__(self, header: Header, run: Path, plan: Plan, *, resume: bool) -> None:
+        super().__init__(header, keep_scores=False)
+        self._run = run
+        self._folder = RunFolder.open(run, header, plan) if resume and present(run / "run.json") else None
+        self._checkpoint = None if self._folder is None else self._folder.checkpoint()
+
+    def begin(self, course: Course, learner: Learner) -> None:
+        """Take course and learner to the checkpoint that the writing process goes on from too."""
+        if self._folder is None or self._checkpoint is None:
+            # Of a model that lies in parts on several processes all must take part in making a state.
+            super().begin(course, learner)
+            return
+        course.load_state(self._checkpoint.course)
+        self.records = self._folder.records(self._checkpoint, course.epoch)
+        learner.load_state(self._checkpoint.learner)
+        self._not_finite = frozenset(not_finite(self._checkpoint.learner))
+        self._checkpoint = None
+
+    def trace(self) -> Trace:
+        """Return the trace so far: the folder's, or the records alone where this process cannot see it."""
+        return Trace.read(self._run) if present(self._run / "run.json") else super().trace()
+
+    def _keep_selection(self, draw: int, taught: Taught) -> None:
+        pass
+
+
 def recorder_of(
     header: Header,
     plan: Plan,
@@ -206,8 +261,14 @@ def recorder_of(
     resume: bool,
     keep_scores: bool | None,
     own_checkpoints: bool = False,
+    write: bool = True,
 ) -> Recorder:
-    """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder."""
+    """Return what writes a run down: in a folder, in memory where ``run`` is None. Raises TraceError as the folder.
+
+    ``write``: False where another process writes the folder.
+    """
     if run is None:
         return Recorder(header, keep_scores)
+    if not write:
+        return Follower(header, Path(run), plan, resume=resume)
     return FolderRecorder(header, keep_scores, Path(run), plan, resume=resume, own_checkpoints=own_checkpoints)

@@ -50,7 +50,10 @@ class Seconds(msgspec.Struct, frozen=True):
 class EpochRecord(msgspec.Struct, frozen=True):
     """One epoch: what was taught, at which mean loss, and what it cost.
 
-    ``draw`` names the selection taught (None: all examples); ``selection`` is set where it was made.
+    ``draw`` names the selection taught (None: all examples); ``selection`` is set where it was made. ``cost_trained``
+    and ``cost_scored``: the costs of the examples trained and scored, in the learner's unit; None where it knows none.
+    ``loss`` is the mean over finite losses; ``steps_skipped`` counts the steps that changed nothing, as a loss or the
+    gradient was not finite (rule P8).
     """
 
     epoch: int
@@ -65,6 +68,9 @@ class EpochRecord(msgspec.Struct, frozen=True):
     examples_trained: int
     selection: Selected | None = None
     seconds: Seconds = Seconds()
+    cost_trained: float | None = None
+    cost_scored: float | None = None
+    steps_skipped: int = 0
 
 
 def digest_of(ids: Ids) -> str:

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from attent import checks
 from attent.choose import policy
 from attent.choose.sources import Reuse
 from attent.errors import CourseError
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
+from attent.run.extension import continuation_difference
 from attent.run.records import Selected, digest_of_arrays
 
 _DTYPES = {
@@ -46,6 +46,9 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: dict[str, Any] | None
     given: str | None  # digest of the reference, or of the scores to replay
     selection: Selected | None
+    finite: int | None = None  # None: of all trained
+    skipped: int = 0
+    scoring: int = 0
 
 
 Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
@@ -149,7 +152,8 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
     position = unpack_position(state["position"])
     if position.n != n:
         raise CourseError(f"the state is of a course over {position.n} examples, this one has {n}")
-    difference = plan_difference(position.plan, position.rounds, plan)
+    begun = position.epoch + (position.scored or position.scoring > 0 or position.chosen)
+    difference = continuation_difference(position.plan, position.rounds, plan, n, begun)
     if difference:
         raise CourseError(f"the state is of another plan: {difference}")
     _check_lengths(state, {"scores": n, "seen": n, "before": n, "ids": -(-n // 8)})
@@ -174,19 +178,3 @@ def _check_lengths(state: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, i
     for name, count in wanted.items():
         if name in state and len(state[name]) != count:
             raise CourseError(f"the state's {name} must have length {count}, got {len(state[name])}")
-
-
-def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:
-    """Return in words how a recorded plan differs from ``plan``, or None.
-
-    Schedules are compared by the rounds they gave, so a function is the same if it says the same.
-    """
-    mine = json.loads(json.dumps(plan.to_dict()))
-    told = [
-        f"{name} was {checks.shown(fields.get(name))}, is {checks.shown(mine[name])}"
-        for name in mine
-        if name not in ("ratio", "interval") and fields.get(name) != mine[name]
-    ]
-    if rounds != [list(row) for row in plan.rounds()]:
-        told.append("the ratios or intervals of its rounds differ")
-    return "; ".join(told) or None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,15 +12,25 @@ from typing import NamedTuple
 
 from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import ChecksSchedule, Groups, Learner, Numbers, checked_length
+from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
 from attent.run.folder import header_of
+from attent.run.interrupts import Stop, stop_signals
+from attent.run.pace import Pace
 from attent.run.recorder import Recorder, recorder_of
 from attent.run.records import EpochRecord
-from attent.run.teaching_checks import check_given, check_learner_and_plan, check_loop, scorer_of
+from attent.run.teaching_checks import (
+    check_batches,
+    check_given,
+    check_learner_and_plan,
+    check_loop,
+    check_unchanged,
+    scorer_of,
+)
 from attent.run.trace import Trace, replayed
+from attent.run.workers import workers_of
 
 
 class Progress(NamedTuple):
@@ -52,7 +64,7 @@ def teach(
     listeners: Sequence[Listener] = (),
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 30.0,
-    segment_steps: int = 64,
+    segment_steps: int | None = None,
     keep_scores: bool | None = None,
     reference: Numbers | None = None,
     replay: Trace | None = None,
@@ -65,7 +77,8 @@ def teach(
     Warns (``attent.CostWarning``) before a run whose scoring would make it cost more than training on all examples.
 
     Args:
-        learner: what is taught; see ``attent.Learner``.
+        learner: what is taught; see ``attent.Learner``. A `attent.Workers` where several processes train together:
+            each calls ``teach`` with the same arguments, and rank 0 writes the run folder.
         plan: the timeline.
         run: folder to keep the trace and checkpoints in; None keeps the trace in memory alone.
         resume: go on with the run in that folder; one that does not exist yet is begun.
@@ -73,8 +86,8 @@ def teach(
         stop: asked after every lesson; once it says True, a checkpoint is written and the trace so far
             returned (``trace.finished`` is False).
         checkpoint_seconds: least seconds between two checkpoints; 0 writes one after every lesson.
-        segment_steps: steps handed to ``learner.train`` at once. Changes no id; more means fewer
-            transfers of losses, fewer means finer progress and checkpoints.
+        segment_steps: steps handed to ``learner.train`` at once; None: as many as take about a second, up to 64.
+            Changes no id. More means fewer transfers of losses; between two, listeners and ``stop`` are asked.
         keep_scores: keep the scores of every selection in the trace; None: up to 100,000 examples.
         reference: a reference model's loss of each example, float64, shape (n,): subtracted before ranking, so
             that what cannot be learnt (wrong labels, noise) does not count as hard.
@@ -88,8 +101,10 @@ def teach(
     Raises:
         PlanError, CourseError: an argument is impossible; no run is begun then.
         LearnerError: the learner broke its contract. ScoreError: scores that cannot be ranked.
+        WorkersError: processes that train together disagree, or one of them is gone.
         TraceError: the folder cannot be written, or holds another run. In each case what was recorded
             stays readable, and the run can be resumed from its last checkpoint.
+        KeyboardInterrupt: of a run in a folder after the step under way, with a checkpoint; the second Ctrl-C at once.
 
     Example:
         >>> import attent
@@ -107,15 +122,26 @@ def teach(
         raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
     n = checked_length(learner)
     asked = scorer_of(plan, learner, scorer)
-    groups = learner.groups() if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
+    # Copies: a learner that changes its own array would else be compared with itself.
+    groups = copy.copy(learner.groups()) if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
+    costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
     scores = None if replay is None else replayed(replay, plan, n)
-    course = Course(plan, n, segment_steps=segment_steps, reference=reference, replay=scores, groups=groups)
+    steps = 1 if segment_steps is None else segment_steps
+    course = Course(plan, n, segment_steps=steps, reference=reference, replay=scores, groups=groups, costs=costs)
+    pace = Pace(course, asked, segment_steps)
     header = header_of(plan, n, versions, recipe)
     if isinstance(learner, ChecksSchedule) and not resume:
         learner.check_schedule(plan.total_steps(n), plan.epochs)
-    recorder = recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores)
-    with contextlib.closing(recorder):
+    check_batches(learner, course.timeline)
+    workers = workers_of(learner)
+    recorder = workers.in_turn(
+        lambda: recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores, write=workers.rank == 0)
+    )
+    with contextlib.closing(recorder), _interrupts(run) as interrupted, workers.telling():
         recorder.begin(course, learner)
+        workers.begun(course)
+        if isinstance(learner, ChecksSchedule) and resume:
+            learner.check_schedule(sum(row.steps for row in course.timeline[course.epoch :]) - course.step, plan.epochs)
         if not recorder.records:
             warn_if_losing(plan, n)
         total = sum(_work(row.k, row.scored) for row in course.timeline)
@@ -125,25 +151,35 @@ def teach(
             while not isinstance(lesson := recorder.timed("selecting", course.next), Done):
                 recorder.chosen(course)
                 checked_length(learner, n)
-                epoch = course.epoch
+                epoch, before, began = course.epoch, _skipped(learner), time.perf_counter()
                 if isinstance(lesson, Score):
                     numbers = recorder.timed("scoring", asked.score, lesson.ids)
                 else:
                     numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
-                record = course.record(numbers)
+                pace.took(lesson, workers.slowest(time.perf_counter() - began))
+                after = _skipped(learner)
+                record = course.record(numbers, None if before is None or after is None else after - before)
+                ended = course.epoch == len(course.timeline)
+                # Before the last epoch is recorded: a run whose learner is not finite has not finished.
+                state = recorder.state_of(learner) if ended else None
                 if record is not None:
+                    check_unchanged(learner, groups, costs)
                     record = recorder.ended(record)
                     behind += _work(record.examples_trained, record.examples_scored)
                 progress = _progress(course, epoch, record, behind, total)
                 for listener in listeners:
                     listener(progress)
-                stopping = stop()
-                ended = course.epoch == len(course.timeline)
-                if stopping or ended or time.monotonic() - saved_at >= checkpoint_seconds:
-                    recorder.save(course, learner)
+                due = time.monotonic() - saved_at >= checkpoint_seconds
+                stopping, due = workers.any(stop() or interrupted(), due)
+                if stopping or ended or due:
+                    workers.compare()
+                    recorder.save(course, recorder.state_of(learner) if state is None else state)
                     saved_at = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt(f"stopped in epoch {course.epoch}, with a checkpoint in {run}")
                 if stopping:
                     break
+        workers.ended()
         return recorder.trace()
 
 
@@ -160,10 +196,21 @@ def _explained(learner: Learner, recorder: Recorder) -> Iterator[None]:
         raise
 
 
+def _interrupts(run: str | Path | None) -> contextlib.AbstractContextManager[Stop]:
+    """Take Ctrl-C as a wish to stop with a checkpoint, where there is a folder and nobody else takes it."""
+    if run is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return contextlib.nullcontext(Stop())
+    return stop_signals([signal.SIGINT])
+
+
+def _skipped(learner: Learner) -> int | None:
+    return getattr(learner, "skipped", None)  # of several workers only where each counts them
+
+
 def _progress(course: Course, index: int, record: EpochRecord | None, behind: float, total: float) -> Progress:
     row = course.timeline[index]
     under_way = course.trained if record is None else 0
-    scored = row.scored if record is None and course.scored else 0
+    scored = (row.scored if course.scored else course.scoring) if record is None else 0
     return Progress(
         epoch=index,
         epochs=len(course.timeline),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from attent import checks
 from attent.checks import shown
 from attent.choose.sources import Proxy
-from attent.errors import PlanError
-from attent.learner import Learner
+from attent.errors import LearnerError, PlanError
+from attent.learner import ChecksBatches, Costs, Groups, Ids, Learner, Numbers
 from attent.plan.plan import Plan
+from attent.plan.timeline import Epoch
 from attent.run.trace import Trace
 
 
@@ -55,6 +58,18 @@ def check_loop(
         raise PlanError(f"keep_scores must be True, False or None, got {shown(keep_scores)}")
 
 
+def check_batches(learner: Learner, timeline: Sequence[Epoch]) -> None:
+    """Raise LearnerError naming the epoch whose last batch, the smallest there will be, cannot be trained."""
+    if not isinstance(learner, ChecksBatches):
+        return
+    smallest, row = min(((row.k % row.batch_size or row.batch_size, row) for row in timeline), key=lambda pair: pair[0])
+    try:
+        learner.check_batches(min(row.batch_size, max(row.k for row in timeline)), smallest)
+    except LearnerError as error:
+        told = f"epoch {row.epoch} trains {row.k} examples in batches of {row.batch_size}, the last of {smallest}"
+        raise LearnerError(f"{told}: {error}") from error
+
+
 def scorer_of(plan: Plan, learner: Learner, scorer: Learner | None) -> Learner:
     """Return whom the run asks for scores. Raises PlanError where scorer and source do not belong together."""
     if isinstance(plan.source, Proxy) != (scorer is not None):
@@ -68,3 +83,27 @@ def scorer_of(plan: Plan, learner: Learner, scorer: Learner | None) -> Learner:
         got = f"{len(scorer)} examples" if isinstance(scorer, Learner) else type(scorer).__name__
         raise PlanError(f"must be a learner over the same {len(learner)} examples, got {got}", field="scorer")
     return scorer
+
+
+def check_unchanged(learner: Learner, groups: Ids | None, costs: Numbers | None) -> None:
+    """Raise LearnerError naming the first example whose group or cost is no longer what it was when the run began.
+
+    groups, costs: what the learner then said, None where it was not asked.
+    """
+    if groups is not None and isinstance(learner, Groups):
+        _check_unchanged("groups", groups, learner.groups())
+    if costs is not None and isinstance(learner, Costs):
+        _check_unchanged("costs", costs, learner.costs())
+
+
+def _check_unchanged(name: str, began: Ids | Numbers, now: object) -> None:
+    if isinstance(now, np.ndarray) and np.array_equal(began, now):
+        return
+    if not isinstance(now, np.ndarray) or now.shape != began.shape:
+        got = f"shape {now.shape}" if isinstance(now, np.ndarray) else type(now).__name__
+        raise LearnerError(f"{name}() changed during the run: it gave shape {began.shape} at first, then {got}")
+    at = int(np.flatnonzero(began != now)[0])
+    raise LearnerError(
+        f"{name}() changed during the run: example {at} had {began[at]} at first, then {now[at]}. Keep them fixed, or "
+        "start a new run"
+    )

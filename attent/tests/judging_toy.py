@@ -173,3 +173,29 @@ def stopping_after(lessons):
     """Give a stop that says True at its so-manieth question."""
     asked = itertools.count(1)
     yield lambda: next(asked) >= lessons
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def uneven(plan):
+    """Skill is of both groups evenly, and 30 of 50 examples are of group 0: ``plain``, which few policies teach."""
+    learner = Steady(plan)
+    learner.groups = lambda: (learner.worth == 2).astype(np.int64)
+    learner.new_groups = (1,)
+
+    def by_group():
+        total, plain = learner.total[0], learner.plain[0]
+        return {0: float(np.log2(1 + plain)), 1: float(np.log2(1 + (total - plain) / 2))}
+
+    learner.evaluate = lambda: {
+        "skill": sum(by_group().values()) / 2,
+        **{f"skill:{group}": value for group, value in by_group().items()},
+    }
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def dear(plan):
+    """Examples worth 2 cost 3 tokens each, the others 1."""
+    learner = Steady(plan)
+    learner.costs = lambda: np.where(learner.worth == 2, 3.0, 1.0)
+    return learner

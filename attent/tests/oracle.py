@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, getcontext
+from fractions import Fraction
 
 import numpy as np
 
@@ -68,3 +69,27 @@ def balanced(groups, turns, k, bits, ids):
             if places and len(taken) < k:
                 taken.append(int(ids[places.pop(0)]))
     return sorted(taken)
+
+
+def counts(weights, sizes, k):
+    """Return how many of each group: quotas level * weight within [1, size] (0 if k is short), found by halving.
+
+    Then the largest remainders, lower groups first, in exact fractions.
+    """
+    some = [group for group, weight in enumerate(weights) if weight]
+    least = 1 if len(some) <= k else 0
+
+    def quotas(level):
+        return {g: min(max(level * weights[g], Fraction(least)), Fraction(sizes[g])) for g in some}
+
+    low, high = Fraction(0), Fraction(max(sizes[g] for g in some))
+    levels = sorted({Fraction(end, weights[g]) for g in some for end in (least, sizes[g])} | {low, high})
+    low = max(level for level in levels if sum(quotas(level).values()) <= k)
+    high = min([level for level in levels if sum(quotas(level).values()) >= k], default=low)
+    ends = sum(quotas(low).values()), sum(quotas(high).values())
+    level = low if ends[0] == ends[1] else low + (high - low) * (k - ends[0]) / (ends[1] - ends[0])
+    found = quotas(level)
+    taken = {g: int(quota) for g, quota in found.items()}
+    for g in sorted(some, key=lambda g: (taken[g] - found[g], g))[: k - sum(taken.values())]:
+        taken[g] += 1
+    return [taken.get(g, 0) for g in range(len(weights))]

@@ -172,7 +172,7 @@ def test_a_course_goes_on_only_with_the_groups_it_began_with():
     plan, groups = Plan.balanced(epochs=3, batch_size=4), Grouped().given
     course = Course(plan, 24, groups=groups)
     drive_one(course)
-    with pytest.raises(attent.CourseError, match="of a course with other reference losses, replay or groups"):
+    with pytest.raises(attent.CourseError, match="of a course with other reference losses, replay, groups or costs"):
         Course(plan, 24, groups=groups[::-1].copy()).load_state(course.state())
     again = Course(plan, 24, groups=groups.copy())
     again.load_state(course.state())

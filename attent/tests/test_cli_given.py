@@ -121,7 +121,7 @@ def test_a_preset_decides_what_it_is_about():
          "--ratio cannot be taken: no schedule 'cosin'; known: constant, linear, cosine, step; your own as package.module:Class(...)"),
         ({"ratio": "linear(0.2, 1.4)"}, "--ratio must be in (0, 1], got 1.4 from linear(0.2, 1.4) at progress 1"),
         ({"interval": "0"}, "--interval must be a whole number of at least 1, got 0"),
-        ({"select": "best"}, "--select cannot be taken: no policy 'best'; known: hard, soft, random, band, infobatch, in_turn, balanced, auto; your own as package.module:Class(...)"),
+        ({"select": "best"}, "--select cannot be taken: no policy 'best'; known: hard, soft, random, band, infobatch, in_turn, auto, per_cost, balanced, tempered, by_group; your own as package.module:Class(...)"),
         ({"select": "soft(temperature=-1)"}, "--select cannot be taken: temperature must be at least 0, got -1"),
         ({"warm_up": "3", "cool_down": "2"}, "--warm-up + --cool-down must be at most epochs (4), got 3 + 2"),
         ({"seed": "-1"}, "--seed must be a whole number in [0, 18446744073709551615], got -1"),

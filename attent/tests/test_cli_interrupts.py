@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from attent import Trace, first_difference
-from attent.cli.interrupts import stop_signals
 from attent.run.files import read_arrays
+from attent.run.interrupts import stop_signals
 from attent.tests.cli_toy import RECIPE, command
 from attent.tests.toy import edit
 
@@ -52,7 +52,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert "Nothing can be concluded: there is no seed of which every arm has finished." in " ".join(out.split())
-    assert "\nstopping after this segment, with a checkpoint; once more to stop at once\n" in err
+    assert "\nstopping after this step, with a checkpoint; once more to stop at once\n" in err
     stopped = Trace.read("my run/seed-2/taught")
     assert not stopped.finished
     assert err.splitlines()[-1] == "Stopped. Go on with: attent teach --resume 'my run'"
@@ -76,11 +76,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, numb
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_stops_at_once(tmp_path, monkeypatch, number, code):
     monkeypatch.chdir(tmp_path)
-    process = start(RECIPE, "--run", "mine", "--set", "pause=5")  # one segment takes minutes
+    process = start(RECIPE, "--run", "mine", "--set", "pause=5")  # a step takes 5 s
     wait_for((tmp_path / "mine/seed-0/taught/run.json").exists, process)
     process.send_signal(number)
     assert process.stderr is not None
-    while "stopping after this segment" not in process.stderr.readline():
+    while "stopping after this step" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(number)
     begun = time.monotonic()

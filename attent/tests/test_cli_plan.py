@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from attent import Plan
@@ -40,6 +41,15 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
     assert "1       taught      0.40  24      -     yes      3\n" in out
     assert list(tmp_path.iterdir()) == []
     assert "1.00      500 " in command("plan", RECIPE, "--n", 500).out
+
+
+def test_costs_of_the_learner_are_counted_in_their_unit(monkeypatch):
+    monkeypatch.setattr(Softmax, "costs", lambda self: np.full(60, 25.0), raising=False)
+    out = command("plan", RECIPE, "--epochs", 3, "--preset", "default").out  # 1 + .4 + 1 epochs of 60 * 25
+    assert "About 3,600 in the unit of the learner's costs" in out
+    assert "About" not in command("plan", RECIPE, "--n", 500).out
+    monkeypatch.setattr(Softmax, "costs", lambda self: np.zeros(60), raising=False)
+    assert "costs must be above 0 and finite, got 0.0 for example 0" in command("plan", RECIPE, "--epochs", 3).err
 
 
 def test_the_words_are_those_of_the_plan():

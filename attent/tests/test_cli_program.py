@@ -175,7 +175,7 @@ def lines_told(plan, seconds, seeds=1):
         clock.now += seconds
         listen(progress)
 
-    teach(tiny(plan), plan, listeners=[tick])
+    teach(tiny(plan), plan, listeners=[tick], segment_steps=64)
     return told.getvalue().splitlines()
 
 

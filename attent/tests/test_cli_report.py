@@ -112,7 +112,7 @@ def test_a_report_of_a_run_under_way(runs, tmp_path):
         calls.append(1)
         return len(calls) == 2
 
-    attent.teach(tiny(plan), plan, run=tmp_path / "now/taught", stop=stop)
+    attent.teach(tiny(plan), plan, run=tmp_path / "now/taught", stop=stop, segment_steps=64)
     out = command("report", tmp_path / "now").out
     assert out.startswith("taught: no recipe, 60 examples, 2 of 4 epochs so far\n")
     attent.teach(tiny(plan), plan, run=tmp_path / "begun", stop=lambda: True, segment_steps=1)

@@ -25,7 +25,7 @@ from attent import (
     Score,
     Soft,
 )
-from attent.choose import policies, sources
+from attent.choose import built_in, sources
 from attent.tests.test_policy import Alternate
 from attent.tests.toy import Toy, drive
 
@@ -54,6 +54,10 @@ PLANS = {
     "in turn": dataclasses.replace(BASE, select=InTurn()),
     "in turn, the hardest": dataclasses.replace(BASE, select=InTurn(ties=Hard()), ratio=0.7),
     "balanced": Plan.balanced(**PASSES),
+    "tempered": Plan.balanced(**PASSES, select=attent.Tempered(to=0)),
+    "by group": Plan.balanced(**PASSES, select=attent.ByGroup(Soft(), "speed", to="loss")),
+    "by group corrected": Plan.balanced(**PASSES, select=attent.ByGroup(Soft(), (3, 2, 0, 0, 1), correction=4)),
+    "per cost": dataclasses.replace(BASE, select=attent.PerCost()),
     "auto": Plan.auto(**PASSES),
     "alternate": dataclasses.replace(BASE, select=Alternate()),
     "counts": dataclasses.replace(BASE, select=Counts()),
@@ -72,7 +76,7 @@ PLANS = {
 
 
 def test_every_built_in_policy_and_source_is_among_them():
-    assert {type(plan.select) for plan in PLANS.values()} == {*policies.BUILT_IN.values(), Alternate, Counts}
+    assert {type(plan.select) for plan in PLANS.values()} == {*built_in.BUILT_IN.values(), Alternate, Counts}
     assert {type(plan.source) for plan in PLANS.values()} == set(sources.BUILT_IN.values())
 
 
@@ -95,7 +99,7 @@ class Sick(Level):
 
 
 def course_of(plan, replay):
-    return Course(plan, N, segment_steps=1, replay=replay, groups=np.arange(N) ** 2 % 5)
+    return Course(plan, N, segment_steps=1, replay=replay, groups=np.arange(N) ** 2 % 5, costs=1.0 + np.arange(N) % 7)
 
 
 def replay_of(plan):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 import attent
 from attent.judging.arms import (
     DEFAULT_ARMS,
+    NOTHING_KNOWN,
     Policy,
     Question,
     alike,
@@ -18,6 +20,7 @@ from attent.judging.arms import (
     policy_plan,
     read_policies,
 )
+from attent.judging.controls import Known
 
 
 def plan_of(text, epochs=12, suggested=None):
@@ -25,9 +28,12 @@ def plan_of(text, epochs=12, suggested=None):
     return policy_plan(name, policy, epochs=epochs, batch_size=8, seed=3, suggested=suggested or {})[0]
 
 
-def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3, groups=False):
+KNOWN = Known({0: 80, 3: 20})
+
+
+def made(policies, epochs=6, lengths=(0.4, 1), against=("full",), n=100, share=1 / 3, known=NOTHING_KNOWN):
     question = Question("mine", read_policies(policies), epochs, 10, lengths, against, share)
-    return plans_of(question, n=n, batch_size=10, seed=3, groups=groups)
+    return plans_of(question, n=n, batch_size=10, seed=3, known=known)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,10 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
         (["m:default,batch_size=3"], "arm 'm': batch_size is the same for all arms"),
         (["m:default,ratio"], "arm 'm': fields read field=value, separated by commas, got 'ratio'"),
         (["default", "default"], "arm 'default' is named twice"),
-        (["full"], "must be letters, digits, '_', '-' and '.', and not full, short, random, balanced, got 'full'"),
+        (
+            ["full"],
+            "must be letters, digits, '_', '-' and '.', and not full, short, random, balanced, tempered, new-only, replay, got 'full'",
+        ),
         (["full-0.4:default"], "got 'full-0.4'"),
         (["short-x:default"], "got 'short-x'"),
         (["a/b:default"], "got 'a/b'"),
@@ -217,10 +226,10 @@ def test_chance_is_the_plan_of_the_last_policy_without_its_scores():
 
 
 def test_evenly_by_class_costs_what_the_last_policy_does():
-    found = made(["default", "auto"], against=("balanced",), groups=True)
+    found = made(["default", "auto"], against=("balanced",), known=KNOWN)
     assert list(found) == ["default", "auto", "balanced"]
     assert found["balanced"][0] == attent.Plan.balanced(epochs=found["auto"][0].full_epochs, batch_size=10, seed=3)
-    found = made(["paper"], epochs=8, against=("balanced",), groups=True)
+    found = made(["paper"], epochs=8, against=("balanced",), known=KNOWN)
     paper, balanced = found["paper"][0], found["balanced"][0]
     assert balanced == dataclasses.replace(paper, select=attent.Balanced(), source=attent.Reuse())
     assert balanced.cost(100).examples_trained == paper.cost(100).examples_trained
@@ -229,3 +238,31 @@ def test_evenly_by_class_costs_what_the_last_policy_does():
 
 def test_nothing_need_be_held_against():
     assert list(made(["default"], against=())) == ["default"]
+
+
+def test_tempered_costs_what_the_last_policy_does():
+    found = made(["auto"], against=("tempered",), known=KNOWN)
+    assert found["tempered"][0] == dataclasses.replace(
+        attent.Plan.balanced(epochs=found["auto"][0].full_epochs, batch_size=10, seed=3), select=attent.Tempered()
+    )
+    assert found["tempered"][1].folder == "tempered-auto"
+    many = Known(dict.fromkeys(range(100), 1))
+    assert list(made(["auto"], against=("tempered", "balanced"), known=many)) == ["auto"]  # more than a pass has
+
+
+def test_what_is_new_alone_and_replay_cost_what_the_last_policy_does():
+    known = Known({0: 50, 1: 40, 2: 7, 3: 3}, [2, 3])
+    found = made(["auto"], against=("new-only", "replay"), known=known)
+    assert list(found) == ["auto", "new-only", "replay-0.25", "replay-0.5"]
+    trained = found["auto"][0].cost(100).examples_trained
+    groups = np.repeat([0, 1, 2, 3], [50, 40, 7, 3])
+    for name, taken in (("new-only", [0, 0, 7, 3]), ("replay-0.25", [17, 13, 7, 3]), ("replay-0.5", [6, 4, 7, 3])):
+        plan, arm = found[name]
+        assert (arm.kind, arm.of, arm.folder) == ("control", "auto", f"{name}-auto")
+        assert plan.cost(100).examples_trained == pytest.approx(trained, abs=20)
+        never = {"groups": groups, "turns": np.ones(100, np.int64)}
+        chosen = plan.select.choose(np.zeros(100), sum(taken), attent.Noise(0, 0), **never).ids
+        assert np.bincount(groups[chosen], minlength=4).tolist() == taken
+    half = Known({0: 40, 1: 60}, [1])  # more than a replay share
+    assert list(made(["auto"], against=("new-only", "replay"), known=half)) == ["auto", "new-only"]
+    assert list(made(["auto"], against=("new-only", "replay"), known=KNOWN)) == ["auto"]  # nothing is called new

@@ -77,7 +77,7 @@ def test_a_plugin_adds_a_policy_with_parameters_of_its_own_and_a_schedule(instal
     [
         (
             "highest",
-            "no policy 'highest'; known: hard, soft, random, band, infobatch, in_turn, balanced, auto, lowest",
+            "no policy 'highest'; known: hard, soft, random, band, infobatch, in_turn, auto, per_cost, balanced, tempered, by_group, lowest",
         ),
         ("lowest(slip=3)", "policy 'lowest': got an unexpected keyword argument 'slip'; it takes: skip"),
         ("lowest(1, 2)", "policy 'lowest': too many positional arguments; it takes: skip"),

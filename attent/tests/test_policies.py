@@ -194,7 +194,7 @@ def test_a_run_goes_on_only_with_the_replay_it_began_with(tmp_path):
     one, other = (attent.teach(Toy(30, seed=seed), plan) for seed in (1, 2))
     again = dataclasses.replace(plan, source="replay")
     attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", stop=lambda: True)
-    with pytest.raises(attent.CourseError, match="with other reference losses, replay or groups"):
+    with pytest.raises(attent.CourseError, match="with other reference losses, replay, groups or costs"):
         attent.teach(Toy(30, seed=1), again, replay=other, run=tmp_path / "r", resume=True)
     resumed = attent.teach(Toy(30, seed=1), again, replay=one, run=tmp_path / "r", resume=True)
     assert [resumed.ids(e).tolist() for e in range(4)] == [one.ids(e).tolist() for e in range(4)]
@@ -286,7 +286,7 @@ def test_a_state_of_another_reference_is_refused():
     plan = Plan(epochs=2, batch_size=2, warm_up=1, ratio=0.5)
     state = Course(plan, 4, reference=np.ones(4)).state()
     with pytest.raises(
-        attent.CourseError, match="with other reference losses, replay or groups: give those it began with"
+        attent.CourseError, match="with other reference losses, replay, groups or costs: give those it began with"
     ):
         Course(plan, 4).load_state(state)
 

@@ -13,7 +13,9 @@ from attent.reference import known_digits as module
 from attent.reference.recipes import byte_gpt, known_digits
 
 SMALL = {"known_epochs": 1, "depth": 1, "width": 16, "heads": 2}
-METRICS = ["accuracy", "even_accuracy", "known_accuracy", "new_accuracy", "loss"]
+METRICS = [
+    "accuracy", "even_accuracy", "known_accuracy", "new_accuracy", "loss", *(f"accuracy:{digit}" for digit in range(10))
+]  # fmt: skip
 BY_CLASS = [143, 153, 145, 149, 136, 142, 155, 143, 128, 143]  # of the packaged training images
 
 
@@ -147,7 +149,7 @@ def test_each_metric_weighs_its_classes():
     quality = module._quality(taught, held)(held.astype(float), hits)
     assert list(quality) == METRICS
     loss = (10 * sum(range(8)) + 20 * 8) / 100
-    assert list(quality.values()) == pytest.approx([0.9, 0.9, 1.0, 2 / 3, loss])
+    assert list(quality.values()) == pytest.approx([0.9, 0.9, 1.0, 2 / 3, loss, *[1.0] * 8, 0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -199,3 +201,7 @@ def test_examples_without_a_class_of_their_own_have_no_groups():
     for learner in (two_tasks, text):
         with pytest.raises(LearnerError, match=r"groups\(\) needs an architecture of kind 'classify' and one target"):
             learner.groups()
+
+
+def test_a_judgement_knows_what_is_new():
+    assert known_digits(full_plan(), **SMALL).new_groups == (7, 8, 9)

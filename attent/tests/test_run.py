@@ -125,7 +125,8 @@ def test_a_torn_last_line_is_passed_over(tmp_path):
 
 def test_the_trace_can_be_read_while_the_run_goes_on(tmp_path):
     seen = []
-    teach(Toy(), PLAN, run=tmp_path, listeners=[lambda p: seen.append(len(Trace.read(tmp_path).records))])
+    watched = [lambda p: seen.append(len(Trace.read(tmp_path).records))]
+    teach(Toy(), PLAN, run=tmp_path, listeners=watched, segment_steps=64)
     assert seen == [1, 2, 3, 4, 5, 6]
 
 

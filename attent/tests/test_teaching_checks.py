@@ -51,7 +51,7 @@ def test_an_impossible_argument_is_named_before_anything_is_written(tmp_path, gi
     assert refused(tmp_path, dict(given), words) is attent.PlanError
 
 
-@pytest.mark.parametrize("steps", ["a", 0, -3, 2.0, True, None])
+@pytest.mark.parametrize("steps", ["a", 0, -3, 2.0, True])
 def test_segment_steps_must_be_a_whole_number(steps):
     with pytest.raises(attent.CourseError) as error:
         teach(Toy(), PLAN, segment_steps=steps)

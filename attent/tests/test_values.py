@@ -14,9 +14,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attent
-from attent import Auto, Balanced, Band, Fresh, Hard, InfoBatch, InTurn, Plan, Pool, Proxy, Random, Replay, Reuse, Soft
-from attent.choose import policies, sources
-from attent.choose.policies import policy_of
+from attent import (
+    Auto,
+    Balanced,
+    Band,
+    ByGroup,
+    Fresh,
+    Hard,
+    InfoBatch,
+    InTurn,
+    PerCost,
+    Plan,
+    Pool,
+    Proxy,
+    Random,
+    Replay,
+    Reuse,
+    Soft,
+    Tempered,
+)
+from attent.choose import built_in, sources
+from attent.choose.built_in import policy_of
+from attent.choose.policy import asks
 from attent.choose.sources import source_of
 
 NAMES = {**{name: getattr(attent, name) for name in attent.__all__}, "inf": math.inf}
@@ -41,7 +60,29 @@ def softs(correction=True):
 
 
 ties = st.one_of(st.just(Hard()), st.just(Random()), softs(correction=False), st.builds(Band, numbers(0.01, 1)))
+listed = st.lists(numbers(0, 1e6), min_size=1, max_size=4).filter(any)
+shares = st.one_of(
+    st.sampled_from(["even", "size", "loss", "speed"]),
+    numbers(0, 1),
+    listed.map(tuple),
+    listed,
+    listed.map(lambda held: np.array(held, np.float64)),
+    listed.map(lambda held: dict(enumerate(held))),
+)
+inner = st.one_of(ties, st.builds(InTurn, ties), st.builds(PerCost, ties.filter(lambda one: one != Random())))
+grouped = st.one_of(
+    st.builds(ByGroup, inner, shares, st.none() | shares, numbers(0, 1, exclude_min=True)),
+    st.builds(
+        ByGroup,
+        st.just(Random()) | st.builds(Soft, numbers(SMALLEST, 1e300)),
+        shares,
+        correction=numbers(0, math.inf, exclude_min=True),
+    ),
+    st.builds(Tempered, numbers(0, 1), st.none() | numbers(0, 1)),
+)
 every_policy = st.one_of(
+    grouped,
+    inner,
     st.sampled_from([Hard(), Random(), InfoBatch(), Balanced()]),
     softs(),
     st.builds(Band, numbers(0, 1, exclude_min=True)),
@@ -57,7 +98,8 @@ every_source = st.one_of(
 
 
 def test_every_built_in_value_is_drawn():
-    assert set(policies.BUILT_IN.values()) == {Hard, Soft, Random, Band, InfoBatch, InTurn, Balanced, Auto}
+    plain = {Hard, Soft, Random, Band, InfoBatch, InTurn, Auto, PerCost}
+    assert set(built_in.BUILT_IN.values()) == {*plain, Balanced, Tempered, ByGroup}
     assert set(sources.BUILT_IN.values()) == {Reuse, Fresh, Pool, Proxy, Replay}
 
 
@@ -66,6 +108,7 @@ def tabled(value, known):
     name = next(name for name, maker in known.items() if maker is type(value))
     held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     inside = {key: tabled(one, known) if dataclasses.is_dataclass(one) else one for key, one in held.items()}
+    inside = {key: list(one) if isinstance(one, tuple) else one for key, one in inside.items()}
     return {"name": name, **{key: "inf" if one == math.inf else one for key, one in inside.items() if one is not None}}
 
 
@@ -77,13 +120,14 @@ def check_read_back(value, shown, read, known):
     assert read(tabled(value, known)) == value
     assert (hash(read(text)), read(value)) == (hash(value), value)
     plain = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    assert all(type(one) in (int, float, str, type(None), *known.values()) for one in plain)
+    plain += [inside for one in plain if type(one) is tuple for inside in one]
+    assert all(type(one) in (int, float, str, tuple, type(None), *known.values()) for one in plain)
 
 
 @given(every_policy)
 @settings(max_examples=400, deadline=None)
 def test_policies_read_back_from_text_table_and_repr(policy):
-    check_read_back(policy, policies.shown, policy_of, policies.BUILT_IN)
+    check_read_back(policy, built_in.shown, policy_of, built_in.BUILT_IN)
 
 
 @given(every_source)
@@ -95,15 +139,15 @@ def test_sources_read_back_from_text_table_and_repr(source):
 @given(every_policy, every_source)
 @settings(max_examples=300, deadline=None)
 def test_plans_read_back_from_json(policy, source):
-    asked = policies.asks(policy)
+    asked = asks(policy)
     if asked or isinstance(source, Reuse):
         source = Reuse() if asked else source
     share = sources.share_of(source)
     plan = Plan(epochs=9, batch_size=4, warm_up=2, ratio=min(share, 0.4), select=policy, source=source)
     kept = json.loads(json.dumps(plan.to_dict(), allow_nan=False))
     assert Plan.from_dict(kept) == plan
-    assert (kept["select"], kept["source"]) == (policies.shown(policy), sources.shown(source))
-    tables = {"select": tabled(policy, policies.BUILT_IN), "source": tabled(source, sources.BUILT_IN)}
+    assert (kept["select"], kept["source"]) == (built_in.shown(policy), sources.shown(source))
+    tables = {"select": tabled(policy, built_in.BUILT_IN), "source": tabled(source, sources.BUILT_IN)}
     assert Plan.from_dict({**kept, **tables}) == plan
     assert eval(repr(plan), dict(NAMES)) == plan
 
@@ -112,6 +156,10 @@ def test_plans_read_back_from_json(policy, source):
     ("text", "value"),
     [
         ("Hard", Hard()),
+        ("tempered(0.3, to=0)", Tempered(alpha=0.3, to=0)),
+        ("by_group(soft(0.3), share=size)", ByGroup(Soft(0.3), "size")),
+        ("ByGroup('hard', share={0: 3, 2: 1}, to=even)", ByGroup(Hard(), (3, 0.0, 1), to="even")),
+        ("by_group(per_cost, [0.5, 0.5])", ByGroup(PerCost(), (0.5, 0.5))),
         ("  in_turn ( ties = Soft ) ", InTurn(ties=Soft())),
         ("InTurn(hard)", InTurn(ties=Hard())),
         ("IN-TURN('soft(0.3)')", InTurn(ties=Soft(temperature=0.3))),
@@ -146,10 +194,10 @@ def test_what_may_be_written_in_several_ways(text, value):
     ids=repr,
 )
 def test_what_is_as_usual_is_left_out(value, text):
-    assert policies.shown(value) == text
+    assert built_in.shown(value) == text
 
 
-KNOWN = "known: hard, soft, random, band, infobatch, in_turn, balanced, auto; your own as package.module:Class(...)"
+KNOWN = "known: hard, soft, random, band, infobatch, in_turn, auto, per_cost, balanced, tempered, by_group; your own as package.module:Class(...)"
 READS = "a policy reads like soft(temperature=0.3), got "
 MUST = "must be a policy such as Soft(temperature=0.3), or its text, got "
 

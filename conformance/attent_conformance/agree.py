@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attent_conformance.certificate import CertificateError, read, verify
+from attent_conformance.subject import DTYPES
 
 Certificates = Mapping[str, Mapping[str, Any]]
 
@@ -75,12 +76,15 @@ def matrix(certificates: Certificates) -> str:
     names = list(certificates)
     rules = sorted({check["rule"] for content in certificates.values() for check in content["checks"]})
     runs = sorted({run for content in certificates.values() for run in content["digests"]})
-    width = max([len(name) for name in names] + [5]) + 2
+    width = max([len(name) for name in names] + [7]) + 2
     first = max([len(run) for run in runs] + [8]) + 2
     lines = ["rule".ljust(first) + "".join(name.ljust(width) for name in names)]
     lines += [
         rule.ljust(first) + "".join(_status(certificates[name], rule).ljust(width) for name in names) for rule in rules
     ]
+    for dtype in DTYPES:
+        covered = [dtype in certificates[name]["dtypes"] for name in names]
+        lines.append(dtype.ljust(first) + "".join(("covered" if one else "-").ljust(width) for one in covered))
     lines.append("")
     lines.append("digests".ljust(first) + "".join(name.ljust(width) for name in names))
     for run in runs:

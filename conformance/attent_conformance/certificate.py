@@ -16,7 +16,7 @@ from attent_conformance.needs import Check
 from attent_conformance.subject import DTYPES, Subject
 from attent_conformance.suite import CHECKS, Result, Status, passed
 
-FORMAT = 2
+FORMAT = 3  # 2 did not say which precisions it covers, nor the seed of the drawn cases
 _SUITE = ("attent", "attent-conformance")
 
 
@@ -38,6 +38,9 @@ class _Content(msgspec.Struct):
     backend: str
     plugin: bool
     abilities: list[str]
+    dtypes: list[str]
+    evaluates: bool
+    seed: int
     passed: bool
     complete: bool
     versions: dict[str, str]
@@ -50,8 +53,8 @@ class _Content(msgspec.Struct):
 def certificate(subject: Subject, results: list[Result]) -> dict[str, Any]:
     """Return the certificate of an examination, JSON-ready.
 
-    ``complete``: every check was asked for, at full length and in every precision. What a backend does not declare
-    among its ``abilities`` is skipped, and only that.
+    ``complete``: every check was asked for, at full length and in every precision that the backend has. What it does
+    not declare among its ``abilities`` is skipped, and only that. ``dtypes``: the precisions it was examined in.
     """
     packages = [*_SUITE, "numpy"]
     if subject.backend is not None:
@@ -62,6 +65,9 @@ def certificate(subject: Subject, results: list[Result]) -> dict[str, Any]:
         "backend": subject.name,
         "plugin": subject.backend is not None,
         "abilities": list(subject.abilities),
+        "dtypes": list(subject.precisions),
+        "evaluates": subject.evaluates,
+        "seed": subject.seed,
         "passed": passed(results),
         "complete": not subject.quick
         and asked == {check.name for check in CHECKS}
@@ -116,7 +122,10 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CertificateError(f"{path} is not a certificate: it holds a {type(content).__name__}")
     if content.get("format") != FORMAT:
-        raise CertificateError(f"{path} has format {content.get('format')!r}, this version reads format {FORMAT}")
+        raise CertificateError(
+            f"{path} has format {content.get('format')!r}, this version reads format {FORMAT}: "
+            f"write it anew by attent-conformance {content.get('backend', 'NAME')} --json {path.name}"
+        )
     try:
         msgspec.convert(content, _Content)
     except msgspec.ValidationError as error:
@@ -190,16 +199,24 @@ def _consistent(content: dict[str, Any]) -> str:
     statuses = [check["status"] for check in content["checks"]]
     if content["passed"] != ("pass" in statuses and "fail" not in statuses):
         raise CertificateError(f"passed is {content['passed']}, which its checks do not bear out")
+    unknown = [dtype for dtype in content["dtypes"] if dtype not in DTYPES]
+    if unknown or not content["dtypes"] or len(set(content["dtypes"])) < len(content["dtypes"]):
+        raise CertificateError(f"dtypes must be out of {', '.join(DTYPES)}, each once, got {content['dtypes']}")
     if content["complete"]:
+        lacking = [d for d in DTYPES if d in content["abilities"] and d not in content["dtypes"]]
+        if lacking:
+            raise CertificateError(f"it calls itself complete, but does not cover {lacking[0]}, which it declares")
         if sorted(names) != sorted(known):
             raise CertificateError(f"it calls itself complete, but holds {len(names)} of {len(known)} checks")
         _skips_are_declared(content, known)
-    return f"{len(names)} checks: {statuses.count('pass')} passed, {statuses.count('skip')} skipped, consistent"
+    covered = " and ".join(content["dtypes"])
+    return f"{len(names)} checks: {statuses.count('pass')} passed, {statuses.count('skip')} skipped, in {covered}"
 
 
 def _skips_are_declared(content: dict[str, Any], known: dict[str, Check]) -> None:
     """Raise CertificateError where a check was skipped, or was not, against what the backend says it can do."""
     able = {*content["abilities"], *(["plugin"] if content["plugin"] else [])}
+    able |= {"held-out"} if content["evaluates"] else set()
     for check in content["checks"]:
         lacking = [need for need in known[check["check"]].needs if need not in able]
         if check["status"] == "skip" and not lacking and content["passed"]:

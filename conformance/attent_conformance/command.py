@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rules", help="letters, numbers or names of checks: L,P3")
     parser.add_argument("--device", help="passed to the backend's reference function")
     parser.add_argument("--dtype", choices=["float64", "float32"], help="examine one precision only")
+    parser.add_argument("--seed", type=int, default=0, help="of the cases that checks draw; 0 if not given")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a certificate")
     parser.add_argument("--quick", action="store_true", help="only the first plans of each long run")
     parser.add_argument("--list", action="store_true", help="list the checks and run none")
@@ -62,7 +63,7 @@ def _examine(given: argparse.Namespace) -> int:
     selected(given.rules)  # a rule that does not exist is told before a framework is loaded
     _check_target(given.json)
     dtypes = DTYPES if given.dtype is None else (given.dtype,)
-    subject = Subject.named(given.name, device=given.device, dtypes=dtypes, quick=given.quick)
+    subject = Subject.named(given.name, device=given.device, dtypes=dtypes, quick=given.quick, seed=given.seed)
     results = examine(subject, given.rules, lambda result: print(line(result), flush=True))
     print(summary(results))
     if given.json is not None:

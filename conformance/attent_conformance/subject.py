@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import inspect
@@ -12,9 +13,10 @@ from typing import Any, TypeVar
 import attent
 from attent import plugins
 from attent.errors import PluginError
-from attent.learner import Learner
+from attent.learner import Evaluates, Learner
 from attent.plugins import ABILITIES, Backend
 from attent.reference import NumpyLearner, Optimiser, Parameters
+from attent_conformance import surroundings
 from attent_conformance.tasks import Task, rate, task
 
 T = TypeVar("T")
@@ -33,9 +35,13 @@ class Subject:
         dtypes: precisions to examine, out of float64 and float32.
         quick: only the first plans of the long runs; for trying out, never for a certificate.
         backend: the plugin's description, where there is one.
+        seed: of the cases that checks draw.
         feed: what is examined under rules F: ``feed(plan, n)`` returns an `attent.Feed`, or what stands for one.
+        workers: what is examined under rules W, as `attent.Backend` says; of a backend each rank is a process, of a
+            function a thread.
 
-    ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed.
+    ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed;
+    ``around`` the settings of the process before its first learner was built.
 
     Example:
         >>> from attent.reference import NumpyLearner
@@ -51,13 +57,20 @@ class Subject:
     dtypes: Sequence[str] = DTYPES
     quick: bool = False
     backend: Backend | None = None
+    seed: int = 0
     feed: Callable[..., Any] = attent.Feed
+    workers: Callable[..., Callable[..., attent.Workers]] | None = None
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    around: dict[str, object] = field(default_factory=surroundings.lasting)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ValueError for a precision that no check examines, or a device that the function does not take."""
+        if self.workers is not None and "workers" not in self.abilities:
+            self.abilities = (*self.abilities, "workers")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         unknown = [dtype for dtype in self.dtypes if dtype not in DTYPES]
         if unknown:
             raise ValueError(f"dtypes must be out of {', '.join(DTYPES)}, got {unknown[0]!r}")
@@ -80,6 +93,8 @@ class Subject:
                 f"backend {name!r} names no reference learner: attent_backend must return an attent.Backend with "
                 "reference='module:function', a function with the signature of attent.reference.NumpyLearner"
             )
+        if backend.workers is not None:
+            settings.setdefault("workers", resolved(backend.workers, name))
         return cls(name, resolved(backend.reference, name), backend.abilities, backend=backend, **settings)
 
     def learner(
@@ -88,11 +103,12 @@ class Subject:
         *,
         dtype: str | None = None,
         optimiser: Optimiser | None = None,
-        learning_rate: float | Callable[[int], float] = rate,
+        learning_rate: float | Callable[[int], float] | None = rate,
         parameters: Parameters | None = None,
         scoring_batch: int | None = None,
+        held_out: bool = False,
     ) -> Learner:
-        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None.
+        """Return a fresh learner of a task, in ``precision`` where ``dtype`` is None, judged on held-out data if asked.
 
         Further settings that are None are left to the reference function's own defaults.
         """
@@ -105,6 +121,7 @@ class Subject:
             learning_rate=learning_rate,
             scoring_batch=scoring_batch,
             device=self.device,
+            held_out=task.held_out if held_out else None,
         )
 
     @property
@@ -133,6 +150,24 @@ class Subject:
         return "float64" if self.lacking(("float64",)) is None else "float32"
 
     @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that are there and asked for."""
+        return tuple(dtype for dtype in DTYPES if self.lacking((dtype,)) is None)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether its learners can judge themselves on held-out data, which is optional."""
+        return self.kept("evaluates", self._evaluates)
+
+    def _evaluates(self) -> bool:
+        try:
+            return isinstance(self.learner(task("classes"), held_out=True), Evaluates)
+        except TypeError as error:
+            if "held_out" in str(error):
+                return False
+            raise
+
+    @property
     def tolerance(self) -> float:
         """How far numbers of that precision may be apart, relative, after a few steps."""
         return 1e-10 if self.precision == "float64" else 1e-4
@@ -143,6 +178,9 @@ class Subject:
             if need == "plugin":
                 if self.backend is None:
                     return "given as a function, not as a plugin"
+            elif need == "held-out":
+                if not self.evaluates:
+                    return f"{self.name}'s learners offer no evaluate(), or its reference function takes no held_out"
             elif need not in self.abilities:
                 return f"{self.name} does not declare the ability {need!r}"
             elif need in DTYPES and need not in self.dtypes:
@@ -152,18 +190,21 @@ class Subject:
     def command(self, rules: str) -> str:
         """Return the command that runs the checks of these rules alone."""
         if self.backend is None:
-            return f"attent_conformance.examine(subject, rules={rules!r})"
+            told = f", of a Subject with seed={self.seed}" if self.seed else ""
+            return f"attent_conformance.examine(subject, rules={rules!r}){told}"
+        seed = f" --seed {self.seed}" if self.seed else ""
         device = f" --device {self.device}" if self.device else ""
         dtype = f" --dtype {self.dtypes[0]}" if len(self.dtypes) == 1 else ""
-        return f"attent-conformance {self.name} --rules {rules}{device}{dtype}{' --quick' if self.quick else ''}"
+        return f"attent-conformance {self.name} --rules {rules}{device}{dtype}{seed}{' --quick' if self.quick else ''}"
 
 
 def built(reference: Callable[..., Learner], task: Task, parameters: Parameters | None, **settings: Any) -> Learner:
     """Return a learner of a task from a reference function, leaving out settings that are None."""
     given = {"lengths": task.lengths, "task_weights": task.task_weights, **settings}
-    given = {name: value for name, value in given.items() if value is not None}
+    # Copies: a learner that writes into its data must not spoil the next one's.
+    given = {name: copy.deepcopy(value) for name, value in given.items() if value is not None}
     first = task.parameters if parameters is None else parameters
-    return reference(task.architecture, first, task.inputs, task.targets, **given)
+    return reference(task.architecture, copy.deepcopy(first), task.inputs.copy(), task.targets.copy(), **given)
 
 
 def numpy_learner(task: Task, parameters: Parameters | None = None, **settings: Any) -> NumpyLearner:

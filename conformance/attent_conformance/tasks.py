@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from attent.choose.noise import LEARNER, Noise, raw, uniform
+from attent.learner import Ids
 from attent.reference import Architecture, Parameters, initial_parameters
 
 Array = npt.NDArray[Any]
 _SEED = 2602  # of all data; draws of it are numbered from LEARNER on
+_MOST = 128  # examples that checks go through one by one
 _WRONG = 0.35  # share of examples with a target drawn at random, so that losses keep a spread
 
 
@@ -39,6 +41,21 @@ class Task:
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.inputs)
+
+    @property
+    def ids(self) -> Ids:
+        """The ids that checks go through: all, or of many the first, the last, and those around powers of 2."""
+        n = len(self)
+        if n <= _MOST:
+            return np.arange(n)
+        powers = 2 ** np.arange(6, n.bit_length())
+        return np.unique(np.concatenate([np.arange(24), powers - 1, powers, powers + 37, np.arange(n - 24, n)]) % n)
+
+    @property
+    def held_out(self) -> tuple[Array, ...]:
+        """Examples to be judged on: some of the task's own, so that every backend has them."""
+        rows = slice(5, 42)
+        return tuple(array[rows] for array in (self.inputs, self.targets, self.lengths) if array is not None)
 
     @property
     def parameters(self) -> Parameters:
@@ -118,10 +135,39 @@ def _padded_classes() -> Task:
     return Task("padded-classes", architecture, inputs, inputs[:, 0] % 3, lengths, needs=("lengths",))
 
 
+def _three_tasks() -> Task:
+    """Return patterns with three targets each, of unequal weights that do not sum to 1."""
+    architecture = Architecture("classify", length=4, outputs=3, patch=2, width=8, heads=2, depth=1, hidden=12)
+    targets = _whole(50, 3, 48, 3)
+    inputs = _numbers(51, 3, 4, 2)[targets[:, 0]] + 0.5 * _numbers(52, 3, 4, 2)[targets[:, 2]]
+    inputs = inputs + 0.8 * (_numbers(53, 48, 4, 2) - 0.5)
+    return Task("three-tasks", architecture, inputs, targets, task_weights=(0.5, 0.25, 1.5), needs=("tasks",))
+
+
+def _padded_tasks() -> Task:
+    """Return sequences of 1 to 6 tokens with four targets each, one of them of weight 0."""
+    architecture = Architecture("classify", length=6, outputs=4, vocabulary=5, width=8, heads=1, depth=1, hidden=12)
+    inputs, lengths = _whole(60, 5, 48, 6), 1 + _whole(61, 6, 48)
+    targets = np.stack([inputs[:, 0] % 4, (inputs[:, 0] + lengths) % 4, lengths % 4, _whole(62, 4, 48)], axis=1)
+    weights = (1.0, 0.5, 2.0, 0.0)
+    return Task("padded-tasks", architecture, inputs, targets, lengths, weights, needs=("tasks", "lengths"))
+
+
+def _many() -> Task:
+    """Return more examples than 16 bits can number, each of two patches, for the smallest network."""
+    architecture = Architecture("classify", length=2, outputs=3, patch=2, width=4, heads=1, depth=1, hidden=4)
+    targets = _whole(70, 3, 70_000)
+    inputs = _numbers(71, 3, 2, 2)[targets] + 1.5 * (_numbers(72, 70_000, 2, 2) - 0.5)
+    return Task("many", architecture, inputs, targets)
+
+
 TASKS = {
     "classes": _classes,
     "next-token": _next_token,
     "two-tasks": _two_tasks,
     "padded": _padded,
     "padded-classes": _padded_classes,
+    "three-tasks": _three_tasks,
+    "padded-tasks": _padded_tasks,
+    "many": _many,
 }

@@ -38,9 +38,11 @@ def test_a_certificate_says_what_ran_on_what(content):
         True,
         "cpu",
     )
+    assert (content["dtypes"], content["seed"], content["evaluates"]) == (["float64", "float32"], 0, True)
     assert set(content["versions"]) == {"attent", "attent-conformance", "numpy"}
     assert set(content["platform"]) == {"python", "system", "machine"}
-    assert {check["status"] for check in content["checks"]} == {"pass"}
+    assert {check["status"] for check in content["checks"] if check["rule"][0] != "W"} == {"pass"}
+    assert {check["status"] for check in content["checks"] if check["rule"][0] == "W"} == {"skip"}  # NumPy has none
     assert set(content["digests"]) == {"classes", "next-token", "two-tasks", "padded", "policies", "weighted"}
 
 
@@ -90,7 +92,10 @@ def repeat_check(content):
 change_digest = edited("digests", "padded", "hard/incremental/fresh", 0, 0, to="0" * 64)
 FORGED = {
     "another digest": (change_digest, "padded, hard/incremental/fresh, epoch 0: .* but golden is"),
-    "a check dropped": (edited("checks", 3), "calls itself complete, but holds 53 of 54 checks"),
+    "a check dropped": (
+        edited("checks", 3),
+        f"calls itself complete, but holds {len(CHECKS) - 1} of {len(CHECKS)} checks",
+    ),
     "a check twice": (repeat_check, "it holds .* 2 times"),
     "an epoch dropped": (
         edited("digests", "classes", "hard/linear/fresh", 2),
@@ -124,7 +129,17 @@ FORGED = {
         edited("versions", "attent-conformance"),
         "does not say the version of attent-conformance",
     ),
-    "another format": (edited("format", to=1), "has format 1, this version reads format 2"),
+    "another format": (
+        edited("format", to=2),
+        "has format 2, this version reads format 3: write it anew by attent-conformance numpy --json numpy.json",
+    ),
+    "a precision dropped": (edited("dtypes", to=["float64"]), "does not cover float32, which it declares"),
+    "a precision unknown": (
+        edited("dtypes", to=["float16"]),
+        r"dtypes must be out of float64, float32, each once, got",
+    ),
+    "no precisions": (edited("dtypes"), "missing required field `dtypes`"),
+    "evaluate hidden": (edited("evaluates", to=False), "is not skipped, though it needs 'held-out', not declared"),
 }
 
 
@@ -144,8 +159,9 @@ def test_backends_that_agree(content, tmp_path, capsys):
     assert agree.main([folder, "--expect", "numpy,mine"]) == 0
     said = capsys.readouterr().out
     assert "2 backends agree: mine, numpy" in said
-    assert "L1          pass   pass" in said
-    assert "classes     156    156" in said
+    assert "L1          pass     pass" in said
+    assert "classes     156      156" in said
+    assert "float32     covered  covered" in said
 
 
 def test_a_missing_certificate_is_a_fault(content, tmp_path, capsys):
@@ -229,7 +245,9 @@ def test_two_certificates_of_one_backend_are_refused(content, tmp_path, capsys):
 
 
 def test_the_command_prints_a_line_per_check_and_writes_a_certificate(tmp_path, capsys):
-    assert main(["numpy", "--rules", "P5,S2", "--json", str(tmp_path / "c.json")]) == 0
+    assert (
+        main(["numpy", "--rules", "the_split_of_scoring_does_not_matter,S2", "--json", str(tmp_path / "c.json")]) == 0
+    )
     said = capsys.readouterr().out
     assert "P5  the_split_of_scoring_does_not_matter" in said
     assert "2 passed, 0 failed, 0 skipped" in said

@@ -92,7 +92,7 @@ def test_the_gap_of_a_band_is_the_smaller_of_its_two_cuts():
 @pytest.mark.parametrize("name", TASKS)
 def test_no_two_examples_of_a_task_are_the_same(name):
     one = task(name)
-    if name != "padded-classes":  # never ranked
+    if name not in ("padded-classes", "padded-tasks"):  # never ranked
         rows = [one.inputs.reshape(len(one), -1), one.targets.reshape(len(one), -1)]
         assert len(np.unique(np.concatenate(rows, axis=1), axis=0)) == len(one)
 

@@ -14,7 +14,9 @@ import numpy as np
 import attent
 import attent.choose.scaling
 from attent.choose.noise import Noise, gumbel, raw
+from attent.choose.policy import asks
 from attent.choose.scaling import scale
+from attent.choose.shares import counts_of
 
 PATH = Path(__file__).with_name("selections.json")
 
@@ -59,6 +61,41 @@ def cases():
     yield "gumbel/seed=1/draw=0/0:300000", gumbel(raw(Noise(1, 0), 0, 300_000))
 
 
+def group_cases():
+    """Yield (name, ids or whole counts) for every share of groups and for what fills it."""
+    scores = inputs()["spread"]
+    i = np.arange(len(scores))
+    groups = (i * i % 7 + i // 20).astype(np.int64)
+    given = {"turns": i % 3, "losses": scores, "before": scores[::-1].copy(), "progress": 0.25}
+    for k in (7, 20, 41):
+        for share in ("even", "size", 0.3, (5, 1, 0.5, 2, 0, 3, 1, 1, 2), "loss", "speed"):
+            for inner in (attent.Hard(), attent.Soft(), attent.Random(), attent.InTurn()):
+                policy = attent.ByGroup(inner, share, to=None if k < 41 else 0.5)
+                if share == (5, 1, 0.5, 2, 0, 3, 1, 1, 2) and k == 41:
+                    continue  # its groups have fewer at first
+                asked = {name: given[name] for name in asks(policy) if name in given}
+                found = policy.choose(scores, k, Noise(7, 3), groups=groups, **asked)
+                yield f"by_group/spread/k={k}/{policy}/seed=7/draw=3", found.ids
+        weighed = attent.ByGroup(attent.Soft(), "even", correction=3)
+        yield (
+            f"by_group/spread/k={k}/{weighed}/seed=7/draw=3",
+            weighed.choose(scores, k, Noise(7, 3), groups=groups).ids,
+        )
+        tempered = attent.Tempered(0.7, to=0)
+        yield (
+            f"tempered/spread/k={k}/{tempered}/seed=7/draw=3",
+            tempered.choose(scores, k, Noise(7, 3), groups=groups, turns=given["turns"], progress=0.25).ids,
+        )
+        balanced = attent.Balanced()
+        yield (
+            f"balanced/spread/k={k}/seed=7/draw=3",
+            balanced.choose(scores, k, Noise(7, 3), groups=groups, turns=given["turns"]).ids,
+        )
+        yield f"per_cost/spread/k={k}", attent.PerCost().choose(scores, k, Noise(7, 3), costs=1.0 + i % 5).ids
+    for weights, sizes, k in (([1, 1, 1], [9, 2, 9], 9), ([900, 99, 1], [900, 99, 1], 100), ([5, 0, 2], [9, 9, 9], 12)):
+        yield f"counts/{weights}/{sizes}/k={k}", np.array(counts_of(weights, sizes, k))
+
+
 def written(value: np.ndarray):
     """Return an array as JSON: itself while short (floats in hexadecimal, exact), a SHA-256 of its bytes otherwise."""
     if len(value) > 64:
@@ -70,7 +107,7 @@ def written(value: np.ndarray):
 def table():
     """Return all golden values by name."""
     scores = {f"input/{name}": written(array) for name, array in inputs().items()}
-    return {**scores, **{name: written(value) for name, value in cases()}}
+    return {**scores, **{name: written(value) for name, value in (*cases(), *group_cases())}}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attent_jax.linen import from_linen
     from attent_jax.losses import cross_entropy, token_mean
     from attent_jax.nnx import from_nnx
+    from attent_jax.processes import workers
     from attent_jax.reference import reference_logits, reference_loss
     from attent_jax.reference_training import reference_learner
     from attent_jax.trainers.loops import Teacher
@@ -22,6 +23,7 @@ _HOME = {
     "attent_jax.linen": ("from_linen",),
     "attent_jax.losses": ("cross_entropy", "token_mean"),
     "attent_jax.nnx": ("from_nnx",),
+    "attent_jax.processes": ("workers",),
     "attent_jax.reference": ("reference_logits", "reference_loss"),
     "attent_jax.reference_training": ("reference_learner",),
     "attent_jax.trainers.loops": ("Plan", "Teacher"),  # the plan too: a script of one's own needs one import
@@ -30,7 +32,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "JaxLearner", "Plan", "Teacher", "cross_entropy", "from_equinox", "from_linen", "from_nnx", "reference_learner",
-    "reference_logits", "reference_loss", "token_mean",
+    "reference_logits", "reference_loss", "token_mean", "workers",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from attent.errors import LearnerError
 from attent.learner import Ids
 from attent_jax.chunks import Chunk
 from attent_jax.placement import placed
+from attent_jax.processes import check_same
 
 # Batches handed to the device at once. One compiled program runs any number of steps up to it.
 _CAPACITY = 64
@@ -42,6 +43,8 @@ def source(
     if callable(data):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise LearnerError(f"n must say how many examples the data function has, at least 1, got {n!r}")
+        if not where.is_fully_addressable:
+            check_same("data", data(_some(n)))
         return FetchSource(data, n, batch_sharding)
     leaves = jax.tree.leaves(data)
     shapes = [np.shape(leaf) for leaf in leaves]
@@ -55,6 +58,8 @@ def source(
         raise LearnerError(f"n is {n}, but data holds {count} examples; leave n out where data are arrays")
     if count < 1:
         raise LearnerError("data must hold at least 1 example, got 0")
+    if not where.is_fully_addressable:
+        check_same("data", jax.tree.map(lambda array: array[_some(count)], data) if keep_on_host else data)
     if not keep_on_host:
         return DeviceSource(placed(data, where), count)
     held = jax.tree.map(np.asanyarray, data)  # any: a memory map stays one
@@ -63,6 +68,11 @@ def source(
         return jax.tree.map(lambda array: array[ids], held)
 
     return FetchSource(rows, count, batch_sharding)
+
+
+def _some(n: int) -> Ids:
+    """Return 16 examples, or all, by which to tell whether processes have the same data."""
+    return np.unique(np.linspace(0, n - 1, 16).astype(np.int64))
 
 
 class DeviceSource:
@@ -95,6 +105,8 @@ class FetchSource:
 
     def examples(self, chunk: Chunk) -> Any:
         """Return the chunk's only batch, padded by repeating its first example."""
+        if self._sharding is not None and not self._sharding.is_fully_addressable:
+            return self._own(chunk.ids[0], self._sharding)
         width, count = chunk.ids.shape[1], int(chunk.counts[0])
 
         def padded(leaf: Any) -> npt.NDArray[Any]:
@@ -111,6 +123,19 @@ class FetchSource:
 
         batch = jax.tree.map(padded, self._fetch(chunk.ids[0, :count].copy()))
         return batch if self._sharding is None else jax.device_put(batch, self._sharding)
+
+    def _own(self, ids: Ids, sharding: NamedSharding) -> Any:
+        """Return a batch of which this process makes its own rows alone."""
+        places = {device: index[0] for device, index in sharding.addressable_devices_indices_map(ids.shape).items()}
+        fetched = {str(rows): self._fetch(ids[rows].copy()) for rows in places.values()}
+
+        def joined(*leaves: Any) -> jax.Array:
+            parts = dict(zip(fetched, leaves, strict=True))
+            arrays = [jax.device_put(np.array(parts[str(rows)]), device) for device, rows in places.items()]
+            shape = (len(ids), *arrays[0].shape[1:])
+            return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+        return jax.tree.map(joined, *fetched.values())
 
     def batch(self, examples: Any, step: jax.Array) -> Any:
         """Return the batch itself."""

@@ -13,10 +13,12 @@ import optax
 from jax.sharding import NamedSharding
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
+from attent_jax.own_settings import differing, warn_of
 from attent_jax.placement import check_params, check_sharding, home, lost, placed
+from attent_jax.processes import check_same
 from attent_jax.programs import Carry, Programs
 from attent_jax.settings import check_optimizer, check_settings
 from attent_jax.signature import asked_for
@@ -45,16 +47,23 @@ class JaxLearner:
         model_state: A pytree of arrays that training changes without a gradient, such as batch statistics.
         evaluate: ``evaluate(params)``, or ``evaluate(params, model_state)`` where there is one, returns quality on
             held-out data by metric name, the main one first.
-        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
+            once ``attent.teach`` has said how many; 128 before.
         pad: Pad batches to the largest one seen by repeating an example, which costs no compilation for a last,
             smaller batch; padding has no weight, and its losses are dropped. None pads unless there is a model state
             and the loss takes no ``mask``, as statistics over a batch would count the padding. Give False where
             examples of a batch see each other in another way; then each size of batch is compiled once.
         keep_on_host: Index ``data`` on the host, where it is larger than the device; a memory map stays one.
         batch_sharding: How batches lie on a mesh, such as ``NamedSharding(mesh, P("data"))``. Parameters and data
-            that are not on the mesh are replicated over it.
+            that are not on the mesh are replicated over it. For a mesh over several processes see
+            `attent_jax.workers`.
         n: The number of examples, where ``data`` is a function.
         seed: Of ``key``. The plan's, usually.
+        own_settings: Go on from a state with the settings of ``optax.inject_hyperparams`` that this learner is built
+            with; otherwise those of the state are taken up, with a warning if they differ. Settings and schedules
+            that are not in the optimiser's state are always the learner's own.
 
     Losses stay on the device and come to the host once per call. Raises LearnerError for settings, ids,
     weights, losses or states that do not fit, naming what and how.
@@ -74,6 +83,8 @@ class JaxLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -85,33 +96,43 @@ class JaxLearner:
         model_state: Any = None,
         task_weights: Mapping[str, float] | None = None,
         evaluate: Callable[..., Mapping[str, Any]] | None = None,
-        score_batch_size: int = 128,
+        groups: Any = None,
+        costs: Any = None,
+        score_batch_size: int | None = None,
         pad: bool | None = None,
         keep_on_host: bool = False,
         batch_sharding: NamedSharding | None = None,
         n: int | None = None,
         seed: int = 0,
+        own_settings: bool = False,
     ) -> None:
-        check_settings({"score_batch_size": score_batch_size}, {"seed": seed})
+        check_settings({"score_batch_size": 1 if score_batch_size is None else score_batch_size}, {"seed": seed})
         check_optimizer(optimizer)
         check_params(params)
         self._stateful = model_state is not None
         asked = asked_for(loss, stateful=self._stateful)
         self._pad = (not self._stateful or "mask" in asked) if pad is None else pad
         self._shards = check_sharding(batch_sharding, padded=self._pad)
-        self._score_batch_size = score_batch_size
+        self._score_batch_size, self._told_batch_size = score_batch_size, 128
+        self._own_settings = own_settings
         where = home(params, batch_sharding)
+        if not where.is_fully_addressable:
+            check_same("parameters", (params, model_state))
         self._source = source(data, n, where, batch_sharding, keep_on_host=keep_on_host)
         params = placed(params, where)
         self._carry = Carry(params, placed(optimizer.init(params), where), placed(model_state, where))
         self._programs = Programs(loss, asked, task_weights, optimizer, self._source, batch_sharding, self._carry)
-        self._seed, self._count, self._width = seed, 0, 0
+        self._seed, self._count, self._width, self._skipped = seed, 0, 0, 0
         self._key = _key(seed)
         self._failed: str | None = None
         pack(self._parts())  # names that collide are noticed now, not at the first checkpoint
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(groups, len(self), data).copy
+        if costs is not None:
+            self.costs = costs_from(costs, len(self), data).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""
@@ -121,6 +142,11 @@ class JaxLearner:
     def steps(self) -> int:
         """The number of optimiser steps taken."""
         return self._count
+
+    @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._skipped
 
     @property
     def params(self) -> Any:
@@ -137,11 +163,21 @@ class JaxLearner:
         """How often "score" and "train" were compiled: once for each width of batches."""
         return dict(self._programs.traces)
 
+    @property
+    def score_batch_size(self) -> int:
+        """Examples per forward in scoring."""
+        size = self._told_batch_size if self._score_batch_size is None else self._score_batch_size
+        return self._divisible(min(size, len(self)))
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Take the largest batch of a run as the size of a forward in scoring."""
+        self._told_batch_size = largest
+
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in evaluation mode: float64, shape (len(ids),). Changes nothing."""
         self._check_whole()
         check_ids("ids", ids, len(self))
-        size = self._divisible(min(self._score_batch_size, len(self)))
+        size = self.score_batch_size
         parts = [ids[start : start + size] for start in range(0, len(ids), size)]
         record = _LossRecord()
         for chunk in chunks(parts, None, lambda count: size, self._source.capacity):
@@ -154,7 +190,8 @@ class JaxLearner:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        are checked before the first step. A step with a loss or a gradient that is not finite leaves parameters,
+        optimiser and model state as they are (rule P8), so also an optax schedule; ``key`` goes on.
         """
         self._check_whole()
         check_batches(batches, weights, len(self))
@@ -167,15 +204,17 @@ class JaxLearner:
                 self._run(chunk, examples, record)
             self._width = largest
         with self._running():
-            return record.fetch()
+            losses = record.fetch()
+        self._skipped += record.skipped
+        return losses
 
     def _run(self, chunk: Chunk, examples: Any, record: _LossRecord) -> None:
         first, steps = np.int32(self._count), np.int32(chunk.steps)
-        self._carry, losses = self._programs.train(
+        self._carry, (losses, skipped) = self._programs.train(
             self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
         )
         self._count += chunk.steps
-        record.add(chunk, losses)
+        record.add(chunk, losses, skipped)
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -206,13 +245,23 @@ class JaxLearner:
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state that ``state()`` returned, on the devices where this learner's arrays are.
 
-        Raises LearnerError naming what does not fit (a name, shape or dtype); nothing is changed then.
+        Warns where ``optax.inject_hyperparams`` holds another setting in the state than in this learner; see
+        ``own_settings``. Raises LearnerError naming what does not fit (a name, shape or dtype); nothing is changed
+        then.
         """
-        parts = unpack(state, self._parts())
+        own = self._parts()
+        parts = unpack(state, own)
         numbers = {name: int(parts[name]) for name in ("seed", "steps", "width")}
         for name, value in numbers.items():
             if value < 0:
                 raise LearnerError(f"'{name}' must be at least 0 in the state, got {value}")
+        if any("/hyperparams/" in name for name in state):
+            before = pack(own)
+            if names := differing(before, state):
+                if self._own_settings:
+                    parts = unpack({**state, **{name: before[name] for name in names}}, own)
+                else:
+                    warn_of(names, before, state)
         self._seed, self._count, self._width = numbers.values()
         self._key = _key(self._seed)
         self._carry = Carry(*(parts[name] for name in Carry._fields))
@@ -241,13 +290,18 @@ class _LossRecord:
     def __init__(self) -> None:
         self._chunks: list[Chunk] = []
         self._losses: list[jax.Array] = []
+        self._skipped: list[jax.Array] = []
+        self.skipped = 0  # steps, once all is fetched
 
-    def add(self, chunk: Chunk, losses: jax.Array) -> None:
+    def add(self, chunk: Chunk, losses: jax.Array, *skipped: jax.Array) -> None:
         self._chunks.append(chunk)
         self._losses.append(losses)
+        self._skipped.extend(skipped)
         if len(self._losses) > _AHEAD:
             jax.block_until_ready(self._losses[-1 - _AHEAD])
 
     def fetch(self) -> Numbers:
-        fetched: Iterator[Any] = zip(self._chunks, jax.device_get(self._losses), strict=True)
+        own, skipped = jax.device_get((self._losses, self._skipped))
+        self.skipped = sum(map(int, skipped))
+        fetched: Iterator[Any] = zip(self._chunks, own, strict=True)
         return np.concatenate([np.empty(0), *(losses[chunk.valid] for chunk, losses in fetched)])

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from attent.errors import LearnerError
+from attent_jax.processes import put
 
 
 def home(params: Any, batch_sharding: NamedSharding | None) -> Sharding:
@@ -22,22 +23,29 @@ def home(params: Any, batch_sharding: NamedSharding | None) -> Sharding:
     for sharding in [batch_sharding, *shardings]:
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
             return NamedSharding(sharding.mesh, PartitionSpec())
-    return shardings[0] if shardings else SingleDeviceSharding(jnp.zeros(()).device)
+    first = shardings[0] if shardings else SingleDeviceSharding(jnp.zeros(()).device)
+    # A mesh of one device: how the first parameter is cut says nothing of the others.
+    return NamedSharding(first.mesh, PartitionSpec()) if isinstance(first, NamedSharding) else first
 
 
 def placed(tree: Any, where: Sharding) -> Any:
     """Return a copy of the tree of arrays; leaves already on the mesh of ``where`` keep their sharding."""
 
-    def put(leaf: Any) -> jax.Array:
+    def copied(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array):
             own = leaf.sharding
             kept = isinstance(own, NamedSharding) and isinstance(where, NamedSharding) and own.mesh == where.mesh
+            key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            if not where.is_fully_addressable and leaf.is_fully_addressable and not key:
+                return put(np.asarray(leaf), where)
             # may_alias=False: the copy is donated to the next step, the caller's array must survive it.
             return jax.device_put(leaf, own if kept else where, may_alias=False)
+        if not where.is_fully_addressable:
+            return put(np.asarray(jnp.array(leaf)), where)
         # jnp.array copies where device_put would share the memory of a NumPy array.
         return jax.device_put(jnp.array(leaf, copy=True), where)
 
-    return jax.tree.map(put, tree)
+    return jax.tree.map(copied, tree)
 
 
 def lost(tree: Any) -> bool:

@@ -8,7 +8,13 @@ from attent import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("jax", "attent_jax:JaxLearner", ("jax", "jaxlib", "optax"), reference="attent_jax:reference_learner")
+    return Backend(
+        "jax",
+        "attent_jax:JaxLearner",
+        ("jax", "jaxlib", "optax"),
+        reference="attent_jax:reference_learner",
+        workers="attent_jax.reference_training:reference_workers",
+    )
 
 
 @hookimpl

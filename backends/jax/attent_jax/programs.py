@@ -64,19 +64,21 @@ class Programs:
         counts: jax.Array,
         first: jax.Array,
         steps: jax.Array,
-    ) -> tuple[Carry, jax.Array]:
-        """Take ``steps`` steps; return the new carry and the losses before each: (S, B)."""
+    ) -> tuple[Carry, tuple[jax.Array, jax.Array]]:
+        """Take ``steps`` steps; return the new carry, the losses before each: (S, B), and how many were skipped."""
         self.traces["train"] += 1  # runs while tracing only
 
-        def step(index: jax.Array, now: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
-            before, record = now
+        def step(index: jax.Array, now: tuple[Carry, jax.Array, jax.Array]) -> tuple[Carry, jax.Array, jax.Array]:
+            before, record, skipped = now
             batch = self._batch(examples, index)
             own_key = jax.random.fold_in(key, first + index) if "key" in self._asked else None
-            after, losses = self._step(before, batch, own_key, coefficients[index], counts[index])
-            return after, record.at[index].set(losses.astype(record.dtype))
+            after, losses, finite = self._step(before, batch, own_key, coefficients[index], counts[index])
+            return after, record.at[index].set(losses.astype(record.dtype)), skipped + ~finite
 
         # The widest dtype of losses there is: the loss's own is known only once it is traced.
-        return jax.lax.fori_loop(0, steps, step, (carry, jnp.zeros(coefficients.shape, jnp.result_type(float))))
+        record = jnp.zeros(coefficients.shape, jnp.result_type(float))
+        carry, record, skipped = jax.lax.fori_loop(0, steps, step, (carry, record, jnp.zeros((), jnp.int32)))
+        return carry, (record, skipped)
 
     def _score(self, carry: Carry, examples: Any, counts: jax.Array, steps: jax.Array, *, width: int) -> jax.Array:
         """Return the losses of ``steps`` batches of ``width`` examples in evaluation mode: (S, B)."""
@@ -91,7 +93,11 @@ class Programs:
 
     def _step(
         self, carry: Carry, batch: Any, key: jax.Array | None, coefficients: jax.Array, count: jax.Array
-    ) -> tuple[Carry, jax.Array]:
+    ) -> tuple[Carry, jax.Array, jax.Array]:
+        """Return the carry after a step, its losses, and whether they and the gradient are finite.
+
+        If not, the carry is the one before (rule P8).
+        """
         mask = jnp.arange(len(coefficients)) < count
 
         def objective(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
@@ -101,11 +107,19 @@ class Programs:
             return total, (losses, state)
 
         (value, (losses, state)), gradients = jax.value_and_grad(objective, has_aux=True)(carry.params)
-        updates, optimizer = self._optimizer.update(gradients, carry.optimizer, carry.params, value=value)
-        params = optax.apply_updates(carry.params, updates)
-        # A float32 schedule on bfloat16 moments would widen them, and a loop must keep its dtypes.
-        optimizer = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), optimizer, carry.optimizer)
-        return Carry(params, optimizer, state), losses
+
+        def updated() -> Carry:
+            updates, optimizer = self._optimizer.update(gradients, carry.optimizer, carry.params, value=value)
+            params = optax.apply_updates(carry.params, updates)
+            # A float32 schedule on bfloat16 moments would widen them, and a loop must keep its dtypes.
+            optimizer = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), optimizer, carry.optimizer)
+            return Carry(params, optimizer, state)
+
+        finite = jnp.isfinite(jnp.where(mask, losses, 0)).all()
+        for gradient in jax.tree.leaves(gradients):
+            finite &= jnp.isfinite(gradient).all()
+        # A branch: to choose between old and new arrays costs four times as much.
+        return jax.lax.cond(finite, updated, lambda: carry), losses, finite
 
     def _losses(
         self, params: Any, state: Any, batch: Any, key: jax.Array | None, mask: jax.Array, *, train: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -11,12 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from attent.errors import LearnerError
 from attent.learner import checked_arrays
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters, parameter_shapes
 from attent.reference.examples import Examples, checked_examples
+from attent.run.workers import Workers
 from attent_jax.learner import JaxLearner
+from attent_jax.processes import workers
+from attent_jax.programs import Programs
 from attent_jax.reference import cross_entropies, reference_logits, reference_loss, token_mask
 
 Array = npt.NDArray[Any]
@@ -37,6 +42,7 @@ def reference_learner(
     scoring_batch: int = 128,
     dtype: Literal["float64", "float32"] = "float64",
     device: str | None = None,
+    batch_sharding: NamedSharding | None = None,
 ) -> JaxLearner:
     """Return a learner that does what ``attent.reference.NumpyLearner`` of the same arguments does.
 
@@ -75,15 +81,47 @@ def reference_learner(
             task_weights,
         )
         evaluate = _evaluation(architecture, tested, scoring_batch, task_weights)
-    return JaxLearner(
+    given = AdamW() if optimiser is None else optimiser
+    learner = JaxLearner(
         _there({name: array.astype(dtype) for name, array in checked.items()}, device),
         _present(train),
         reference_loss(architecture),
-        reference_optimizer(AdamW() if optimiser is None else optimiser, learning_rate, schedule_steps),
+        reference_optimizer(given, learning_rate, schedule_steps),
         task_weights=None if task_weights is None else {str(task): w for task, w in enumerate(task_weights)},
         evaluate=evaluate,
         score_batch_size=scoring_batch,
+        batch_sharding=batch_sharding,
     )
+    key = (
+        architecture,
+        task_weights,
+        train.lengths is None,
+        given,
+        learning_rate,
+        schedule_steps,
+        device,
+        batch_sharding,
+    )
+    learner._programs = _shared(learner._programs, *key)
+    return learner
+
+
+def reference_workers(rank: int, world: int, addresses: Sequence[str]) -> Callable[..., Workers]:
+    """Join so many processes, and return `reference_learner` for all of them together, on a mesh of their devices.
+
+    addresses: ``"host:port"`` of each process; they meet at rank 0's. Programs are compiled without optimisation: they
+    run a few times each.
+    """
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(addresses[0], world, rank)
+
+    def together(*arguments: Any, **settings: Any) -> Workers:
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+        rows = NamedSharding(mesh, PartitionSpec("data"))
+        return workers(reference_learner(*arguments, batch_sharding=rows, **settings))
+
+    return together
 
 
 def reference_optimizer(
@@ -115,6 +153,22 @@ def reference_optimizer(
     raise LearnerError(f"optimiser must be AdamW or SGD of attent.reference, got {settings!r}")
 
 
+def _shared(own: Programs, *key: Any) -> Programs:
+    """Return the programs of the first learner with this key: data and parameters are arguments of theirs.
+
+    So learners that differ in nothing else are compiled once.
+    """
+    try:
+        return _kept(*key).setdefault("programs", own)
+    except TypeError:  # a schedule that has no hash
+        return own
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(*key: Any) -> dict[str, Programs]:
+    return {}
+
+
 def _present(examples: Examples) -> tuple[Array, ...]:
     return tuple(array for array in examples if array is not None)
 
@@ -139,24 +193,7 @@ def _evaluation(
     Both are means over examples for classes, and over all tokens that are not padding for tokens.
     """
     data = tuple(jnp.array(array) for array in _present(examples))
-
-    def outcome(parameters: Any, example: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        """Return the sums over an example of loss, hits and what counts."""
-        inputs, targets, *rest = (part[None] for part in example)
-        lengths = rest[0] if rest else None
-        logits = reference_logits(architecture, parameters, inputs, lengths)
-        best = logits.argmax(-1)
-        if task_weights is not None:
-            losses = cross_entropies(jnp.repeat(logits, len(task_weights), axis=0), targets[0])
-            return losses @ jnp.asarray(task_weights, losses.dtype), (best == targets[0]).mean(), jnp.ones(())
-        counted = jnp.ones(1, bool) if architecture.kind == "classify" else token_mask(targets, lengths)
-        losses = jnp.where(counted, cross_entropies(logits, targets), 0)
-        return losses.sum(), ((best == targets) & counted).sum(), counted.sum()
-
-    @jax.jit
-    def sums(parameters: Any, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        parts = jax.lax.map(functools.partial(outcome, parameters), data, batch_size=batch_size)
-        return tuple(part.sum() for part in parts)
+    sums = _sums(architecture, batch_size, task_weights)
 
     def evaluate(parameters: Any) -> dict[str, Any]:
         loss, hits, count = (float(value) for value in jax.device_get(sums(parameters, data)))
@@ -166,3 +203,29 @@ def _evaluation(
         return {"loss": loss, "accuracy": accuracy}
 
     return evaluate
+
+
+@functools.lru_cache(maxsize=16)
+def _sums(architecture: Architecture, batch_size: int, task_weights: tuple[float, ...] | None) -> Callable[..., Any]:
+    """Return a compiled function that sums losses, hits and what counts over examples."""
+
+    def outcome(parameters: Any, example: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """Return the sums over an example of loss, hits and what counts."""
+        inputs, targets, *rest = (part[None] for part in example)
+        lengths = rest[0] if rest else None
+        logits = reference_logits(architecture, parameters, inputs, lengths)
+        best = logits.argmax(-1)
+        if task_weights is not None:
+            losses = cross_entropies(jnp.repeat(logits, len(task_weights), axis=0), targets[0])
+            hits = (best == targets[0]).mean(dtype=jnp.result_type(float))  # in float64 where there is one
+            return losses @ jnp.asarray(task_weights, losses.dtype), hits, jnp.ones(())
+        counted = jnp.ones(1, bool) if architecture.kind == "classify" else token_mask(targets, lengths)
+        losses = jnp.where(counted, cross_entropies(logits, targets), 0)
+        return losses.sum(), ((best == targets) & counted).sum(), counted.sum()
+
+    @jax.jit
+    def sums(parameters: Any, data: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        parts = jax.lax.map(functools.partial(outcome, parameters), data, batch_size=batch_size)
+        return tuple(part.sum() for part in parts)
+
+    return sums

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from attent.errors import LearnerError
 from attent.learner import State
+from attent_jax.processes import put, whole
 
 DTYPES = "dtypes"
 _BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -43,7 +44,7 @@ def pack(parts: Mapping[str, Any]) -> State:
         if _is_key(leaf) or np.dtype(leaf.dtype).kind == "V"
     }
     arrays = {}
-    for name, value in zip(names, jax.device_get(bits), strict=True):  # one wait for all
+    for name, value in zip(names, jax.device_get([whole(bit) for bit in bits]), strict=True):  # one wait for all
         array = np.array(value, order="C")  # a copy: on the CPU device_get shows the device's own memory
         arrays[name] = array.view(_BITS[array.dtype.itemsize]) if array.dtype.kind == "V" else array
     arrays[DTYPES] = np.frombuffer(json.dumps(dtypes).encode(), np.uint8).copy()
@@ -88,6 +89,8 @@ def _leaf(array: npt.NDArray[Any], like: Any) -> Any:
         return jax.device_put(key, like.sharding)
     bits = np.ascontiguousarray(array)
     values = bits.view(like.dtype).reshape(array.shape) if bits.dtype != like.dtype else array
+    if not like.is_fully_addressable:
+        return put(values, like.sharding)
     # jnp.array copies where device_put would share the memory of a NumPy array.
     return jax.device_put(jnp.array(values, copy=True), like.sharding)
 

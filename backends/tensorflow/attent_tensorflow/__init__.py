@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from attent_tensorflow.optimisers import SGD, AdamW
     from attent_tensorflow.reference import ReferenceNetwork, reference_loss
     from attent_tensorflow.reference_teaching import reference_learner
+    from attent_tensorflow.tasks import workers
 
 _HOME = {
     "attent_tensorflow.keras_learner": ("KerasLearner",),
@@ -20,12 +21,13 @@ _HOME = {
     "attent_tensorflow.optimisers": ("SGD", "AdamW"),
     "attent_tensorflow.reference": ("ReferenceNetwork", "reference_loss"),
     "attent_tensorflow.reference_teaching": ("reference_learner",),
+    "attent_tensorflow.tasks": ("workers",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "SGD", "AdamW", "KerasLearner", "ReferenceNetwork", "TensorFlowLearner", "cross_entropy", "reference_learner",
-    "reference_loss", "token_mean",
+    "reference_loss", "token_mean", "workers",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from attent.errors import LearnerError
-from attent.learner import Ids, Numbers, State, check_batches, check_ids
+from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_tensorflow.data import source
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
@@ -41,10 +42,15 @@ class TensorFlowLearner:
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first.
             Changes nothing.
+        groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
+            is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
         clip_norm: Largest Euclidean norm of a step's gradient.
-        score_batch_size: Examples per forward in scoring; affects memory and speed only.
+        score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
+            once ``attent.teach`` has said how many; 128 before.
         seed: Of ``loss(..., seed)``. The plan's, usually.
+        own_settings: Go on from a state with the learning rate that this learner's optimizer is built with; otherwise
+            that of the state is taken up, with a warning if they differ. Schedules are always the learner's own.
 
     All steps of one call run in one graph, traced once for every length; losses come to the host once per call.
     Raises LearnerError for settings, ids, weights, losses or states that do not fit, naming what and how.
@@ -66,6 +72,8 @@ class TensorFlowLearner:
     """
 
     evaluate: Callable[[], dict[str, float]]
+    groups: Callable[[], Ids]
+    costs: Callable[[], Numbers]
 
     def __init__(
         self,
@@ -79,15 +87,20 @@ class TensorFlowLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         penalty: Callable[[Any], tf.Tensor | None] | None = None,
         clip_norm: float | None = None,
-        score_batch_size: int = 128,
+        score_batch_size: int | None = None,
         seed: int = 0,
+        own_settings: bool = False,
     ) -> None:
-        check_settings({"score_batch_size": score_batch_size}, {"seed": seed}, clip_norm)
+        sizes = {"score_batch_size": 1 if score_batch_size is None else score_batch_size}
+        check_settings(sizes, {"seed": seed}, clip_norm)
         check_model(model)
         self.model, self.optimizer = model, optimizer
-        self._learning_rate, self._score_batch_size = learning_rate, score_batch_size
+        self._learning_rate, self._own_settings = learning_rate, own_settings
+        self._score_batch_size, self._told_batch_size = score_batch_size, 128
         self._source = source(data, n)
         self._score_source = (
             self._source if score_data is None else source(score_data, n if callable(score_data) else None)
@@ -109,6 +122,10 @@ class TensorFlowLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if groups is not None:
+            self.groups = groups_from(groups, self._n, data).copy
+        if costs is not None:
+            self.costs = costs_from(costs, self._n, data).copy
 
     def __len__(self) -> int:
         """Return the number of training examples."""
@@ -120,9 +137,23 @@ class TensorFlowLearner:
         return self._count
 
     @property
+    def skipped(self) -> int:
+        """The number of these that changed nothing, as a loss or the gradient was not finite."""
+        return self._training.skipped
+
+    @property
     def traces(self) -> dict[str, int]:
         """How often each graph was traced: ``{"score": 1, "train": 1}`` for ever, once both were called."""
         return {"score": self._scoring.traces, "train": self._training.traces}
+
+    @property
+    def score_batch_size(self) -> int:
+        """Examples per forward in scoring."""
+        return self._told_batch_size if self._score_batch_size is None else self._score_batch_size
+
+    def check_batches(self, largest: int, smallest: int) -> None:
+        """Take the largest batch of a run as the size of a forward in scoring."""
+        self._told_batch_size = largest
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's loss in inference mode: float64, shape (len(ids),). Changes nothing.
@@ -132,14 +163,15 @@ class TensorFlowLearner:
         check_ids("ids", ids, self._n)
         if not len(ids):
             return np.empty(0)
-        starts = np.append(np.arange(0, len(ids), self._score_batch_size), len(ids))
+        starts = np.append(np.arange(0, len(ids), self.score_batch_size), len(ids))
         return self._scoring.run(ids, starts)
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
 
         The losses are unweighted, float64, concatenated over the batches. Ids and weights of the whole call
-        are checked before the first step.
+        are checked before the first step. A step with a loss or a gradient that is not finite changes no variable of
+        model or optimizer (rule P8), so also a schedule of Keras'; ``learning_rate`` goes on.
         """
         self._check_known()
         check_batches(batches, weights, self._n)
@@ -158,6 +190,10 @@ class TensorFlowLearner:
         self._unknown = False
         return losses
 
+    def join(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
+        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`."""
+        self._training.average(average)
+
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 
@@ -170,10 +206,23 @@ class TensorFlowLearner:
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state that ``state()`` returned.
 
-        Raises LearnerError naming what does not fit (a name, shape, dtype, or another kind of optimiser);
-        nothing is changed then.
+        Warns where the state has another learning rate than this learner; see ``own_settings``. Raises LearnerError
+        naming what does not fit (a name, shape, dtype, or another kind of optimiser); nothing is changed then.
         """
+        keeps = self._own_settings and self._learning_rate is None
+        rates = self._checkpointed().settings() if self._learning_rate is None else {}
         self._count = self._checkpointed().taken_up(state)
+        for name, own in rates.items():
+            if keeps:
+                self._checkpointed().put(name, own)
+            elif own != np.asarray(state[name]):
+                warnings.warn(
+                    f"the run goes on with the settings of its state, not with those that this learner was built with: "
+                    f"{name.rpartition('/')[2]} was {float(state[name]):g}, is {float(own):g}. To go on with the "
+                    "learner's own, build it with own_settings=True",
+                    UserWarning,
+                    stacklevel=2,
+                )
         self._unknown = False
 
     def _check_known(self) -> None:

@@ -13,6 +13,7 @@ def attent_backend() -> Backend:
         "attent_tensorflow:TensorFlowLearner",
         ("tensorflow", "keras"),
         reference="attent_tensorflow:reference_learner",
+        workers="attent_tensorflow.reference_teaching:reference_workers",
     )
 
 

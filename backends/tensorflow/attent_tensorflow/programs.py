@@ -5,7 +5,7 @@ Batches keep their own sizes: nothing is padded, so a layer that looks across a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,13 +46,14 @@ class Scoring:
         """Return the losses of ``ids``, cut into forwards at ``starts``; variables stay as they are."""
         if self._graph is None:
             self._graph = Graph(self._program, [_IDS, _STARTS])
-        return _fetched(self._graph.harmlessly(tf.constant(ids), _starts(starts)), len(ids))
+        losses, _ = self._graph.harmlessly(tf.constant(ids), _starts(starts))
+        return _fetched(losses, len(ids))
 
-    def _program(self, ids: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+    def _program(self, ids: tf.Tensor, starts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.traces += 1
 
-        def losses(i: tf.Tensor, batch: Any) -> tf.Tensor:
-            return self._objective.scored(self._model, batch)
+        def losses(i: tf.Tensor, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._objective.scored(self._model, batch), tf.constant(True)
 
         return _looped(self._data, ids, starts, self.dtype, losses)
 
@@ -61,7 +62,7 @@ class Training:
     """Optimiser steps, as many as asked for in one run; ``scheduled``: each sets its learning rate first."""
 
     def __init__(self, steps: Steps, data: Source, dtype: tf.DType, *, scheduled: bool) -> None:
-        self.traces = 0
+        self.traces = self.skipped = 0
         self._steps, self._data, self._dtype, self._scheduled = steps, data, dtype, scheduled
         self._graph: Graph | None = None
 
@@ -75,6 +76,10 @@ class Training:
         """All variables that steps read or write. Traces the graph, which runs nothing."""
         return self._traced().variables
 
+    def average(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
+        """Average gradients by this function from now on; the graph is traced anew."""
+        self._steps.average, self._graph = average, None
+
     def prepare(self) -> None:
         """Trace the graph, which runs nothing. Raises LearnerError for a loss that does not fit."""
         self._traced()
@@ -82,7 +87,9 @@ class Training:
     def run(self, ids: Ids, starts: npt.NDArray[Any], weights: Numbers, rates: Numbers, first: int) -> Numbers:
         """Take one step per batch, cut from ``ids`` at ``starts``; return the losses from before each step."""
         arguments = tf.constant(weights), tf.constant(rates), tf.constant(first, tf.int64)
-        return _fetched(self._traced()(tf.constant(ids), _starts(starts), *arguments), len(ids))
+        losses, taken = self._traced()(tf.constant(ids), _starts(starts), *arguments)
+        self.skipped += len(starts) - 1 - int(taken)
+        return _fetched(losses, len(ids))
 
     def _traced(self) -> Graph:
         if self._graph is None:
@@ -91,10 +98,10 @@ class Training:
 
     def _program(
         self, ids: tf.Tensor, starts: tf.Tensor, weights: tf.Tensor, rates: tf.Tensor, first: tf.Tensor
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self.traces += 1
 
-        def losses(i: tf.Tensor, batch: Any) -> tf.Tensor:
+        def losses(i: tf.Tensor, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
             rate = rates[i] if self._scheduled else None
             return self._steps.take(batch, weights[starts[i] : starts[i + 1]], first + tf.cast(i, tf.int64), rate)
 
@@ -102,17 +109,23 @@ class Training:
 
 
 def _looped(
-    data: Source, ids: tf.Tensor, starts: tf.Tensor, dtype: tf.DType, losses: Callable[[tf.Tensor, Any], tf.Tensor]
-) -> tf.Tensor:
-    """Return the losses of all batches, one batch after the other, concatenated."""
+    data: Source,
+    ids: tf.Tensor,
+    starts: tf.Tensor,
+    dtype: tf.DType,
+    losses: Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor]],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the losses of all batches, one batch after the other, concatenated, and how many said True beside them."""
     read, count = data.reader(ids, starts), tf.size(starts) - 1
     record = tf.TensorArray(dtype, count, element_shape=(None,), infer_shape=False)
 
-    def step(i: tf.Tensor, record: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        return i + 1, record.write(i, losses(i, read(i)))
+    def step(i: tf.Tensor, record: tf.TensorArray, true: tf.Tensor) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor]:
+        found, said = losses(i, read(i))
+        return i + 1, record.write(i, found), true + tf.cast(said, tf.int32)
 
-    _, record = tf.while_loop(lambda i, _: i < count, step, (tf.constant(0), record), parallel_iterations=1)
-    return record.concat()
+    start = tf.constant(0), record, tf.constant(0)
+    _, record, true = tf.while_loop(lambda i, *_: i < count, step, start, parallel_iterations=1)
+    return record.concat(), true
 
 
 def _starts(starts: npt.NDArray[Any]) -> tf.Tensor:

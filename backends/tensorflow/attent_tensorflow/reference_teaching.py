@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+import attent
 from attent import reference
 from attent.errors import LearnerError
 from attent.reference import Architecture, Optimiser, Parameters
@@ -16,6 +19,7 @@ from attent.reference.examples import Examples, checked_examples
 from attent_tensorflow.learner import TensorFlowLearner
 from attent_tensorflow.optimisers import SGD, AdamW
 from attent_tensorflow.reference import ReferenceNetwork, by_task, reference_loss, task_losses
+from attent_tensorflow.tasks import workers
 
 Array = npt.NDArray[Any]
 
@@ -68,6 +72,21 @@ def reference_learner(
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
+
+
+def reference_workers(rank: int, world: int, addresses: Sequence[str]) -> Callable[..., attent.Workers]:
+    """Join a cluster of so many tasks, and return `reference_learner` for all of them together.
+
+    addresses: ``"host:port"`` of each task. Sets TF_CONFIG.
+    """
+    task = {"type": "worker", "index": rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    def together(*arguments: Any, **settings: Any) -> attent.Workers:
+        return workers(reference_learner(*arguments, **settings), strategy, timeout=60)
+
+    return together
 
 
 def _tensors(examples: Examples) -> tuple[tf.Tensor, ...]:

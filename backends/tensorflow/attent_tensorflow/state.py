@@ -39,6 +39,19 @@ class Checkpoint:
             "dtypes": {name: variable.dtype.name for name, variable in variables.items()},
         }
 
+    def settings(self) -> State:
+        """Return the learning rates among the variables, by name."""
+        return {
+            name: _array(variable)
+            for name, variable in self._variables.items()
+            if name.startswith("optimizer/") and name.rpartition("/")[2] == "learning_rate" and variable.shape == ()
+        }
+
+    def put(self, name: str, value: npt.NDArray[Any]) -> None:
+        """Give one variable the value that ``settings`` returned."""
+        native = self._variables[name].dtype.as_numpy_dtype
+        self._variables[name].assign(value.view(native))
+
     def gathered(self, steps: int) -> State:
         """Return the present values, copied."""
         state: State = {name: _array(variable) for name, variable in self._variables.items()}
@@ -79,7 +92,7 @@ class Checkpoint:
             array = np.asarray(state[name])
             dtype = dtypes.get(name)
             if dtype is None or array.dtype != _stored(tf.as_dtype(dtype)):
-                dtype = array.dtype.name
+                dtype = str(array.dtype)  # not its name, which is the same in the other byte order
             if dtype != variable.dtype.name or array.shape != variable.shape:
                 raise LearnerError(
                     f"'{name}' is {dtype} of shape {array.shape} in the state, but {variable.dtype.name} of shape "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from attent.errors import LearnerError
 from attent_tensorflow.objective import Objective
+from attent_tensorflow.variables import bare, model_variables
 
 
 class Steps:
@@ -28,16 +29,25 @@ class Steps:
     ) -> None:
         self._model, self._optimizer, self._objective = model, optimizer, objective
         self._clip_norm, self._penalty = clip_norm, penalty
+        self.average: Callable[[Sequence[Any]], list[tf.Tensor]] | None = None  # gradients, over a cluster's tasks
         self.trained = list(model.trainable_variables)
+        own = {id(bare(variable)) for variable in self.trained}
+        self._others = [variable for variable in model_variables(model).values() if id(variable) not in own]
 
-    def take(self, batch: Any, weights: tf.Tensor, step: tf.Tensor, rate: tf.Tensor | None) -> tf.Tensor:
-        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, shape (B,).
+    def take(
+        self, batch: Any, weights: tf.Tensor, step: tf.Tensor, rate: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Step on ``sum(weights * losses) / len(losses)``; return the losses before it, (B,), and if it was taken.
 
-        ``step`` is its number, int64; ``rate`` its learning rate, where the optimiser has none of its own.
+        ``step`` is its number, int64; ``rate`` its learning rate, where the optimiser has none of its own. A step with
+        a loss or a gradient that is not finite changes no variable (rule P8). An optimiser that scales losses skips
+        it by itself, and learns from it.
         """
         if rate is not None:
             variable = self._optimizer.learning_rate
             variable.assign(tf.cast(rate, variable.dtype))
+        # What the forward pass may write. A copy is made of those alone that it does write.
+        before = [tf.identity(variable) for variable in self._others]
         with tf.GradientTape() as tape:
             losses = self._objective.trained(self._model, batch, step)
             penalty = self._penalty(self._model)
@@ -54,13 +64,47 @@ class Steps:
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
         gradients = [gradient for gradient, _ in pairs]
+        told = tf.reduce_sum(losses * 0)  # not 0 where a loss is not finite
+        if self.average is not None:
+            *gradients, told = self.average([*gradients, told])
+        finite = tf.math.is_finite(told)
+        if not _skips_by_itself(self._optimizer):
+            for gradient in gradients:
+                values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+                finite &= tf.reduce_all(tf.math.is_finite(values))
         if self._clip_norm is not None:
             # Gradients are still scaled here, so their cap is too.
             limit = self._scaled(tf.constant(self._clip_norm, gradients[0].dtype))
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
-        self._optimizer.apply(gradients, [variable for _, variable in pairs])
-        return losses
+        variables = [variable for _, variable in pairs]
+        return losses, _taken(
+            self._optimizer, gradients, variables, finite, list(zip(self._others, before, strict=True))
+        )
 
     def _scaled(self, values: tf.Tensor) -> tf.Tensor:
         scale = getattr(self._optimizer, "scale_loss", None)
         return values if scale is None else tf.cast(scale(values), values.dtype)
+
+
+@tf.autograph.experimental.do_not_convert
+def _taken(
+    optimizer: Any, gradients: list[Any], variables: list[Any], finite: tf.Tensor, others: list[tuple[Any, tf.Tensor]]
+) -> tf.Tensor:
+    """Take a step if it is finite, else put back what its forward pass wrote; return whether it was taken."""
+
+    def apply() -> tf.Tensor:
+        optimizer.apply(gradients, variables)
+        return tf.constant(True)
+
+    def put_back() -> tf.Tensor:
+        if _skips_by_itself(optimizer):
+            optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
+        for variable, value in others:
+            variable.assign(value)
+        return tf.constant(False)
+
+    return tf.cond(finite, apply, put_back)
+
+
+def _skips_by_itself(optimizer: Any) -> bool:
+    return hasattr(optimizer, "dynamic_scale")  # Keras' LossScaleOptimizer

@@ -203,3 +203,13 @@ def test_a_damaged_state_is_refused_and_changes_nothing(task, assert_same, chang
     with pytest.raises(LearnerError, match=message):
         learner.load_state({name: array for name, array in {**before, **change}.items() if array is not None})
     assert_same(learner.state(), before)
+
+
+def test_numbers_in_the_other_byte_order_are_refused_and_change_nothing(task, assert_same):
+    learner = task.learner(task.model(), loss=task.dropped, optimizer=AdamW(0.05))
+    learner.train(task.batches)
+    before = learner.state()
+    name = next(name for name, array in before.items() if array.dtype.kind == "f" and array.ndim)
+    with pytest.raises(LearnerError, match=rf"'{name}' is >f[48] of shape .* but float(32|64) of shape"):
+        learner.load_state({**before, name: before[name].astype(before[name].dtype.newbyteorder(">"))})
+    assert_same(learner.state(), before)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import attent
+from attent.errors import LearnerError
 from attent_tensorflow import KerasLearner
 from attent_tensorflow.trainers.keras import taught_fit
 
@@ -279,3 +280,16 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
     keras.config.set_dtype_policy("float32")
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))
     assert max(found["history"].history["val_accuracy"]) > 0.9
+
+
+def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path):
+    x, y = np.eye(8, dtype="float32"), np.arange(8) % 2
+    x[3, 3] = np.nan
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(2)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    plan = attent.Plan(epochs=3, batch_size=2, ratio=0.5, warm_up=1, non_finite="drop")
+    saved = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
+    with pytest.raises(LearnerError, match="are not finite after pass 0: fit takes every step"):
+        taught_fit(model, plan, x, y, callbacks=[saved], run=tmp_path / "run", verbose=0)
+    assert not (tmp_path / "model.keras").exists()
+    assert not (tmp_path / "run/states/1.json").exists()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attent_torch.learner import TorchLearner
     from attent_torch.losses import cross_entropy, token_mean
+    from attent_torch.ranks import workers
     from attent_torch.reference import ReferenceNetwork, reference_loss
     from attent_torch.reference_teaching import reference_learner
     from attent_torch.trainers.loops import Teacher
@@ -20,10 +21,12 @@ _MODULE_OF = {
     "reference_learner": "attent_torch.reference_teaching",
     "reference_loss": "attent_torch.reference",
     "token_mean": "attent_torch.losses",
+    "workers": "attent_torch.ranks",
 }
 
 __all__ = [
     "ReferenceNetwork", "Teacher", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss", "token_mean",
+    "workers",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,32 @@ def evaluation(model: nn.Module, devices: Sequence[torch.device], key: int) -> I
         _restore(buffers)
         restore_host(host)
         restore_devices(accelerator, devices)
+
+
+@contextmanager
+def averaged(optimizer: Any) -> Iterator[None]:
+    """Run a block with the parameters that an optimiser is judged by, where it trains others; then put those back.
+
+    As schedule-free optimisers do, which have ``eval()`` and ``train()``. Parameters come back to the bit.
+    """
+    if not swaps(optimizer):
+        yield
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [p.detach().clone() for p in parameters]
+    optimizer.eval()
+    try:
+        yield
+    finally:
+        optimizer.train()
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)
+
+
+def swaps(optimizer: Any) -> bool:
+    """Say whether an optimiser trains other parameters than it is judged by."""
+    return callable(getattr(optimizer, "eval", None)) and callable(getattr(optimizer, "train", None))
 
 
 _Buffer = tuple[nn.Module, str, torch.Tensor, int, torch.Tensor]

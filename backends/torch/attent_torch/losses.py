@@ -127,6 +127,11 @@ class LossRecord:
         start, self._filled = self._filled, self._filled + len(losses)
         self._losses[start : self._filled] = losses.detach()
 
+    def last(self, count: int) -> torch.Tensor:
+        """Return the last ``count`` losses, on the device."""
+        assert self._losses is not None
+        return self._losses[self._filled - count : self._filled]
+
     def fetch(self) -> Numbers:
         """Return all losses: float64, shape (count,)."""
         if self._losses is None:

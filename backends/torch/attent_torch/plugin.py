@@ -8,7 +8,13 @@ from attent import Backend, hookimpl
 @hookimpl
 def attent_backend() -> Backend:
     """Return the backend."""
-    return Backend("torch", "attent_torch:TorchLearner", ("torch",), reference="attent_torch:reference_learner")
+    return Backend(
+        "torch",
+        "attent_torch:TorchLearner",
+        ("torch",),
+        reference="attent_torch:reference_learner",
+        workers="attent_torch.reference_teaching:reference_workers",
+    )
 
 
 @hookimpl

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
 import numpy.typing as npt
 import torch
+import torch.distributed
 import torch.nn.functional as F
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+import attent
 from attent.errors import LearnerError
 from attent.reference import SGD, AdamW, Architecture, Optimiser, Parameters
 from attent.reference.examples import Examples, checked_examples
 from attent_torch.learner import TorchLearner
 from attent_torch.losses import per_example
+from attent_torch.ranks import workers
 from attent_torch.reference import ReferenceNetwork, by_task, reference_loss, task_losses, token_losses, token_mask
 
 Array = npt.NDArray[Any]
@@ -82,6 +86,21 @@ def reference_learner(
         evaluate=evaluate,
         score_batch_size=scoring_batch,
     )
+
+
+def reference_workers(rank: int, world: int, addresses: Sequence[str]) -> Callable[..., attent.Workers]:
+    """Join a gloo group of so many processes, and return `reference_learner` for all of them together.
+
+    addresses: ``"host:port"`` of each process; they meet at rank 0's.
+    """
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://{addresses[0]}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
+
+    def together(*arguments: Any, **settings: Any) -> attent.Workers:
+        return workers(reference_learner(*arguments, **settings))
+
+    return together
 
 
 def _on(examples: Examples, device: str) -> tuple[torch.Tensor, ...]:

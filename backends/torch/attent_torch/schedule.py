@@ -58,7 +58,7 @@ def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
             f"{_ADVICE}"
         )
     for part in getattr(scheduler, "_schedulers", [scheduler]):
-        told = _counts_epochs(part, steps, epochs)
+        told = _counts_epochs(part, steps + max(0, scheduler.last_epoch), epochs)
         if told is not None:
             raise LearnerError(
                 f"the scheduler seems to count epochs: {told}, and the run takes {steps} steps. {_ADVICE}"

@@ -39,9 +39,9 @@ def check_alone(model: nn.Module) -> None:
     together = kind == "DistributedDataParallel" or kind.startswith(("FSDP", "FullyShardedDataParallel"))
     if together and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         raise LearnerError(
-            f"the model is a {kind} over {torch.distributed.get_world_size()} processes, and a learner trains every "
-            "example in its own: use attent_torch.Teacher in a loop of your own, which gives each rank its share, or "
-            "give the plain module to a learner in one process"
+            f"the model is a {kind} over {torch.distributed.get_world_size()} processes, and a learner alone trains "
+            "every example in its own: give attent.teach the learners of all, attent_torch.workers(learner); or use "
+            "attent_torch.Teacher in a loop of your own"
         )
 
 
@@ -54,6 +54,16 @@ def check_loss(loss: Any) -> None:
             "and targets: give attent_torch.cross_entropy, or call it in a function of your own, with "
             'reduction="none"'
         )
+
+
+def check_extra(extra: Any) -> None:
+    """Raise LearnerError naming what cannot be kept in a state and put back."""
+    if extra is not None and not isinstance(extra, Mapping):
+        raise LearnerError(f"extra must be a dict of objects by name, got {type(extra).__name__}")
+    for name, each in (extra or {}).items():
+        for method in ("state_dict", "load_state_dict"):
+            if not callable(getattr(each, method, None)):
+                raise LearnerError(f"extra[{name!r}] must have {method}(), {type(each).__name__} has none")
 
 
 def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:

@@ -115,6 +115,10 @@ def _unpacked(value: Any, state: Mapping[str, npt.NDArray[Any]], unread: set[str
         raise LearnerError(f"the state lacks the array '{content}'")
     unread.discard(content)
     array = np.array(state[content], order="C")
+    if array.dtype.kind not in "biufc" or not array.dtype.isnative:
+        raise LearnerError(
+            f"'{content}' is an array of {array.dtype} in the state, which no tensor or number is kept in"
+        )
     if kind == "tensor":
         dtype, tensor = getattr(torch, value["dtype"]), torch.from_numpy(array)
         if tensor.dtype == dtype:

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import attent
-from attent_torch import Teacher, TorchLearner, cross_entropy
+from attent_torch import Teacher, cross_entropy
 
 N = 21
 PLANS = {
@@ -105,14 +105,6 @@ def main(kind, name, folder):
         seen, model, teacher = accelerated(plan, folder)
     else:
         dist.init_process_group("gloo")
-        if kind == "learner":  # TorchLearner would train everything on every rank
-            model = DistributedDataParallel(network())
-            try:
-                TorchLearner(model, examples(), loss_of, torch.optim.SGD(model.parameters(), 0.5))
-            except attent.AttentError as error:
-                (folder / f"{rank}.json").write_text(json.dumps(f"{type(error).__name__}: {error}"))
-            dist.destroy_process_group()
-            return
         if kind == "stopped":
             first, _, teacher = ddp(plan, folder, stop_after=7)
             del teacher

@@ -546,13 +546,6 @@ def test_two_processes_train_what_one_trains(kind, plan, tmp_path):
     assert attent.first_difference(*folders) is None
 
 
-def test_a_learner_of_a_model_that_trains_in_two_processes_is_refused_before_the_first_step(tmp_path):
-    told = ranks("learner", "auto", tmp_path / "run", 2)
-    assert told[0] == told[1]
-    assert told[0].startswith("LearnerError: the model is a DistributedDataParallel over 2 processes")
-    assert "use attent_torch.Teacher" in told[0]
-
-
 # accelerate in one process
 
 

@@ -432,3 +432,23 @@ def test_moments_that_only_an_optimizer_of_yours_knows_are_its_own(task):
     learner.train(task.batches[:2])
     fresh.load_state(learner.state())
     assert fresh.train(task.batches).tolist() == learner.train(task.batches).tolist()
+
+
+@pytest.mark.parametrize("kind", [">f4", object])
+def test_arrays_that_no_tensor_is_kept_in_are_refused_by_name(task, assert_same, kind):
+    learner = task.learner()
+    learner.train(task.batches)
+    before = learner.state()
+    name = next(name for name, array in before.items() if array.dtype.kind == "f" and array.ndim)
+    with pytest.raises(LearnerError, match=f"'{name}' is an array of {np.dtype(kind)} in the state"):
+        learner.load_state({**before, name: before[name].astype(kind)})
+    assert_same(learner.state(), before)
+
+
+@pytest.mark.parametrize("name", ["random/python/1", "random/numpy/state/key"])
+def test_a_generators_words_in_another_dtype_are_refused_and_change_nothing(task, assert_same, name):
+    learner = task.learner()
+    before = learner.state()
+    with pytest.raises(LearnerError, match=f"'{name}' must be unsigned integers, got int64"):
+        learner.load_state({**before, name: before[name].astype(np.int64)})
+    assert_same(learner.state(), before)

@@ -164,15 +164,19 @@ class Transfers(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
-@pytest.mark.parametrize("call", ["train", "score"])
-def test_one_transfer_to_the_host_per_call(task, monkeypatch, call):
+@pytest.mark.parametrize(("call", "fused"), [("train", True), ("train", False), ("score", False)])
+def test_one_transfer_to_the_host_per_call(task, monkeypatch, call, fused):
     learner = task.learner(clip_norm=1.0, accumulate=2, score_batch_size=5)
+    learner.optimizer.param_groups[0]["fused"] = fused
+    learner.optimizer._step_supports_amp_scaling = fused
+    learner.train(task.batches[:1])  # at its first step an optimiser makes its moments
     with Transfers(monkeypatch) as transfers:
         if call == "train":
             learner.train(task.batches, task.weights)
         else:
             learner.score(np.arange(24))
-    assert (transfers.tensors, transfers.scalars) == (1, 0)
+    # One that is not fused must be told for each step whether it is to be taken.
+    assert (transfers.tensors, transfers.scalars) == (1, len(task.batches) if call == "train" and not fused else 0)
 
 
 def test_the_counter_of_transfers_counts(monkeypatch):

@@ -412,3 +412,21 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
 
 if __name__ == "__main__":
     on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], Path(sys.argv[2]))
+
+
+class Sorted(Numbered):
+    """Examples whose groups are an attribute."""
+
+    source = np.arange(N) // 60
+
+
+def test_a_policy_by_group_goes_by_an_attribute_of_the_dataset():
+    teaching = Teaching(attent.Plan.balanced(epochs=2, batch_size=SIZE), groups="source")
+    trainer = Trainer(
+        max_epochs=2, callbacks=[teaching], logger=False, accelerator="cpu", enable_progress_bar=False,
+        enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Module(), DataLoader(Sorted(), batch_size=SIZE, shuffle=True))
+    trace = teaching.teacher.trace()
+    taken = [np.bincount(Sorted.source[trace.ids(epoch)]).tolist() for epoch in range(1, len(trace.records))]
+    assert [max(each) - min(each) <= 1 for each in taken] == [True] * len(taken)

@@ -48,7 +48,7 @@ def default_plan(**changes) -> attent.Plan:
 @pytest.fixture
 def taught(tiny, tmp_path):
     def build(kind="llama", plan=None, model=None, data=None, cls=TaughtTrainer, **changes):
-        options = {name: changes.pop(name) for name in ("attent_run", "per_example_loss", "feed_options", "callbacks", "eval_dataset")
+        options = {name: changes.pop(name) for name in ("attent_run", "per_example_loss", "feed_options", "callbacks", "eval_dataset", "groups")
                    if name in changes}  # fmt: skip
         return cls(
             model=tiny.model(kind) if model is None else model,
@@ -566,3 +566,18 @@ def test_a_trainer_that_takes_other_steps_is_noticed(taught, monkeypatch):
     monkeypatch.setattr(Trainer, "_run_epoch", deaf)
     with pytest.raises(CourseError, match="Trainer took 1 of the 5 steps of pass 0"):
         taught().train()
+
+
+def test_a_policy_by_group_goes_by_a_column(tiny, taught):
+    labels = ["new" if i % 5 == 0 else "old" for i in range(43)]
+    data = Dataset.from_dict(tiny.rows("llama")).add_column("source", labels)
+    plan = attent.Plan.balanced(epochs=2, batch_size=10)
+    trainer = taught(plan=plan, data=data, groups="source")
+    trainer.train()
+    groups = np.array([label == "old" for label in labels]).astype(int)
+    trace = trainer.feed.trace()
+    assert [np.bincount(groups[trace.ids(epoch)]).tolist() for epoch in range(1, 4)] == [[5, 5], [9, 11], [7, 6]]
+    with pytest.raises(LearnerError, match="groups names the column 'sauce', the data have: "):
+        taught(plan=plan, data=data, groups="sauce").train()
+    with pytest.raises(PlanError, match="goes by groups, and none are known"):
+        taught(plan=plan, data=data).train()

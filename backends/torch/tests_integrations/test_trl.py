@@ -37,7 +37,7 @@ ROWS = {"prompt": [f"{i} + {i} =" for i in range(43)], "completion": [f" {i + i}
 @pytest.fixture
 def taught(tiny, tokenizer, tmp_path):
     def build(cls=TaughtSFTTrainer, size=10, accumulate=1, plan=None, data=None, dropout=0.0, **changes):
-        options = {"attent_run", "per_example_loss", "peft_config", "processing_class"}
+        options = {"attent_run", "per_example_loss", "peft_config", "processing_class", "groups"}
         given = {name: changes.pop(name) for name in options if name in changes}
         if issubclass(cls, Teaching):
             given["plan"] = attent.Plan.default(epochs=4, batch_size=10) if plan is None else plan
@@ -164,3 +164,12 @@ def test_a_stream_is_refused(taught):
     stream = Dataset.from_dict(ROWS).to_iterable_dataset()
     with pytest.raises(LearnerError, match="is a IterableDataset, which is read in its own order"):
         taught(data=stream, max_steps=3)
+
+
+def test_a_policy_by_group_goes_by_a_column_of_the_rows(taught):
+    source = ["new" if i % 5 == 0 else "old" for i in range(43)]
+    plan = attent.Plan.balanced(epochs=2, batch_size=10)
+    trainer = taught(plan=plan, data=Dataset.from_dict({**ROWS, "source": source}), groups="source")
+    trainer.train()
+    taken = [[source[i] for i in trainer.feed.trace().ids(epoch)].count("new") for epoch in (1, 2, 3)]
+    assert taken == [5, 9, 7]  # of passes of 10, 20 and 13; there are nine

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from attent.learner import Learner, Numbers
+from attent.learner import Evaluates
 from attent_conformance.comparing import require_close
+from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
-from attent_conformance.subject import Subject, numpy_learner
-from attent_conformance.tasks import TASKS, Task, task
-
-TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
-_BATCH = 8
+from attent_conformance.pairs import ROUNDING, beside, measured, measured_numpy, pairs, passes
+from attent_conformance.subject import Subject
+from attent_conformance.tasks import Task
 
 
 @needs("float64")
@@ -42,65 +39,64 @@ def check_float32_training_agrees(subject: Subject) -> Margins:
     return _agreement(subject, "A3", "float32", "trained")
 
 
-@needs("float64", "lengths")
+@needs("lengths")
 def check_padding_counts_for_nothing(subject: Subject) -> Margins:
     """A4: what lies behind a sequence's end changes no score and no step."""
     margins = {}
-    for name in ("padded", "padded-classes"):
-        plain = task(name)
-        if subject.lacking(plain.needs):
-            continue
-        expected = subject.kept((name, "float64"), partial(_measured, subject, plain, "float64"))
-        other = _repadded(plain)
-        found = _measured(subject, other, "float64")
-        every = np.arange(len(plain))
-        for what, ids in (("scores", every), ("trained", every)):
-            margins[f"{name}: {what}"] = require_close(
-                "A4", found[what], expected[what], ids, 1e-10, f"{what} of task {name!r} with other padding"
+    for one in (one for one in pairs(subject) if one.case.lengths is not None):
+        other = _repadded(one.case)
+        found = measured(subject.learner(other, dtype=one.dtype), other)
+        tolerance = ROUNDING[one.dtype]
+        for what in ("scores", "trained"):
+            where = f"{what} of {one.where} with other padding"
+            margins[f"{one.where}: {what}"] = require_close(
+                "A4", found[what], one.measured[what], one.case.ids, tolerance, where
             )
+    return margins
+
+
+@needs("float64", "held-out")
+def check_float64_evaluations_agree(subject: Subject) -> Margins:
+    """A1: ``evaluate`` gives in float64 the reference's metrics, by the same names in the same order."""
+    return _evaluations(subject, "A1", "float64")
+
+
+@needs("float32", "held-out")
+def check_float32_evaluations_agree(subject: Subject) -> Margins:
+    """A2: ``evaluate`` gives in float32 the reference's metrics, by the same names in the same order."""
+    return _evaluations(subject, "A2", "float32")
+
+
+def _evaluations(subject: Subject, rule: str, dtype: str) -> Margins:
+    margins = {}
+    for one in (one for one in pairs(subject) if one.dtype == dtype):
+        assert isinstance(one.learner, Evaluates)  # the subject's does, or the check is skipped
+        expected, found = beside(one).evaluate(), one.learner.evaluate()
+        where = f"evaluate() of {one.where}, after {len(passes(one.case))} steps"
+        if not isinstance(found, dict) or list(found) != list(expected):
+            raise CheckFailed(rule, f"{found!r:.200}", f"a dict of {', '.join(expected)}, the main one first", where)
+        for name, value in expected.items():
+            # A hit more or less is what rounding may do; an accuracy is a mean over fewer than 400 of them.
+            slack = 1 / 37 if name == "accuracy" and dtype == "float32" else ROUNDING[dtype] * abs(value)
+            if type(found[name]) is not float or not abs(found[name] - value) <= slack:
+                raise CheckFailed(rule, f"{name} {found[name]!r}", f"{value!r}, as a Python float", where)
+        margins[one.case.name] = abs(found["loss"] - expected["loss"])
     return margins
 
 
 def _agreement(subject: Subject, rule: str, dtype: str, what: str) -> Margins:
     margins = {}
-    every = [task(name) for name in TASKS]
-    for case in (case for case in every if subject.lacking(case.needs) is None):
-        found = subject.kept((case.name, dtype), partial(_measured, subject, case, dtype))
-        expected = _expected(case.name)
-        ids = np.arange(len(case))
-        tolerance = TOLERANCES[dtype]
-        place = f"task {case.name!r}, {dtype}"
+    for one in (one for one in pairs(subject) if one.dtype == dtype):
+        found, expected, case = one.measured, measured_numpy(one.case.name)[1], one.case
+        place, tolerance = one.where, ROUNDING[dtype]
         if what == "trained":
-            order = np.concatenate(_batches(case))
+            order = np.concatenate(passes(case))
             require_close(rule, found["losses"], expected["losses"], order, tolerance, f"losses of train(), {place}")
-            place += f", after {len(_batches(case))} steps"
-        margins[case.name] = require_close(rule, found[what], expected[what], ids, tolerance, f"score() of {place}")
+            place += f", after {len(passes(case))} steps"
+        margins[case.name] = require_close(
+            rule, found[what], expected[what], case.ids, tolerance, f"score() of {place}"
+        )
     return margins
-
-
-def _measured(subject: Subject, case: Task, dtype: str) -> dict[str, Numbers]:
-    return _numbers(subject.learner(case, dtype=dtype), case)
-
-
-@functools.cache
-def _expected(name: str) -> dict[str, Numbers]:
-    return _numbers(numpy_learner(task(name)), task(name))
-
-
-def _batches(case: Task) -> list[np.ndarray]:
-    """Return batches in an order that is no example's own, the last one smaller than the others."""
-    order = (np.arange(len(case) - 3) * 7) % len(case)
-    return [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
-
-
-def _numbers(learner: Learner, case: Task) -> dict[str, Numbers]:
-    """Return the scores of all examples, the losses of one pass over nearly all, and the scores after it."""
-    ids = np.arange(len(case))
-    scores = learner.score(ids)
-    batches = _batches(case)
-    half = len(batches) // 2  # in two calls, since a prefetched batch may outlive one
-    losses = np.concatenate([learner.train(batches[:half]), learner.train(batches[half:])])
-    return {"scores": scores, "losses": losses, "trained": learner.score(ids)}
 
 
 def _repadded(case: Task) -> Task:
@@ -109,6 +105,6 @@ def _repadded(case: Task) -> Task:
     padding = np.arange(case.architecture.length) >= case.lengths[:, None]
     tokens = case.architecture.vocabulary or 1
     inputs = np.where(padding, (case.inputs + 3) % tokens, case.inputs)
-    if case.targets.ndim == 1:
+    if case.architecture.kind == "classify":
         return replace(case, inputs=inputs)
     return replace(case, inputs=inputs, targets=np.where(padding, (case.targets + 5) % tokens, case.targets))

@@ -15,6 +15,7 @@ from attent.reference import Parameters
 from attent_conformance.chains import CHAINS, golden, reference_run
 from attent_conformance.failures import Ambiguous, CheckFailed
 from attent_conformance.needs import Margins, needs
+from attent_conformance.pairs import reborn
 from attent_conformance.runs import TaughtEpoch, gap, keys, nearest, taught
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import task
@@ -88,7 +89,7 @@ def _in_lock_step(subject: Subject, name: str) -> Margins:
     digests = subject.digests[name] = []
     counts: dict[str, int] = {}
     for theirs, ours in zip(
-        taught(subject.learner(task(chain.task), dtype="float64"), chain.shortened(subject.quick)),
+        taught(reborn(subject, chain.task, "float64"), chain.shortened(subject.quick)),
         reference,
         strict=True,
     ):

@@ -9,13 +9,17 @@ import numpy as np
 from attent.learner import Learner, Numbers
 from attent.reference import SGD
 from attent_conformance.comparing import relative_error, require_close
+from attent_conformance.draws import batches, generator
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
+from attent_conformance.pairs import ROUNDING, pairs
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
 _WEIGHTS = [np.array([0.5, 3.0, 1.0, 0.0]), np.array([2.0, 2.0, 0.25, 1.0, 4.0]), np.array([1.5, 0.5, 0.75])]
+for _array in [*_BATCHES, *_WEIGHTS]:
+    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 _EVERY = np.arange(96)
 _RATE = 0.5  # of plain gradient descent: a step whose gradient is wrong by a factor shows at once
 
@@ -38,11 +42,25 @@ def check_every_batch_is_one_step_in_order(subject: Subject) -> Margins:
     return {"error": error}
 
 
+def check_no_losses_are_from_after_the_step(subject: Subject) -> None:
+    """P3: on every task, in each precision, losses of a drawn batch are not what ``score`` gives after the step."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "after the step", one.where)
+        (ids,) = batches(rng, one.case.ids, 1)
+        before = one.learner.score(ids).copy()
+        found = one.learner.train([ids]).copy()
+        after = one.learner.score(ids)
+        far, near = relative_error(found, before), relative_error(found, after)
+        if near <= 10 * ROUNDING[one.dtype] < far:
+            where = f"losses of a batch of {len(ids)}, {one.where}; drawn with seed {subject.seed}"
+            raise CheckFailed("P3", "what score() gives after the step", f"those from before it, {far:.1e} away", where)
+
+
 @needs("weights")
 def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
     learner, ids = subject.learner(task("classes")), _BATCHES[0]
-    expected = learner.score(ids)
+    expected = learner.score(ids).copy()
     found = learner.train([ids], _WEIGHTS[:1])
     where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
     return {"error": require_close("P3", found, expected, ids, subject.tolerance, where)}
@@ -89,10 +107,10 @@ def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
         at_once.score(_EVERY)  # as the other is scored: they are to differ in the calls of train alone
         before, losses = [], []
         for ids in _BATCHES:
-            before.append(stepwise.score(ids))
-            losses.append(stepwise.train([ids]))
+            before.append(stepwise.score(ids).copy())
+            losses.append(stepwise.train([ids]).copy())
         one = _Trained(np.concatenate(losses), stepwise.score(_EVERY))
-        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES), at_once.score(_EVERY))
+        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES).copy(), at_once.score(_EVERY))
 
     return subject.kept("both ways", trained)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from attent.errors import CourseError, LearnerError, PlanError
-from attent.learner import Ids, Numbers
+from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.plan import Plan
 from attent.plan.timeline import epoch_ends
 from attent.run.feed import Feed
@@ -34,7 +34,7 @@ class Teacher:
             that has scoring passes.
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder, from the state given to ``load_state``.
-        **settings: further ones of `attent.Feed`.
+        **settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name an array of a dict ``data``.
 
     Raises PlanError, LearnerError or TraceError before anything is trained.
 
@@ -75,6 +75,9 @@ class Teacher:
                 "losses of all of them, from jax.experimental.multihost_utils.process_allgather"
             )
         self._data, n = _read(data)
+        for name, read in (("groups", groups_from), ("costs", costs_from)):
+            if settings.get(name) is not None:
+                settings[name] = read(settings[name], n, self._data)
         versions = {"jax": jax.__version__, **(settings.pop("versions", None) or {})}
         self.feed = Feed(plan, n, run=run, resume=resume, versions=versions, **settings)
         rows = plan.timeline(n)

@@ -93,8 +93,11 @@ def taught_fit(
         _go_on(feed, model, states, start)
     losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
 
+    finite_at_first = _finite(model)
+
     def passed() -> None:
         batches, weights = feed.batches(), feed.weights()
+        _check_still_finite(model, finite_at_first, feed.epoch)
         feed.record(losses.read(batches, weights), np.concatenate(batches))
         if states is not None:
             _keep(feed, model, states)
@@ -115,7 +118,7 @@ def taught_fit(
     return model.history
 
 
-_FEED = ("groups", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
+_FEED = ("groups", "costs", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
 
 
 class _Callbacks(keras.callbacks.CallbackList):
@@ -257,6 +260,21 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
     settings.pop("shuffle", None)
     if isinstance(settings.get("validation_data"), tuple | list):
         settings.setdefault("validation_batch_size", plan.batch_size)
+
+
+def _finite(model: Any) -> list[bool]:
+    return [bool(np.isfinite(each).all()) for each in model.get_weights()]
+
+
+def _check_still_finite(model: Any, before: list[bool], epoch: int) -> None:
+    """Raise LearnerError naming a weight that is no longer finite: before a state or a callback keeps it."""
+    for weight, was, now in zip(model.weights, before, _finite(model), strict=True):
+        if was and not now:
+            raise LearnerError(
+                f"the weights of {weight.path!r} are not finite after pass {epoch}: fit takes every step, also one "
+                "whose losses are not. The states and models saved before stay. Leave the examples out, lower the "
+                "learning rate, clip gradients, or use KerasLearner and attent.teach, which skip such a step (rule P8)"
+            )
 
 
 def _keep(feed: attent.Feed, model: Any, states: Path) -> None:

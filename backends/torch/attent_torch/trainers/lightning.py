@@ -31,7 +31,8 @@ class Teaching(Callback):
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder; so does ``fit(ckpt_path=...)``, but under FSDP and DeepSpeed.
         loss: ``loss(module, batch)`` gives one loss per example; only for a plan that has scoring passes.
-        settings: further ones of `attent.Feed`.
+        settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name a column, or an attribute such
+            as ``targets``, of the loader's dataset.
 
     Raises PlanError, LearnerError, CourseError or TraceError from ``fit``, before the first step.
 

@@ -17,11 +17,13 @@ import attent
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids
 from attent.plan.timeline import epoch_ends
+from attent_torch.data import column
 from attent_torch.devices import accelerators, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
 from attent_torch.schedule import check_total
+from attent_torch.steps import not_finite
 from attent_torch.trainers.loaders import check_loader, list_batches, with_batches
 from attent_torch.trainers.workers import Workers
 
@@ -48,7 +50,8 @@ class Teacher:
             another number of steps. None: not looked at.
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder, from the state given to ``load_state_dict``.
-        settings: further ones of `attent.Feed`.
+        settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name a column, or an attribute such
+            as ``targets``, of the dataset.
 
     Raises PlanError, LearnerError or TraceError before anything is trained.
 
@@ -85,6 +88,9 @@ class Teacher:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = _length(data), self.workers.rank == 0
+        for name in ("groups", "costs"):
+            if name in settings:
+                settings[name] = column(name, settings[name], data)
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
         if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
             raise PlanError(
@@ -165,6 +171,7 @@ class Teacher:
                 "them, over tokens with attent_torch.token_mean"
             )
         losses = per_example(losses, len(share), None)
+        self._last = losses.detach()
         padding = taught.padding[place]
         self._kept.append(losses.detach()[: 0 if padding else None].clone())
         whole = taught.weights is None and self.workers.world == 1
@@ -172,6 +179,18 @@ class Teacher:
         if self._place == len(taught.shares):
             self._hand_over()
         return result
+
+    def finite(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Say whether the losses last recorded and the optimiser's gradients are finite: after backward, before a step.
+
+        ``if teacher.finite(optimizer): optimizer.step()`` is what a plan with ``non_finite="drop"`` or ``"last"`` asks
+        of a loop. All ranks are told the same, so each must call it. What the forward pass wrote to buffers, as
+        BatchNorm does, is not put back.
+        """
+        if self._last is None:
+            raise CourseError("no losses are recorded: call teacher.finite after teacher.record and backward")
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return not self.workers.any(not_finite([self._last, *gradients]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, as ``torch.save`` and ``torch.load(weights_only=True)`` take them.
@@ -190,6 +209,7 @@ class Teacher:
         self._taught: _Pass | None = None
         self._kept: list[torch.Tensor] = []  # losses of this rank, batch by batch, that the feed does not have yet
         self._given = 0  # batches of the pass that were given out
+        self._last: torch.Tensor | None = None  # losses
 
     @property
     def _place(self) -> int:
@@ -214,7 +234,9 @@ class Teacher:
         self.feed.record(*self.workers.gathered(torch.cat(self._kept), batches))
         self._kept = []
         if self.feed.epoch != epoch:
+            last = self._last  # its step is still to be taken
             self._clear()
+            self._last = last
 
     def _scale(self, taught: _Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
         """Return by what each loss counts in the objective of this rank: shape (B,)."""

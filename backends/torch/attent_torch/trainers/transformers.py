@@ -21,6 +21,7 @@ from attent.learner import Ids
 from attent.plan.plan import Plan
 from attent.run.feed import Feed
 from attent.run.files import read_plain, write_whole
+from attent_torch.data import column
 from attent_torch.devices import accelerators
 from attent_torch.evaluation import evaluation
 from attent_torch.trainers.transformers_checks import (
@@ -58,7 +59,9 @@ class Teaching:
             checkpoints.
         per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
             have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
-        feed_options: More arguments of `attent.Feed`, for plans that need them: ``groups``, ``reference``, ``replay``.
+        groups: The group of each example, for a policy by group: a column of train_dataset, or an array.
+        costs: What each example costs, such as its tokens: a column of train_dataset, or an array.
+        feed_options: More arguments of `attent.Feed`, for plans that need them: ``reference``, ``replay``.
         **kwargs: Trainer's own.
 
     Raises:
@@ -71,13 +74,16 @@ class Teaching:
         plan: Plan,
         attent_run: str | Path | None = None,
         per_example_loss: Callable[[Any, Any], torch.Tensor] | None = None,
+        groups: Any = None,
+        costs: Any = None,
         feed_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         check_version()
         super().__init__(*args, **kwargs)
         self.plan, self.attent_run, self.per_example_loss = plan, attent_run, per_example_loss
-        self.feed_options = dict(feed_options or {})
+        given = {name: held for name, held in (("groups", groups), ("costs", costs)) if held is not None}
+        self.feed_options = {**given, **(feed_options or {})}
         self.feed: Feed | None = None
         self._share: Share | None = None  # in training
         self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device
@@ -89,6 +95,10 @@ class Teaching:
         check_data(self.train_dataset)
         check_arguments(self, self.plan)
         self.feed, self._trained = None, []  # a feed of before gives its run folder free
+        known = {
+            name: column(name, held, self.train_dataset) if name in ("groups", "costs") else held
+            for name, held in self.feed_options.items()
+        }
         self.feed = Feed(
             self.plan,
             len(self.train_dataset),
@@ -97,7 +107,7 @@ class Teaching:
             versions={"torch": str(torch.__version__), "transformers": transformers.__version__},
             fingerprint=fingerprint(self.train_dataset),
             write=self.is_world_process_zero(),
-            **self.feed_options,
+            **known,
         )
         return super().train(resume_from_checkpoint, *args, **kwargs)
 

@@ -43,6 +43,13 @@ class Workers(NamedTuple):
         rank = self.rank if rank is None else rank
         return ids[rank * len(ids) // self.world : (rank + 1) * len(ids) // self.world]
 
+    def any(self, found: torch.Tensor) -> bool:
+        """Return whether a number, shape (), is above 0 on any rank. Every rank must call it."""
+        if self.world > 1:
+            found = found.clone() if dist.get_backend() == "nccl" else found.cpu()
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
+
     def gathered(self, own: torch.Tensor, batches: Sequence[Ids]) -> tuple[Numbers, Ids]:
         """Return all numbers of these batches and their ids, the same on every rank, by one transfer and one gather.
 

@@ -36,11 +36,13 @@ class AutogradLearner:
         for ids, weight in zip(batches, weights, strict=True):
             backward, losses = make_vjp(self.loss)(self.parameters, ids)
             gradients = backward((weight / len(ids)).astype(losses.dtype))  # of the mean of weight times loss
+            result.append(losses)
+            if not all(np.isfinite(array).all() for array in [losses, *gradients.values()]):
+                continue  # a step that is not finite changes nothing
             self.parameters, self.moments = self.optimiser.step(
                 self.parameters, gradients, self.moments, count=self.steps + 1, learning_rate=self.rate(self.steps)
             )
             self.steps += 1
-            result.append(losses)
         return np.concatenate(result)
 
     def state(self):

@@ -6,11 +6,10 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_TOLD = b"\nstopping after this segment, with a checkpoint; once more to stop at once\n"
+_TOLD = b"\nstopping after this step, with a checkpoint; once more to stop at once\n"
 
 
 class Stop:
@@ -38,13 +37,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Take SIGINT and SIGTERM for the time of a context; what it gives says whether one has come.
+def stop_signals(signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Stop]:
+    """Take these signals for the time of a context; what it gives says whether one has come.
 
     The second raises Interrupted. Outside the main thread, where Python gives none, nothing is taken.
 
     Example:
-        >>> from attent.cli.interrupts import stop_signals
+        >>> from attent.run.interrupts import stop_signals
         >>> with stop_signals() as stop:
         ...     stop(), stop.code
         (False, 0)
@@ -66,7 +65,7 @@ def stop_signals() -> Iterator[Stop]:
             os.write(2, _TOLD)
 
     in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, handle) for number in _SIGNALS} if in_main else {}
+    before = {number: signal.signal(number, handle) for number in signals} if in_main else {}
     try:
         yield stop
     finally:

@@ -1,0 +1,134 @@
+"""A step with a loss or a gradient that is not finite changes nothing (rule P8)."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LinearLR
+
+import attent
+from attent_torch import Teacher, TorchLearner, cross_entropy
+
+SICK = 7
+GOOD = np.delete(np.arange(40), SICK)
+FIRST, BAD, SECOND = np.arange(10, 20), np.array([5, 6, SICK, 8]), np.arange(20, 30)
+OPTIMIZERS = {
+    "AdamW": lambda p: torch.optim.AdamW(p, 1e-2),
+    "AdamW, fused": lambda p: torch.optim.AdamW(p, 1e-2, fused=True),
+    "SGD": lambda p: torch.optim.SGD(p, 1e-2, momentum=0.9),
+    "SGD, fused": lambda p: torch.optim.SGD(p, 1e-2, momentum=0.9, fused=True),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, 1e-2),
+}
+
+
+class Counting(nn.Module):
+    """Counts its training passes, in a buffer that it replaces each time, and that no state_dict has."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.passes = self.passes + 1
+        return x
+
+
+def learner(optimizer="AdamW", sick=True, schedule=None, **settings):
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 5), torch.randint(3, (40,))
+    if sick:
+        x[SICK] = torch.nan
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), Counting(), nn.ReLU(), nn.Linear(8, 3))
+    own = OPTIMIZERS[optimizer](model.parameters())
+    return TorchLearner(model, (x, y), cross_entropy, own, schedule and schedule(own), **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.1}, {"accumulate": 2}], ids=str)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_nothing_is_changed(optimizer, settings, assert_same):
+    disturbed, plain = learner(optimizer, **settings), learner(optimizer, **settings)
+    for batches in ([BAD, FIRST], [BAD], [SECOND, BAD, BAD], [FIRST]):
+        losses = disturbed.train(batches)
+        assert not np.isfinite(losses).all() or batches == [FIRST]
+    plain.train([FIRST, SECOND, FIRST])
+    ours, theirs = disturbed.state(), plain.state()
+    wanted = [name for name in theirs if name.startswith(("model/", "optimizer/", "buffers/"))]
+    assert "buffers/2.passes" in wanted
+    assert "model/1.running_mean" in wanted
+    assert_same({name: ours[name] for name in wanted}, {name: theirs[name] for name in wanted})
+    assert (disturbed.skipped, plain.skipped, disturbed.steps) == (4, 0, 7)
+
+
+def test_a_gradient_that_is_not_finite_is_as_bad_as_a_loss(assert_same):
+    it, plain = learner(sick=False), learner(sick=False)
+    it.train([FIRST])
+    losses = it.train([SECOND], [np.full(10, 1e308)])  # beyond float32
+    assert np.isfinite(losses).all()
+    it.train([SECOND])
+    plain.train([FIRST, SECOND])
+    assert it.skipped == 1
+    assert np.array_equal(it.score(GOOD), plain.score(GOOD))
+
+
+def test_the_schedule_goes_on(recwarn):
+    it = learner(schedule=lambda optimizer: LinearLR(optimizer, 1.0, 0.0, total_iters=4))
+    it.train([BAD, FIRST])
+    assert it.scheduler.last_epoch == 2
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_the_loss_scale_does_not_learn_from_a_nan():
+    it = learner(autocast=torch.float16)
+    it.train([FIRST])
+    before = it._steps.scaler.state_dict()
+    it.train([BAD])
+    assert it._steps.scaler.state_dict() == before
+    assert it.skipped == 1
+
+
+def test_a_buffer_that_begins_to_change_later_is_put_back_too():
+    it, plain = learner(), learner()
+    for each in (it, plain):
+        each.model[1].eval()
+        each.train([FIRST])
+        each.model[1].train()
+    it.train([BAD, SECOND])
+    plain.train([SECOND])
+    assert torch.equal(it.model[1].running_mean, plain.model[1].running_mean)
+
+
+@pytest.mark.parametrize("policy", ["drop", "last"])
+def test_a_run_goes_on_without_a_bad_example(tmp_path, policy):
+    it = learner()
+    plan = attent.Plan(epochs=3, batch_size=8, ratio=0.5, warm_up=1, non_finite=policy)
+    trace = attent.teach(it, plan, run=tmp_path)
+    assert [record.steps_skipped for record in trace.records] == [1, 0, 0]
+    assert trace.finished
+    assert np.isfinite(it.score(GOOD)).all()
+    assert all(np.isfinite(record.loss) for record in trace.records)
+
+
+def test_a_loop_leaves_such_a_step_out_where_it_asks():
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    x[SICK] = torch.nan
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    plan = attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite="drop")
+    teacher = Teacher(plan, loader)
+    with pytest.raises(attent.CourseError, match="no losses are recorded"):
+        teacher.finite(optimizer)
+    taken = []
+    for _ in range(2):
+        for inputs, targets in teacher(loader):
+            loss = teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none"))
+            optimizer.zero_grad()
+            loss.backward()
+            taken.append(teacher.finite(optimizer))
+            if taken[-1]:
+                optimizer.step()
+    assert teacher.finished
+    assert taken.count(False) == 1
+    assert bool(torch.isfinite(model.weight).all())

@@ -1,0 +1,181 @@
+"""P2: arrays of any layout are read and left alone; what is returned is the caller's; the order is that of the ids."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import numpy as np
+
+from attent.learner import Ids, Numbers
+from attent_conformance.comparing import copied, relative_error, require_close, require_same_state
+from attent_conformance.draws import LARGEST, LAYOUTS, batches, generator, laid_out, some_ids, weights
+from attent_conformance.failures import CheckFailed
+from attent_conformance.needs import Margins
+from attent_conformance.pairs import ROUNDING, Pair, pairs
+from attent_conformance.subject import Subject
+from attent_conformance.tasks import rate
+
+
+def check_any_ids_are_scored_in_order(subject: Subject) -> Margins:
+    """P2: drawn ids give each its own score: of any number, none, more than n, in any order and memory layout."""
+    margins = {}
+    for one in pairs(subject):
+        rng, known = generator(subject.seed, "ids", one.where), _by_id(one)
+        counts = [0, 1, int(rng.integers(2, 16)), 17, int(rng.integers(33, 48)), min(len(one.case), 96) + 41]
+        if one.case.name == "many":
+            counts += [int(rng.integers(257, 300)), int(rng.integers(1025, 1100))]
+        worst = 0.0
+        for count in counts:
+            ids = some_ids(rng, one.case.ids, count, repeats=bool(rng.integers(2)))
+            for name in rng.permutation(list(LAYOUTS))[:2] if count else ["read-only"]:
+                array = LAYOUTS[name](ids)
+                before = array.copy()
+                where = f"score() of {count} ids, {name}, {one.where}; drawn with seed {subject.seed}"
+                found = one.learner.score(array)
+                _require_numbers(found, count, where)
+                worst = max(worst, require_close("P2", found, known(ids), ids, 4 * ROUNDING[one.dtype], where))
+                if not np.array_equal(array, before):
+                    raise CheckFailed("P2", "ids that were written into", "ids left as they were", where)
+        margins[one.where] = worst
+    return margins
+
+
+def check_arguments_are_left_alone(subject: Subject) -> None:
+    """P2: ids, batches, weights and a state are read in any layout, also in tuples, and never written into."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "arguments", one.where)
+        where = f"{one.where}; drawn with seed {subject.seed}"
+        plain = batches(rng, one.case.ids, 4)
+        given = None if subject.lacking(("weights",)) else weights(rng, plain)
+        start = copied(one.learner.state())
+        first = _trained(one, plain, given)
+        one.learner.load_state(MappingProxyType(dict(reversed(list(copied(start).items())))))
+        odd, odd_weights = laid_out(rng, plain), None if given is None else laid_out(rng, given)
+        before = [array.copy() for array in [*odd, *(odd_weights or [])]]
+        again = _trained(one, tuple(odd), None if odd_weights is None else tuple(odd_weights))
+        after = [*odd, *(odd_weights or [])]
+        if not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
+            raise CheckFailed(
+                "P2", "arrays that were written into", "ids and weights left as they were", f"train() of {where}"
+            )
+        _require_equal(subject, one, again, first, f"train() of read-only, strided and other arrays in tuples, {where}")
+
+
+def check_what_a_learner_is_built_from_is_left_alone(subject: Subject) -> None:
+    """P2: data and parameters given are never written into, and writing into the parameters later changes nothing."""
+    for one in pairs(subject):
+        case, where = one.case, f"{one.where}; drawn with seed {subject.seed}"
+        if case.name not in (
+            "classes",
+            "padded-tasks",
+        ):  # vectors, tokens, classes, tasks, lengths: all kinds there are
+            continue
+        settings = {"lengths": case.lengths, "task_weights": case.task_weights, "device": subject.device}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        parameters = case.parameters
+        given = {"inputs": case.inputs, "targets": case.targets, "lengths": case.lengths, **parameters}
+        before = {name: None if array is None else array.copy() for name, array in given.items()}
+        learner = subject.reference(
+            case.architecture, parameters, case.inputs, case.targets, learning_rate=rate, dtype=one.dtype, **settings
+        )
+        scores = learner.score(case.ids).copy()
+        _require_equal(subject, one, scores, one.measured["scores"], f"score() of a learner built alike, {where}")
+        learner.train(batches(generator(subject.seed, "built", one.where), case.ids, 3))
+        learner.score(case.ids)
+        changed = next((name for name, array in given.items() if not np.array_equal(array, before[name])), None)
+        for name, array in given.items():
+            if array is not None:
+                array[...] = before[name]  # whatever was done to it, other learners read it too
+        if changed is not None:
+            raise CheckFailed("P2", f"{changed!r} written into", "what a learner is built from left as it was", where)
+        kept = copied(learner.state())
+        for array in parameters.values():
+            array[...] = 1.0
+        require_same_state(
+            "P2", learner.state(), kept, f"state() after the parameters given were written into, {where}"
+        )
+
+
+def check_results_are_the_callers(subject: Subject) -> None:
+    """P2: arrays returned never change later, and writing into them, or into arrays given, changes nothing."""
+    for one in pairs(subject):
+        rng = generator(subject.seed, "results", one.where)
+        where = f"{one.where}; drawn with seed {subject.seed}"
+        learner, drawn = one.learner, batches(rng, one.case.ids, 3)
+        buffer = some_ids(rng, one.case.ids, 20, repeats=False)
+        ids, other = buffer.copy(), some_ids(rng, one.case.ids, 20, repeats=False)
+        scores = learner.score(buffer)
+        kept = scores.copy()
+        buffer[:] = other  # the very array, with other ids in it
+        _require_equal(
+            subject, one, learner.score(buffer), _by_call(one, other), f"score() of an array used twice, {where}"
+        )
+        if not np.array_equal(scores, kept):
+            raise CheckFailed(
+                "P2", "scores that changed with a later call", "an array of its own", f"score() of {where}"
+            )
+        if scores.flags.writeable:
+            scores[...] = -7.0
+        _require_equal(
+            subject, one, learner.score(ids), kept, f"score() after an earlier result was written into, {where}"
+        )
+        start = copied(learner.state())
+        losses = learner.train(drawn)
+        kept_losses = losses.copy()
+        learner.train(batches(rng, one.case.ids, 3))
+        if not np.array_equal(losses, kept_losses):
+            raise CheckFailed(
+                "P2", "losses that changed with a later call", "an array of its own", f"train() of {where}"
+            )
+        learner.load_state(copied(start))
+        again = learner.train([ids.copy() for ids in drawn]).copy()
+        _require_equal(subject, one, again, kept_losses, f"train() again from the same state, {where}")
+        learner.load_state(copied(start))
+        live = [ids.copy() for ids in drawn]
+        learner.train(live)
+        for ids in live:
+            ids[...] = one.case.ids[0]
+        expected_scores = learner.score(one.case.ids).copy()
+        learner.load_state(copied(start))
+        learner.train(drawn)
+        _require_equal(
+            subject,
+            one,
+            expected_scores,
+            learner.score(one.case.ids),
+            f"score() after batches were written into, {where}",
+        )
+
+
+def _trained(one: Pair, drawn, given) -> Numbers:
+    """Return the losses of drawn batches, then of none, then the scores after them."""
+    losses = one.learner.train(drawn, given)
+    _require_numbers(losses, sum(map(len, drawn)), f"train() of {one.where}")
+    nothing = one.learner.train([], None if given is None else [])
+    _require_numbers(nothing, 0, f"train() of no batches, {one.where}")
+    return np.concatenate([losses, one.learner.score(one.case.ids)])
+
+
+def _by_id(one: Pair):
+    """Return a function that gives the scores of ids from calls of few of them, each id once."""
+    every = one.case.ids
+    scores = np.concatenate([one.learner.score(every[at : at + LARGEST]) for at in range(0, len(every), LARGEST)])
+    return lambda ids: scores[np.searchsorted(every, ids)]
+
+
+def _by_call(one: Pair, ids: Ids) -> Numbers:
+    return one.learner.score(ids.copy())
+
+
+def _require_numbers(found: object, count: int, where: str) -> None:
+    if not isinstance(found, np.ndarray) or found.dtype != np.float64 or found.shape != (count,):
+        raise CheckFailed(
+            "P2", f"{getattr(found, 'dtype', type(found))} {np.shape(found)}", f"float64 ({count},)", where
+        )
+
+
+def _require_equal(subject: Subject, one: Pair, found: Numbers, expected: Numbers, where: str) -> None:
+    """Raise CheckFailed unless numbers are equal: bit for bit on the CPU."""
+    error = relative_error(found, expected) if found.shape == expected.shape else np.inf
+    if error > (0.0 if subject.exact else 10 * ROUNDING[one.dtype]):
+        raise CheckFailed("P2", f"numbers {error:.2e} away", "equal ones", where)

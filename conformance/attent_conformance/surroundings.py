@@ -1,0 +1,183 @@
+"""What lies around a learner and is not its own: global generators, floating-point settings, process settings.
+
+A framework's are looked at where it is loaded; none is loaded for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import decimal
+import gc
+import locale
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Around = dict[str, object]
+
+
+def generators() -> Around:
+    """Return the states of the global generators of Python, NumPy and every framework that is loaded, by name."""
+    name, key, *rest = np.random.get_state()  # noqa: NPY002 - others use it, and must find it as it was
+    found: Around = {"the generator of random": random.getstate()}
+    found["the generator of numpy.random"] = (name, np.asarray(key).tobytes(), *rest)
+    _look(found, "torch", _torch_generators)
+    _look(found, "tensorflow", _tensorflow_generators)
+    _look(found, "cupy", lambda it: {"cupy's generator": str(it.random.get_random_state().__dict__)})
+    return found
+
+
+def arithmetic() -> Around:
+    """Return what decides how floating-point numbers are computed, and what happens where they overflow."""
+    tiny, half = np.array([2.0**-1022]), np.array([2.0**-53])
+    found: Around = {
+        "numpy.geterr()": tuple(sorted(np.geterr().items())),
+        "numpy.geterrcall()": np.geterrcall(),
+        "numpy.getbufsize()": np.getbufsize(),
+        "whether the processor keeps subnormal numbers": bool((tiny / 2)[0] > 0),
+        "how the processor rounds": ((1.0 + half)[0], (-1.0 - half)[0], (1.0 + 3 * half)[0]),
+        "decimal.getcontext()": repr(decimal.getcontext()),
+    }
+    _look(found, "torch", _torch_settings)
+    _look(found, "jax", lambda it: {f"jax.config.{k}": v for k, v in dict(it.config.values).items()})
+    _look(found, "tensorflow", _tensorflow_settings)
+    _look(found, "keras", _keras_settings)
+    return found
+
+
+def process() -> Around:
+    """Return what else of the process a learner could leave changed."""
+    return {
+        "the working folder": str(Path.cwd()),
+        "os.environ": dict(os.environ),
+        "the locale": locale.setlocale(locale.LC_ALL),
+        "numpy.get_printoptions()": repr(np.get_printoptions()),
+        "warnings.filters": [repr(one) for one in warnings.filters],
+        "the root logger": (logging.root.level, logging.root.disabled, logging.root.manager.disable),
+        "garbage collection": (gc.isenabled(), gc.get_threshold()),
+        "the recursion limit": sys.getrecursionlimit(),
+        "the handler of interrupts": _handler(),
+        "sys.stdout": id(sys.stdout),
+    }
+
+
+def lasting() -> Around:
+    """Return settings that nothing of a learner may change for good, not even when it is built or first used.
+
+    The environment's variables are not among them, as frameworks set some when they load a part of theirs; nor is JAX's
+    64-bit mode: a process has it or not, and a float64 learner needs it.
+    """
+    found = {**arithmetic(), **process()}
+    passing = ("os.environ", "warnings.filters", "sys.stdout", "jax.config.jax_enable_x64", "decimal.getcontext()")
+    return {name: value for name, value in found.items() if name not in passing}
+
+
+@contextlib.contextmanager
+def unusual(seed: int) -> Iterator[None]:
+    """Put the global generators where nobody left them, and a filter before all warnings', until the block ends.
+
+    So that a call shows that seeds a generator, or sets what it has set before.
+    """
+    python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    torchs = None if torch is None else torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("default", message=f"a filter of its own, {seed}")
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        if torch is not None:
+            torch.default_generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpys)  # noqa: NPY002
+            if torch is not None:
+                torch.set_rng_state(torchs)
+
+
+def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str | None:
+    """Return the first thing that is not what it was, None where there is none.
+
+    What was not there before is no difference: a framework may load a part of itself when it is first used.
+
+    Example:
+        >>> difference({"a": 1}, {"a": 2, "b": 3})
+        'a'
+    """
+    return next((name for name, value in before.items() if name in after and after[name] != value), None)
+
+
+def _look(found: Around, module: str, look: Callable[[Any], Around]) -> None:
+    loaded = sys.modules.get(module)
+    if loaded is not None:
+        with contextlib.suppress(AttributeError, ImportError, RuntimeError, TypeError, ValueError):  # another version
+            found.update(look(loaded))
+
+
+def _handler() -> object:
+    return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+
+
+def _torch_generators(torch: Any) -> Around:
+    found: Around = {"torch's generator": torch.get_rng_state().numpy().tobytes()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["torch.cuda's generators"] = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
+    return found
+
+
+def _torch_settings(torch: Any) -> Around:
+    return {
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch.is_grad_enabled()": torch.is_grad_enabled(),
+        "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
+        "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
+        "torch.is_autocast_enabled()": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
+        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
+        "torch.backends.cudnn": (
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.enabled,
+        ),
+    }
+
+
+def _tensorflow_generators(tensorflow: Any) -> Around:
+    context = sys.modules["tensorflow.python.eager.context"]
+    return {"tensorflow's global seed": context.global_seed()}
+
+
+def _tensorflow_settings(tensorflow: Any) -> Around:
+    config = tensorflow.config
+    return {
+        "tensorflow.config.functions_run_eagerly()": config.functions_run_eagerly(),
+        "tensorflow's number of threads": (
+            config.threading.get_intra_op_parallelism_threads(),
+            config.threading.get_inter_op_parallelism_threads(),
+        ),
+        "tensorflow's TensorFloat-32": config.experimental.tensor_float_32_execution_enabled(),
+        "tensorflow's soft placement": config.get_soft_device_placement(),
+        "tensorflow.executing_eagerly()": tensorflow.executing_eagerly(),
+    }
+
+
+def _keras_settings(keras: Any) -> Around:
+    config = keras.config
+    return {
+        "keras.config.floatx()": config.floatx(),
+        "keras.config.epsilon()": config.epsilon(),
+        "keras.config.image_data_format()": config.image_data_format(),
+        "keras.config.dtype_policy()": config.dtype_policy().name,
+    }
