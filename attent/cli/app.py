@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attent import __version__
 from attent.cli import given as asked
 from attent.cli.fields import JUDGE_FIELDS, PLAN_FIELDS, RUN_FIELDS, TEACH_FIELDS, Field, flag_of, metavar_of
 from attent.errors import AttentError
@@ -138,7 +138,7 @@ def _but_recipe(fields: Mapping[str, Field]) -> dict[str, Field]:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"attent {importlib.metadata.version('attent')}")
+        typer.echo(f"attent {__version__}")
         raise typer.Exit
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from attent import checks
+from attent import __version__, checks
 from attent.cli import recipe_lookup
 from attent.cli.fields import PLAN_FIELDS, RUN_FIELDS, SAME_ON_RESUME, OptionError, Value, check_known, read_value
 from attent.cli.given import Given, Option
@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a folder was begun, so that ``--resume FOLDER`` needs nothing else: what was given, by flag and by file."""
 
     format: int = FORMAT
-    attent: str = importlib.metadata.version("attent")
+    attent: str = __version__
     command: Command
     run: dict[str, Any] = {}
     plan: dict[str, Any] = {}

@@ -5,7 +5,6 @@ Every job with a folder is resumable: it goes on where an earlier process left i
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 import warnings
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent import __version__
 from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
@@ -187,7 +187,7 @@ def finished(
         return None
     header = read_header(folder)
     told = {"recipe": header.recipe, "n": header.n, "attent": header.attent}
-    now = {"recipe": recipe, "n": n, "attent": importlib.metadata.version("attent")}
+    now = {"recipe": recipe, "n": n, "attent": __version__}
     asked = (told, "", now), (kept.plan, "", plan.to_dict()), (kept.options, "option ", _builtins(options))
     for was, what, is_now in asked:
         for key in {**was, **is_now}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent import __version__
 from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, Question, alike
 from attent.judging.by_group import TRAINING, other_distribution
 from attent.judging.curve import Estimate
@@ -56,7 +56,7 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
         said += f" The budget of {question.budget_seconds:g} s is too small: give more, or less to run."
     order = list(so_far.made)
     return Judgement(
-        attent=importlib.metadata.version("attent"),
+        attent=__version__,
         recipe=question.recipe,
         backend=question.backend,
         options=msgspec.to_builtins(dict(so_far.options), enc_hook=str),

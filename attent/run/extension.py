@@ -7,17 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from attent.checks import shown
+from attent import checks
 from attent.choose import policy
 from attent.errors import PlanError
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
 
-_MAY_DIFFER = (
-    "epochs",
-    "warm_up",
-    "cool_down",
-)  # what a longer plan has otherwise; rounds are compared as far as they were run
+# What a longer plan has otherwise; rounds are compared as far as they were run.
+_MAY_DIFFER = ("epochs", "warm_up", "cool_down")
 
 
 def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Plan) -> str | None:
@@ -27,7 +24,7 @@ def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Pl
     """
     mine = json.loads(json.dumps(plan.to_dict()))
     told = [
-        f"{name} was {shown(fields.get(name))}, is {shown(mine[name])}"
+        f"{name} was {checks.shown(fields.get(name))}, is {checks.shown(mine[name])}"
         for name in mine
         if name not in ("ratio", "interval") and fields.get(name) != mine[name]
     ]

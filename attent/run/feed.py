@@ -195,7 +195,7 @@ class Feed:
         begun = self._lesson is not None and self._got.any()
         return written(
             self._course.state(),
-            {"losses": self._losses, "got": self._got, "skipped": np.array([self._skipped])} if begun else {},
+            {"losses": self._losses, "got": self._got, "skipped": np.array([self._skipped], np.int64)} if begun else {},
             self.fingerprint,
         )
 
@@ -209,8 +209,8 @@ class Feed:
         course = self._new_course()
         course.load_state(arrays)
         if begun:
+            begun = {"skipped": np.zeros(1, np.int64), **begun}  # states of attent 0.1.0 may lack it
             shape = _asked(course.next()).shape
-            begun = {"skipped": np.zeros(1, np.int64), **begun}  # not counted by the first version
             forms = {name: (array.dtype.name, array.shape) for name, array in begun.items()}
             if forms != {"losses": ("float64", shape), "got": ("bool", shape), "skipped": ("int64", (1,))}:
                 raise CourseError("the feed's state holds losses of another pass than it stands in")
@@ -218,8 +218,7 @@ class Feed:
         self._course, self._lesson = course, None
         if begun:
             self._now()
-            self._losses, self._got = begun["losses"], begun["got"]
-            self._skipped = int(begun["skipped"][0])
+            self._losses, self._got, self._skipped = begun["losses"], begun["got"], int(begun["skipped"][0])
 
     def trace(self) -> Trace:
         """Return what was taught in the passes recorded so far. Raises TraceError if it is not in this memory."""

@@ -1,9 +1,8 @@
-"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R7 of docs/spec.md."""
+"""A run on disk: header, trace, selections and the checkpoint it can go on from. Rules R1 to R8 of docs/spec.md."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import platform
 import warnings
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
+import numpy as np
 
+from attent import __version__
 from attent.errors import CourseError, TraceError, TraceWarning
 from attent.learner import Ids, Numbers, State
 from attent.plan.plan import Plan
@@ -70,10 +71,10 @@ def header_of(
     fingerprint: str | None = None,
 ) -> Header:
     """Return the header of a run of this plan over n examples, with the versions of attent, NumPy and Python."""
-    own = {"python": platform.python_version(), "numpy": importlib.metadata.version("numpy")}
+    own = {"python": platform.python_version(), "numpy": np.__version__}
     return Header(
         format=FORMAT,
-        attent=importlib.metadata.version("attent"),
+        attent=__version__,
         n=n,
         plan=plan.to_dict(),
         rounds=[list(row) for row in plan.rounds()],

@@ -216,14 +216,6 @@ class FolderRecorder(Recorder):
         return self._folder
 
 
-def _real(folder: Path) -> str:
-    """Return the one name of a folder, through all links."""
-    try:
-        return os.path.realpath(folder)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
-        raise TraceError(f"cannot write {folder}: {error}") from None
-
-
 class Follower(Recorder):
     """Follows a run that another process writes in a folder: reads where it goes on, and writes nothing."""
 
@@ -251,6 +243,14 @@ class Follower(Recorder):
 
     def _keep_selection(self, draw: int, taught: Taught) -> None:
         pass
+
+
+def _real(folder: Path) -> str:
+    """Return the one name of a folder, through all links."""
+    try:
+        return os.path.realpath(folder)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        raise TraceError(f"cannot write {folder}: {error}") from None
 
 
 def recorder_of(

@@ -36,7 +36,7 @@ def test_one_loss_below_0_and_all_are_in_turn(stand, before, latest):
 
 def test_a_loss_of_exactly_0_is_no_loss_below_0():
     zeros = np.r_[np.full(450, -0.0), np.zeros(450), np.full(100, 3.0)]
-    assert decide(NONE, zeros) == (Stand("hard", 1, 0.3), {"sign": "known", "share": 1.0})
+    assert decide(NONE, zeros) == (Stand("hard", 1, 0.3, known=True), {"sign": "known", "share": 1.0})
     assert signs(np.r_[zeros[:899], 1.0, zeros[900:]], zeros * 0.5) == (1.0, 0.5, 0.0, 1000)
     assert decide(zeros, zeros * 0.05, None, Stand(first=0.3)).why == {"sign": "learnt", "share": pytest.approx(0.05)}
 
@@ -52,7 +52,7 @@ def test_losses_too_large_to_be_summed_are_decided_as_smaller_ones(size):
     assert told(why) == told(decide(NONE, HARD).why) == said
     assert (stand.how, stand.tries, stand.first) == ("hard", 1, pytest.approx(0.13 * size, rel=1e-12))
     seen = np.where(np.arange(1000) < 700, np.nan, huge)
-    for fall in (0.6, 0.9, 0.05):
+    for fall in (0.5, 0.6, 0.9, 0.05):
         small = decide(seen * 2.0**-64, huge * fall * 2.0**-64, hardest, stand._replace(first=stand.first * 2.0**-64))
         large = decide(seen, huge * fall, hardest, stand)
         assert large.why == small.why

@@ -79,6 +79,7 @@ def test_a_feed_goes_on_from_a_state_of_format_2():
             alone.record(1.0 + ids, ids)
     first, *rest = alone.batches()
     alone.record(1.0 + first, first)
+    assert feed.state() == alone.state()  # what is in it has grown since
     for one in (feed, alone):
         for ids in rest:
             one.record(1.0 + ids, ids)

@@ -101,7 +101,8 @@ def test_every_step_trains_what_teach_trains(plan):
     assert furthest(loop.params, learner.params) < 1e-12
     assert loop.teacher.finished
     assert len(loop.seen) == loop.teacher.total_steps == plan.total_steps(N) == int(loop.state[0].count)
-    assert list(loop.teacher) == []
+    with pytest.warns(UserWarning, match=f"at its end after {plan.full_epochs} epochs"):
+        assert list(loop.teacher) == []
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -135,7 +136,7 @@ def test_tuples_and_numbers_of_examples():
     np.testing.assert_array_equal(Y[ids], y)
     np.testing.assert_array_equal(weights, same)
     assert weights.sum() == pytest.approx(1)
-    assert Teacher(DEFAULT, 5)._batch(np.array([3, 1]), None)[0].tolist() == [3, 1] + [3] * 14
+    assert Teacher(DEFAULT, 5)._part(np.array([3, 1]), None, 0)[0].tolist() == [3, 1] + [3] * 14
 
 
 @nnx.jit
@@ -197,7 +198,9 @@ def test_equinox_equals_plain_jax():
     ("told", "plan", "data"),
     [
         ("must be a dict or tuple of arrays", DEFAULT, [X, Y]),
-        ("must be a dict or tuple of arrays", DEFAULT, {"x": X, "name": ["a"] * N}),
+        (r"data\['name'\] is a list, and an array is wanted", DEFAULT, {"x": X, "name": ["a"] * N}),
+        (r"data\[1\] is a list, and an array is wanted", DEFAULT, (X, Y.tolist())),
+        (r"data\['name'\] has dtype <U1, which no jitted step takes", DEFAULT, {"x": X, "name": np.array(["a"] * N)}),
         ("differ in their number of examples", DEFAULT, (X, Y[:-1])),
         ('data has "weights"', DEFAULT, {"x": X, "weights": Y}),
         ("the plan has scoring passes", PLANS["scoring"], DATA),
@@ -218,6 +221,78 @@ def test_losses_are_recorded_once_a_batch_and_one_per_example():
         teacher.record(jnp.float32(1))
     with pytest.raises(attent.CourseError, match="of the last batch were not recorded"):
         next(given)
+
+
+def test_losses_that_cannot_be_kept_are_refused_at_once():
+    teacher = Teacher(DEFAULT, DATA)
+    given = iter(teacher)
+    next(given)
+    with pytest.raises(attent.LearnerError, match="the losses are a tracer: return them from the jitted step"):
+        jax.jit(lambda: teacher.record(jnp.ones(SIZE)))()
+    with pytest.raises(attent.LearnerError, match="must be floating-point numbers, got int64"):
+        teacher.record(jnp.ones(SIZE, int))
+    teacher.record(jnp.ones(SIZE, jnp.bfloat16))
+    next(given)  # one was kept
+
+
+def test_losses_that_were_donated_are_told_of():
+    teacher = Teacher(DEFAULT, DATA)
+    losses = [jnp.ones(SIZE) for _ in range(teacher.feed.row.steps)]
+    given = iter(teacher)
+    for each in losses[:-1]:
+        next(given)
+        teacher.record(each)
+        each.delete()  # as a step does to which they are donated
+    next(given)
+    with pytest.raises(attent.LearnerError, match=r"Array has been deleted.* leave them out of donate_argnums"):
+        teacher.record(losses[-1])
+
+
+@pytest.mark.parametrize("kind", ["auto", "default", "infobatch"])
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_a_step_trains_the_plans_batch_whatever_the_accumulation(kind, parts):
+    plan = getattr(attent.Plan, kind)(epochs=4, batch_size=20)
+
+    @jax.jit
+    def step(params, held, batch):  # optax.MultiSteps takes its means in float32
+        grads, losses = jax.grad(loss_fn, has_aux=True)(params, batch)
+        return jax.tree.map(jnp.add, held, grads), losses
+
+    def loss_fn(params, batch):
+        logits = jnp.tanh(batch["x"] @ params["first"]) @ params["second"]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
+        return losses @ batch["weights"], losses
+
+    params, teacher = jax.tree.map(jnp.asarray, WEIGHTS), Teacher(plan, DATA, accumulate=parts)
+    held, taken = jax.tree.map(jnp.zeros_like, params), 0
+    wanted, feed = jax.tree.map(jnp.asarray, WEIGHTS), attent.Feed(plan, N)
+    for _ in range(4):
+        for batch in teacher:
+            assert len(batch["x"]) == 20 // parts
+            held, losses = step(params, held, batch)
+            teacher.record(losses)
+            taken += 1
+            if taken % parts == 0:
+                params = jax.tree.map(lambda own, grad: own - 0.5 * grad / parts, params, held)
+                held = jax.tree.map(jnp.zeros_like, params)
+    while not feed.finished:
+        weights = feed.weights()
+        for place, ids in enumerate(feed.batches()):
+            each = np.ones(len(ids)) if weights is None else weights[place]
+            batch = {name: part[ids] for name, part in DATA.items()} | {"weights": each / len(ids)}
+            grads, losses = jax.grad(loss_fn, has_aux=True)(wanted, batch)
+            wanted = jax.tree.map(lambda own, grad: own - 0.5 * grad, wanted, grads)
+            feed.record(losses, ids)
+    assert taken == parts * teacher.total_steps
+    assert step._cache_size() == 1
+    assert attent.first_difference(teacher.trace(), feed.trace()) is None
+    assert furthest(params, wanted) < 1e-12
+
+
+@pytest.mark.parametrize("accumulate", [0, 1.5, True])
+def test_an_accumulation_of_no_batches_is_refused(accumulate):
+    with pytest.raises(attent.PlanError, match="accumulate must be a whole number of at least 1"):
+        Teacher(DEFAULT, DATA, accumulate=accumulate)
 
 
 def test_several_processes_are_refused(monkeypatch):

@@ -196,6 +196,77 @@ def test_sample_weights_train_and_rank():
     assert task.furthest(model, other) < 1e-12
 
 
+@pytest.mark.parametrize("plan", [DEFAULT, task.PLANS["weighted"]], ids=["default", "weighted"])
+def test_class_weights_train_and_rank_as_sample_weights(plan):
+    by_class = {0: 0.3, 2: 2.5}
+    weights = np.array([by_class.get(label, 1.0) for label in task.Y])
+    model, other = task.new_model(), task.new_model()
+    trace = fit(model, plan, class_weight=by_class).trace
+    assert attent.first_difference(trace, fit(other, plan, sample_weight=weights).trace) is None
+    assert task.furthest(model, other) == 0
+    assert attent.first_difference(trace, fit(task.new_model(), plan).trace) is not None
+
+
+class Stops(keras.callbacks.Callback):
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        self.model.stop_training = self.left <= 0
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(3, 0), (6, 1), (8, 1)])  # passes have 6 and 3 steps
+def test_a_callback_may_end_training_within_a_pass(steps, passes, tmp_path):
+    model = task.new_model()
+    history = fit(model, callbacks=[Stops(steps)], run=tmp_path / "run")
+    assert int(model.optimizer.iterations) == steps
+    assert len(history.trace.records) == passes
+    assert len(attent.Trace.read(tmp_path / "run").records) == passes
+    model.fit(task.X, task.Y, batch_size=task.SIZE, verbose=0)
+    assert int(model.optimizer.iterations) == steps + 6
+
+
+def test_a_run_stopped_before_its_first_backup_begins_anew(tmp_path):
+    whole = task.new_model()
+    trace = fit(whole, run=tmp_path / "whole").trace
+
+    class Interrupts(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                raise KeyboardInterrupt
+
+    def backed(*more):
+        model = task.new_model()
+        callbacks = [keras.callbacks.BackupAndRestore(tmp_path / "backup"), *more]
+        return model, fit(model, callbacks=callbacks, run=tmp_path / "run")
+
+    with pytest.raises(KeyboardInterrupt):
+        backed(Interrupts())
+    model, history = backed()
+    assert attent.first_difference(history.trace, trace) is None
+    assert task.furthest(model, whole) == 0
+
+
+def broken(ids):
+    if 17 in ids:
+        raise OSError("disk gone")
+    return task.X[ids], task.Y[ids]
+
+
+@pytest.mark.parametrize(
+    ("fetch", "told"),
+    [
+        (broken, r"^example 17 cannot be fetched: OSError: disk gone$"),
+        (lambda ids: (task.X[ids], task.Y[ids[:-1]]), r"asked for 16 examples, its arrays have \[15, 16\]"),
+    ],
+)
+def test_a_function_of_ids_that_fails_is_told_of(fetch, told):
+    with pytest.raises(attent.LearnerError, match=told):
+        fit(task.new_model(), x=fetch, y=None, n=task.N)
+
+
 def mean_of(y, outputs):
     return keras.ops.mean(outputs)
 
@@ -214,6 +285,10 @@ def of_class(kind):
     model = kind([keras.Input((7,)), keras.layers.Dense(3)])
     model.compile("sgd", task.cross_entropy())
     return model
+
+
+def dying():
+    return keras.optimizers.schedules.ExponentialDecay(0.5, 1, 0.1)
 
 
 def decaying(steps):
@@ -236,6 +311,18 @@ def test_a_schedule_of_the_plans_length_ends_with_it():
         ("epochs is the plan's, which has 4", {"epochs": 9}),
         ("validation_split does not go with a plan", {"validation_split": 0.1}),
         ("steps_per_epoch does not go with a plan", {"steps_per_epoch": 3}),
+        (
+            "gradient_accumulation_steps=2, which would join batches of the plan",
+            {"model": lambda: task.new_model(optimizer=keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))},
+        ),
+        (
+            "ExponentialDecay has decay_steps=1 and decay_rate=0.1",
+            {"model": lambda: task.new_model(optimizer=keras.optimizers.SGD(dying()))},
+        ),
+        ("BackupAndRestore has save_freq=4", {"callbacks": [keras.callbacks.BackupAndRestore("backup", save_freq=4)]}),
+        ("both class_weight and sample_weight", {"class_weight": {0: 2.0}, "sample_weight": np.ones(task.N)}),
+        ("class_weight is for arrays", {"class_weight": {0: 2.0}, "x": broken, "y": None, "n": task.N}),
+        ("leave texts and objects out", {"x": {"x": task.X, "name": np.array(["a"] * task.N)}}),
         ("differ in their number of examples", {"y": task.Y[:-1]}),
         ("must be arrays", {"x": task.X.tolist()}),
         ("or x a function of ids", {"x": iter([1])}),

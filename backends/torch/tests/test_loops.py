@@ -380,7 +380,10 @@ LOADERS = {
     "replacement": (lambda: DataLoader(DATA, 4, sampler=RandomSampler(DATA, True)), "draws with replacement"),
     "a part": (lambda: DataLoader(DATA, 4, sampler=RandomSampler(DATA, num_samples=8)), "or only some"),
     "drop_last": (lambda: DataLoader(DATA, 4, drop_last=True), "has drop_last=True"),
-    "other batches": (lambda: DataLoader(DATA, 5), "the loader's batches have 5 examples, the plan's 4"),
+    "other batches": (
+        lambda: DataLoader(DATA, 5),
+        "the plan's batch_size is 4, an optimiser step takes 5 examples: 5 in a batch of the loader. A plan's",
+    ),
     "no batches": (lambda: DataLoader(DATA, None), "the loader has no batches: batch_size=None"),
     "its own batches": (
         lambda: DataLoader(DATA, batch_sampler=Twice(SequentialSampler(DATA), 4, False)),
@@ -547,33 +550,6 @@ def test_two_processes_train_what_one_trains(kind, plan, tmp_path):
 
 
 # accelerate in one process
-
-
-@pytest.mark.parametrize("parts", [1, 2, 5])
-def test_accelerate_accumulates_and_ends_each_pass_with_a_step(parts):
-    accelerate = pytest.importorskip("accelerate")
-    plan = PLANS["default"]
-    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=parts)
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    loader = DataLoader(DATA, 4, shuffle=True)
-    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    teacher = Teacher(plan, loader)
-    steps, synchronised = [], []
-    for _ in range(4):
-        for x, y, ids in teacher(loader):
-            with accelerator.accumulate(model):
-                accelerator.backward(teacher.record(F.cross_entropy(model(x), y, reduction="none")))
-                optimizer.step()
-                optimizer.zero_grad()
-            steps.append(ids.tolist())
-            synchronised.append(accelerator.sync_gradients)
-    by_hand = attent.Feed(plan, N)
-    assert steps[:6] == [ids.tolist() for ids in by_hand.batches()]
-    lengths = [row.steps for row in plan.timeline(N)]
-    expected = [place % parts == 0 or place == length for length in lengths for place in range(1, length + 1)]
-    assert synchronised == expected
-    accelerate.state.AcceleratorState._reset_state(True)
 
 
 def test_a_teacher_built_before_its_process_group_is_refused(monkeypatch):

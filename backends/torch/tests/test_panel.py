@@ -129,9 +129,9 @@ def test_adapters_alone_are_trained_and_change_nothing_at_first(panel, build):
 
 
 def test_only_the_answer_counts(panel):
-    lora = panel("lora")
+    answers = panel("answers")
     pairs = [(b"How many?", b"12"), (b"And?", b"a longer answer")]
-    text, answered = lora.dialogues(pairs, 6, 8, 2, None)
+    text, answered = answers.dialogues(pairs, 6, 8, 2, None)
     assert bytes(text[0].tolist()) == b" many?\n12\n\0\0\0\0\0"
     assert bytes(text[1].tolist()) == b"\0\0And?\na longer"
     assert [bytes(row[-8:][mask].tolist()) for row, mask in zip(text, answered, strict=True)] == [b"12\n", b"a longer"]

@@ -17,7 +17,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    ModelCheckpoint,
+)
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
@@ -29,6 +34,7 @@ from attent_torch.trainers.lightning import Teaching, record
 N, SIZE = 90, 16
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
 AUTO, DEFAULT = attent.Plan.auto(epochs=4, batch_size=SIZE), attent.Plan.default(epochs=4, batch_size=SIZE)
+PARTS = {"auto": 1, "default": 2}  # batches accumulated in two processes
 WEIGHTED = attent.Plan.infobatch(epochs=4, batch_size=SIZE)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*many workers:UserWarning"),
@@ -194,13 +200,36 @@ def test_one_cycle_ends_with_the_run_where_the_first_pass_is_the_shortest():
     assert [len(teaching.teacher.trace().ids(epoch)) for epoch in range(4)] == [row.k for row in plan.timeline(N)]
 
 
+@pytest.mark.parametrize("kind", ["auto", "default", "infobatch"])
 @pytest.mark.parametrize("accumulate", [2, 5])
-def test_accumulates_as_lightning_does(accumulate):
-    module, teaching, trainer = taught(DEFAULT, accumulate_grad_batches=accumulate)
-    steps = sum(-(-each // accumulate) for each in teaching.teacher.steps)
-    assert module.steps == trainer.global_step == steps
-    assert len(module.seen) == DEFAULT.total_steps(N)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+def test_a_step_trains_the_plans_batch_whatever_the_accumulation(kind, accumulate):
+    plan = getattr(attent.Plan, kind)(epochs=4, batch_size=20)
+    whole, teaching, _ = taught(plan, loader=loader_of(batch_size=20))
+    parts, again, trainer = taught(
+        plan, loader=loader_of(batch_size=20 // accumulate), accumulate_grad_batches=accumulate
+    )
+    assert len(parts.seen) == accumulate * len(whole.seen)
+    for step, (epoch, ids) in enumerate(whole.seen):
+        found = parts.seen[step * accumulate : (step + 1) * accumulate]
+        assert {each for each, _ in found} == {epoch}
+        own = [id for _, part in found for id in part]
+        assert own == ids if len(ids) >= accumulate else set(own) == set(ids)
+    assert attent.first_difference(again.teacher.trace(), teaching.teacher.trace()) is None
+    torch.testing.assert_close(weights_of(parts.net), weights_of(whole.net), rtol=0, atol=1e-12)
+    assert parts.steps == trainer.global_step == plan.total_steps(N)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
+
+
+def test_goes_on_exactly_from_any_step_of_accumulated_batches(tmp_path):
+    settings = {"accumulate_grad_batches": 2}
+    keep = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    whole, _, trainer = taught(DEFAULT, keep, loader=loader_of(batch_size=SIZE // 2), **settings)
+    for step in range(1, trainer.global_step + 1):
+        module, _, _ = taught(
+            DEFAULT, loader=loader_of(batch_size=SIZE // 2), ckpt=tmp_path / f"step={step}.ckpt", **settings
+        )
+        assert module.seen == whole.seen[2 * step :], step
+        assert torch.equal(weights_of(module.net), weights_of(whole.net)), step
 
 
 def test_other_callbacks_keep_working(tmp_path):
@@ -308,6 +337,11 @@ class TooLong(Module):
         return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 400), "interval": "step"}]
 
 
+class ByLbfgs(Module):
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters())
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         return iter(Numbered())
@@ -323,7 +357,12 @@ class Endless(IterableDataset):
         ("limit_train_batches=0.5", {"limit_train_batches": 0.5}),
         ("overfit_batches=1", {"overfit_batches": 1}),
         ("has reload_dataloaders_every_n_epochs", {"reload_dataloaders_every_n_epochs": 1}),
-        ("batches have 8 examples, the plan's 16", {"loader": {"batch_size": 8}}),
+        ("16, an optimiser step takes 8 examples: 8 in a batch", {"loader": {"batch_size": 8}}),
+        ("takes 32 examples: 16 in a batch of the loader, accumulated over 2", {"accumulate_grad_batches": 2}),
+        ("val_check_interval=5, and the plan's shortest epoch has 3 batches", {"val_check_interval": 5}),
+        ("LBFGS calls training_step several times a step", {"module": ByLbfgs}),
+        ("GradientAccumulationScheduler changes how many", {"callback": GradientAccumulationScheduler({2: 2})}),
+        ("LearningRateFinder trains for a while", {"callback": LearningRateFinder()}),
         (
             "sampler is a WeightedRandomSampler",
             {"loader": {"sampler": WeightedRandomSampler([1] * N, N), "shuffle": None}},
@@ -335,6 +374,7 @@ class Endless(IterableDataset):
 )
 def test_says_what_is_wrong_before_the_first_step(told, given):
     settings = dict(given)
+    more = [settings.pop("callback")] if "callback" in settings else []
     module, loader = settings.pop("module", Module)(), settings.pop("loader", {})
     if loader == {"a": 1}:
         loader = {"a": loader_of()}
@@ -344,8 +384,19 @@ def test_says_what_is_wrong_before_the_first_step(told, given):
         loader = loader_of(**loader)
     before = weights_of(module.net)
     with pytest.raises(attent.AttentError, match=told):
-        taught(DEFAULT, module=module, loader=loader, **settings)
+        taught(DEFAULT, *more, module=module, loader=loader, **settings)
     assert torch.equal(weights_of(module.net), before)
+
+
+def test_an_epoch_that_is_left_early_is_refused():
+    class Leaves(Module):
+        def on_train_batch_start(self, batch, batch_idx):
+            return -1 if batch_idx == 3 else None
+
+    with pytest.raises(attent.CourseError, match="the epoch ended within pass 0 of the plan"):
+        taught(DEFAULT, module=Leaves())
+    module, _, trainer = taught(DEFAULT, max_steps=8)  # a training that ends is another matter
+    assert len(module.seen) == trainer.global_step == 8
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
@@ -370,24 +421,27 @@ def test_two_processes_train_their_shares_of_the_same_batches(plan, tmp_path):
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     one, teaching, _ = taught({"auto": AUTO, "default": DEFAULT}[plan])
-    assert len(ranks[0]["seen"]) == len(ranks[1]["seen"]) == len(one.seen)
-    for own, other, (epoch, ids) in zip(ranks[0]["seen"], ranks[1]["seen"], one.seen, strict=True):
-        assert [own[0], own[1] + other[1]] == [epoch, ids]
+    parts = PARTS[plan]
+    assert len(ranks[0]["seen"]) == len(ranks[1]["seen"]) == parts * len(one.seen)
+    for step, (epoch, ids) in enumerate(one.seen):
+        own = [part for rank in ranks for part in rank["seen"][parts * step : parts * (step + 1)]]
+        assert {part[0] for part in own} == {epoch}
+        assert [id for part in own for id in part[1]] == ids
     for rank in ranks:
         np.testing.assert_allclose(rank["weights"], weights_of(one.net), rtol=0, atol=1e-12)
-        assert rank["again"] == rank["seen"][8:]
+        assert rank["again"] == rank["seen"][8 * parts :]
         assert rank["weights"] == rank["weights_again"]
         assert rank["steps"] == one.steps
     assert attent.first_difference(attent.Trace.read(tmp_path / "run"), teaching.teacher.trace()) is None
 
 
-def on_a_rank(plan: attent.Plan, folder: Path) -> None:
+def on_a_rank(plan: attent.Plan, parts: int, folder: Path) -> None:
     """Train, and go on from a checkpoint in mid-pass, on one of two processes."""
     found = {}
     for again in ("", "_again"):
         keep = ModelCheckpoint(folder / f"states{again}", "{step}", every_n_train_steps=8, save_top_k=-1)
         module, _, trainer = taught(
-            plan, keep, strategy="ddp", devices=2, loader=loader_of(batch_size=SIZE // 2),
+            plan, keep, strategy="ddp", devices=2, loader=loader_of(batch_size=SIZE // 2 // parts), accumulate_grad_batches=parts,
             ckpt=folder / "states" / "step=8.ckpt" if again else None, run=None if again else folder / "run",
         )  # fmt: skip
         found |= {"again" if again else "seen": module.seen, f"weights{again}": weights_of(module.net).tolist()}
@@ -410,10 +464,6 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
     assert found["trainer"].callback_metrics["accuracy"] > 0.9
 
 
-if __name__ == "__main__":
-    on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], Path(sys.argv[2]))
-
-
 class Sorted(Numbered):
     """Examples whose groups are an attribute."""
 
@@ -430,3 +480,7 @@ def test_a_policy_by_group_goes_by_an_attribute_of_the_dataset():
     trace = teaching.teacher.trace()
     taken = [np.bincount(Sorted.source[trace.ids(epoch)]).tolist() for epoch in range(1, len(trace.records))]
     assert [max(each) - min(each) <= 1 for each in taken] == [True] * len(taken)
+
+
+if __name__ == "__main__":
+    on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], PARTS[sys.argv[1]], Path(sys.argv[2]))

@@ -185,7 +185,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     with torch.no_grad():
         logits = trainer.model(input_ids=torch.tensor(inputs)).logits
     each = F.cross_entropy(logits[:, :-1].transpose(1, 2), torch.tensor(padded)[:, 1:], reduction="none").sum(1)
-    assert [recorded[id] for id in range(43)] == pytest.approx(each.tolist(), abs=1e-10)
+    assert [recorded[id] for id in range(43)] == pytest.approx(
+        each.tolist(), abs=1e-5
+    )  # float32, as the model's own loss
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def test_two_bases_one_trainer_of_a_user(tiny, tmp_path, seen):
 
 def test_two_processes_train_what_one_trains(tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     subprocess.run([*run, script, tmp_path / "two"], check=True, capture_output=True, text=True)
     subprocess.run([sys.executable, script, tmp_path / "one"], check=True, capture_output=True, text=True)
     one, two, other = (json.loads((tmp_path / name).read_text()) for name in ("one-0", "two-0", "two-1"))

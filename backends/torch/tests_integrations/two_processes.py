@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from conftest import Seen, Tiny, parameters
 from datasets import Dataset
 from transformers import TrainingArguments
@@ -18,7 +19,19 @@ from attent_torch.trainers.transformers import TaughtTrainer
 N = 41  # each pass of all examples ends on a step of one
 rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 tiny, told = Tiny(), {}
-for kind, source in (("llama", attent.Reuse()), ("plain", attent.Fresh()), ("bert", attent.Reuse())):
+
+
+def mean(outputs, labels, num_items_in_batch=None):
+    return torch.nn.functional.cross_entropy(outputs["logits"], labels)
+
+
+for case, source in (
+    ("llama", attent.Reuse()),
+    ("plain", attent.Fresh()),
+    ("bert", attent.Reuse()),
+    ("bert own loss", attent.Reuse()),
+):
+    kind = case.split()[0]
     model = tiny.model(kind)
     seen = Seen(model)
     rows = tiny.rows(kind, N)
@@ -30,10 +43,16 @@ for kind, source in (("llama", attent.Reuse()), ("plain", attent.Fresh()), ("ber
         logging_strategy="no", disable_tqdm=True,
     )  # fmt: skip
     plan = attent.Plan.default(epochs=4, batch_size=10, source=source)
-    trainer = TaughtTrainer(model=model, args=arguments, train_dataset=Dataset.from_dict(rows), plan=plan)
+    trainer = TaughtTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_dict(rows),
+        plan=plan,
+        compute_loss_func=mean if "own" in case else None,
+    )
     trainer.train()
     trace = trainer.feed.trace()
-    told[kind] = {
+    told[case] = {
         "batches": seen.batches,
         "ids": [trace.ids(epoch).tolist() for epoch in range(4)],
         "losses": [row.loss for row in trace.records],

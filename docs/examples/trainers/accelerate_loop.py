@@ -20,7 +20,7 @@ model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.n
 optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * len(loader))
 model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, scheduler)
-teacher = Teacher(Plan.auto(epochs=5, batch_size=32 * accelerator.num_processes), loader)
+teacher = Teacher(Plan.auto(epochs=5, batch_size=32 * accelerator.num_processes), loader, scheduler=scheduler)
 
 for epoch in range(5):
     model.train()

@@ -17,7 +17,7 @@ loader = DataLoader(train, batch_size=32, shuffle=True)
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
 optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
 scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5 * len(loader))
-teacher = Teacher(Plan.auto(epochs=5, batch_size=32), loader)
+teacher = Teacher(Plan.auto(epochs=5, batch_size=32), loader, scheduler=scheduler)
 
 for epoch in range(5):
     model.train()

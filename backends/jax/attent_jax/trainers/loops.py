@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ class Teacher:
 
     Args:
         plan: what is taught when.
+        accumulate: how many batches one optimiser step takes, as ``optax.MultiSteps`` does. A batch of the plan is then
+            dealt out to so many, of equal size; the mean of their gradients is that of the whole.
         data: dict or tuple of arrays whose first axis numbers the examples; or their number, for batches
             (ids, weights).
         score: ``score(batch)`` returns one loss per example, (plan.batch_size,), in evaluation mode; only for a plan
@@ -65,6 +68,7 @@ class Teacher:
         data: Any,
         *,
         score: Callable[[Any], Any] | None = None,
+        accumulate: int = 1,
         run: Any = None,
         resume: bool = False,
         **settings: Any,
@@ -87,10 +91,11 @@ class Teacher:
                 "example; or a plan that scores by the losses of training, as Plan.auto and Plan.default do"
             )
         self._score, self._ends = score, epoch_ends(rows, plan.full_epochs)
+        if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
+            raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
+        self._parts, self._size = accumulate, -(-plan.batch_size // accumulate)
         dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
-        self._even = np.full(
-            plan.batch_size, 1 / plan.batch_size, dtype
-        )  # of a full batch whose examples weigh the same
+        self._even = np.full(self._size, accumulate / plan.batch_size, dtype)  # of a full batch of even weights
         self._kept: list[Any] = []  # losses that the feed does not have yet, on the device
         self._recorded = self._given = 0  # batches of the pass
 
@@ -111,13 +116,20 @@ class Teacher:
     def __iter__(self) -> Iterator[Any]:
         """Yield one epoch's batches; each must be recorded before the next."""
         feed, end = self.feed, next((end for end in self._ends if end > self.feed.epoch), 0)
+        if feed.finished:
+            warnings.warn(
+                f"the plan is at its end after {len(self._ends)} epochs: there is nothing more to train",
+                UserWarning,
+                stacklevel=2,
+            )
         while feed.epoch < end:
             while (ids := feed.to_score()) is not None:
                 self._score_all(ids)
             epoch, batches, weights = feed.epoch, feed.batches(), feed.weights()
-            for place in range(self._recorded, len(batches)):
+            for place in range(self._recorded, len(batches) * self._parts):
                 self._given = place + 1
-                yield self._batch(batches[place], None if weights is None else weights[place])
+                step, part = divmod(place, self._parts)
+                yield self._part(batches[step], None if weights is None else weights[step], part)
                 if feed.epoch == epoch and self._recorded < self._given:
                     raise CourseError(
                         "the losses of the last batch were not recorded: call teacher.record(losses) for every batch, "
@@ -135,37 +147,61 @@ class Teacher:
         self._check(losses)
         self._kept.append(losses)
         self._recorded += 1
-        if self._recorded == self.feed.row.steps:
+        if self._recorded == self.feed.row.steps * self._parts:
             self._hand_over()
             self._recorded = self._given = 0
 
     def state(self) -> dict[str, Any]:
-        """Return texts to keep in a checkpoint, right after a step; orbax's JsonSave takes them."""
+        """Return texts to keep in a checkpoint, right after a step; orbax's JsonSave takes them.
+
+        Between batches that are accumulated it is the state before the step.
+        """
         self._hand_over()
         return self.feed.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one after the last recorded. Raises as `attent.Feed.load_state`."""
         self.feed.load_state(state)
-        self._kept, self._recorded, self._given = [], self.feed.done, 0
+        self._kept, self._recorded, self._given = [], self.feed.done * self._parts, 0
 
     def _hand_over(self) -> None:
-        """Give the feed the losses that were kept on the device."""
-        if not self._kept:
+        """Give the feed the losses that were kept on the device, of whole steps."""
+        steps = len(self._kept) // self._parts
+        if not steps:
             return
-        batches = self.feed.batches()[self._recorded - len(self._kept) : self._recorded]
-        losses = [np.asarray(each)[: len(ids)] for each, ids in zip(jax.device_get(self._kept), batches, strict=True)]
-        self._kept = []
-        self.feed.record(np.concatenate(losses), np.concatenate(batches))
+        done, count = self.feed.done, steps * self._parts
+        batches = self.feed.batches()[done : done + steps]
+        try:
+            found = jax.device_get(self._kept[:count])
+        except RuntimeError as error:
+            raise LearnerError(
+                f"recorded losses cannot be read at the end of the pass: {error} Where they are donated to a later "
+                "step, leave them out of donate_argnums, or record a copy"
+            ) from error
+        own = [ids[self._places(ids, part)] for ids in batches for part in range(self._parts)]
+        losses = [np.asarray(each)[: len(ids)] for each, ids in zip(found, own, strict=True)]
+        self.feed.record(np.concatenate(losses), np.concatenate(own))
+        self._kept = self._kept[count:]
 
-    def _batch(self, ids: Ids, weights: Numbers | None) -> Any:
-        """Return a batch of full size, whose weights sum as those of its examples."""
-        scale = self._even if weights is None else (weights / len(ids)).astype(self._even.dtype)
-        missing = self.feed.plan.batch_size - len(ids)
-        if missing:
-            own = np.full(len(ids), 1 / len(ids)) if weights is None else scale
-            scale = np.concatenate([own, np.zeros(missing)]).astype(self._even.dtype)
-            ids = np.concatenate([ids, np.full(missing, ids[0])])
+    def _places(self, batch: Ids, part: int) -> slice:
+        """Return where a part of a batch lies in it: parts as equal as can be."""
+        return slice(part * len(batch) // self._parts, (part + 1) * len(batch) // self._parts)
+
+    def _part(self, batch: Ids, weights: Numbers | None, part: int) -> Any:
+        """Return a part of a batch of the plan, whose losses @ weights is its part of the batch's mean, times parts."""
+        own, times = self._places(batch, part), self._parts / len(batch)
+        ids = batch[own]
+        if weights is None and len(batch) == self.feed.plan.batch_size and len(ids) == self._size:
+            return self._batch(ids, self._even)
+        each = (np.ones(len(ids)) if weights is None else weights[own]) * times
+        return self._batch(ids if len(ids) else batch[:1], each)
+
+    def _batch(self, ids: Ids, weights: Numbers) -> Any:
+        """Return a batch of full size, filled up with an example that weighs nothing."""
+        scale = np.zeros(self._size, self._even.dtype)
+        scale[: len(weights)] = weights
+        if len(ids) < self._size:
+            ids = np.concatenate([ids, np.full(self._size - len(ids), ids[0])])
         if self._data is None:
             return ids, scale
         if isinstance(self._data, dict):
@@ -174,31 +210,51 @@ class Teacher:
 
     def _score_all(self, ids: Ids) -> None:
         assert self._score is not None  # refused when the teacher was built
-        size, found = self.feed.plan.batch_size, []
+        size, found = self._size, []
         for start in range(0, len(ids), size):
-            losses = self._score(self._batch(ids[start : start + size], None))
+            some = ids[start : start + size]
+            losses = self._score(self._batch(some, np.full(len(some), 1 / len(some))))
             self._check(losses)
             found.append(losses)
         self.feed.record(np.concatenate([np.asarray(each) for each in jax.device_get(found)])[: len(ids)], ids)
 
     def _check(self, losses: Any) -> None:
-        shape, wanted = np.shape(losses), (self.feed.plan.batch_size,)
+        shape, wanted = np.shape(losses), (self._size,)
         if shape != wanted:
             told = ", which is their mean: return the losses from the step beside it" if shape == () else ""
             raise LearnerError(f"the losses must be one per example, shape {wanted}, got shape {shape}{told}")
+        if isinstance(losses, jax.core.Tracer):
+            raise LearnerError(
+                "the losses are a tracer: return them from the jitted step, and record them outside of it, once a step"
+            )
+        dtype = getattr(losses, "dtype", np.float32)
+        if not jax.numpy.issubdtype(dtype, jax.numpy.floating):
+            raise LearnerError(f"the losses must be floating-point numbers, got {dtype}")
 
 
 def _read(data: Any) -> tuple[Any, int]:
     """Return a dict or tuple of arrays, or None, and the number of examples. Raises PlanError for anything else."""
     if isinstance(data, int) and not isinstance(data, bool):
         return None, data
-    parts = data.values() if isinstance(data, dict) else data if isinstance(data, tuple) else ()
-    lengths = {np.shape(each)[0] if hasattr(each, "shape") and np.ndim(each) else None for each in parts}
-    if not lengths or None in lengths:
+    parts = data if isinstance(data, dict) else dict(enumerate(data)) if isinstance(data, tuple) else {}
+    if not parts:
         raise PlanError(
             "data must be a dict or tuple of arrays whose first axis numbers the examples, or the number of examples, "
             f"got {type(data).__qualname__}"
         )
+    for name, part in parts.items():
+        if not hasattr(part, "shape") or not np.ndim(part):
+            raise PlanError(
+                f"data[{name!r}] is a {type(part).__qualname__}, and an array is wanted whose first axis numbers the "
+                "examples: numpy.asarray makes one of a list of numbers. For anything else give the number of "
+                "examples, and fetch each batch by its ids"
+            )
+        if np.dtype(part.dtype).kind in "OSUM":
+            raise PlanError(
+                f"data[{name!r}] has dtype {part.dtype}, which no jitted step takes: leave it out, or give the number "
+                "of examples, and fetch each batch by its ids"
+            )
+    lengths = {np.shape(part)[0] for part in parts.values()}
     if len(lengths) > 1:
         raise PlanError(f"the arrays of data differ in their number of examples: {sorted(lengths)}")
     if isinstance(data, dict) and "weights" in data:

@@ -10,14 +10,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 import attent
 from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
 from attent.run.files import read_plain, write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
-from attent_tensorflow.trainers.keras_data import fetcher, inputs_of
+from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told
 from attent_tensorflow.trainers.keras_schedule import check_schedule
 
 _NOT_WITH_A_PLAN = {
@@ -52,14 +52,14 @@ def taught_fit(
         x: arrays, or dicts, lists or tuples of them, whose first axis numbers the examples; or a function of ids, int64
             (B,), that returns a batch (x, y) or (x, y, sample_weight), together with ``n``.
         y: targets, as x.
-        sample_weight: part of each example's loss, as in ``fit``.
+        sample_weight: part of each example's loss, as in ``fit``; so is ``class_weight``.
         n: number of examples, for a function only.
         callbacks: as in ``fit``.
         verbose: as in ``fit``.
         initial_epoch: the pass to begin with, for a model restored as it was before it: the state of the plan is read
             from ``run``. ``keras.callbacks.BackupAndRestore`` sets it by itself.
         run: folder to write the run to, with a state before each pass; None: in memory.
-        **settings: further ones of ``fit``, as validation_data and class_weight, and of `attent.Feed`.
+        **settings: further ones of ``fit``, as validation_data, and of `attent.Feed`.
 
     Raises:
         PlanError, LearnerError, CourseError or TraceError: before the first step where it can be known.
@@ -74,10 +74,11 @@ def taught_fit(
         >>> history.epoch, int(model.optimizer.iterations)
         ([0, 1, 2], 5)
     """
-    fetch, n = fetcher(x, y, sample_weight, n)
+    fetch, n = fetcher(x, y, sample_weight, n, settings.pop("class_weight", None))
     feed_settings = {name: settings.pop(name) for name in _FEED if name in settings}
     _check(model, plan, settings)
     check_schedule(model.optimizer, plan.total_steps(n), plan.epochs)
+    backup = _backup(callbacks)
     if not model.built:
         model(fetch(np.arange(min(2, n)))[0], training=False)
     every = _Callbacks(callbacks, model, plan, verbose)
@@ -88,15 +89,20 @@ def taught_fit(
     states = None if run is None else Path(run, "states")
     if start and states is None:
         raise TraceError(f"to go on from pass {start} give the run's folder, where its state is: run=...")
-    feed = attent.Feed(plan, n, run=run, resume=start > 0, versions={"keras": keras.__version__}, **feed_settings)
+    resume = start > 0 or (backup and run is not None)  # what was stopped before its first backup begins anew
+    feed = attent.Feed(plan, n, run=run, resume=resume, versions={"keras": keras.__version__}, **feed_settings)
     if states is not None and start:
         _go_on(feed, model, states, start)
+    elif resume:
+        feed.load_state(feed.state())
     losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
 
     finite_at_first = _finite(model)
 
     def passed() -> None:
         batches, weights = feed.batches(), feed.weights()
+        if model.stop_training and losses.stopped(batches):
+            return  # a callback ended training within the pass, of which nothing is written
         _check_still_finite(model, finite_at_first, feed.epoch)
         feed.record(losses.read(batches, weights), np.concatenate(batches))
         if states is not None:
@@ -110,9 +116,10 @@ def taught_fit(
             batches = feed.batches()
             every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches)})
             given = inputs_of(fetch, batches, feed.weights())
-            model.fit(
-                **given, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
-            )
+            with told(fetch):
+                model.fit(
+                    **given, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
+                )
     every.end()
     model.history.trace = feed.trace()
     return model.history
@@ -182,6 +189,13 @@ class _Losses(keras.metrics.Metric):
             )
         losses = ops.convert_to_numpy(self.taken)[:wanted].astype(np.float64)
         return losses if weights is None else losses / np.concatenate(weights)
+
+    def stopped(self, batches: list[Ids]) -> bool:
+        """Whether losses of the pass are missing; those that are there are then forgotten."""
+        missing = int(ops.convert_to_numpy(self.count)) < sum(map(len, batches))
+        if missing:
+            self.count.assign(0)
+        return missing
 
     @contextmanager
     def kept(self, model: Any) -> Iterator[None]:
@@ -258,8 +272,26 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
         if settings.pop(name, wanted) not in (None, wanted):
             raise PlanError(f"{name} is the plan's, which has {wanted}: leave it out")
     settings.pop("shuffle", None)
+    if getattr(model.optimizer, "gradient_accumulation_steps", None):
+        raise PlanError(
+            f"the optimiser has gradient_accumulation_steps={model.optimizer.gradient_accumulation_steps}, which would "
+            "join batches of the plan, also of two passes: leave it out, and give the plan the larger batch_size"
+        )
     if isinstance(settings.get("validation_data"), tuple | list):
         settings.setdefault("validation_batch_size", plan.batch_size)
+
+
+def _backup(callbacks: Any) -> bool:
+    """Whether Keras keeps backups to go on from. Raises PlanError for those within a pass."""
+    every = getattr(callbacks, "callbacks", callbacks) or []
+    found = [each for each in tree.flatten(every) if isinstance(each, keras.callbacks.BackupAndRestore)]
+    for each in found:
+        if each.save_freq != "epoch":
+            raise PlanError(
+                f"BackupAndRestore has save_freq={each.save_freq}, and fit goes on only at the end of a pass: leave "
+                "save_freq out"
+            )
+    return bool(found)
 
 
 def _finite(model: Any) -> list[bool]:

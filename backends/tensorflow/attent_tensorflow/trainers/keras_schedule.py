@@ -6,6 +6,7 @@ from typing import Any
 
 from attent.errors import LearnerError
 
+_DEAD = 1e-6  # of the first learning rate
 _LENGTH = {"CosineDecay": "decay_steps", "PolynomialDecay": "decay_steps"}
 
 
@@ -13,7 +14,8 @@ def check_schedule(optimizer: Any, steps: int, epochs: int) -> None:
     """Raise LearnerError for a schedule that tells another length than ``steps``, by more than a hundredth.
 
     Known are CosineDecay, PolynomialDecay without cycle, and PiecewiseConstantDecay, whose last boundary must lie
-    within the steps and beyond the epochs. Any other is taken as it is.
+    within the steps and beyond the epochs; and ExponentialDecay, which must not fall below a millionth. Any other is
+    taken as it is.
 
     Example:
         >>> import attent, keras
@@ -40,6 +42,8 @@ def check_schedule(optimizer: Any, steps: int, epochs: int) -> None:
         last = config["boundaries"][-1]
         if last >= steps or last <= epochs < steps:
             told = f"boundaries={list(config['boundaries'])}"
+    elif kind == "ExponentialDecay" and 0 < config["decay_rate"] ** (steps / config["decay_steps"]) < _DEAD:
+        told = f"decay_steps={config['decay_steps']} and decay_rate={config['decay_rate']}"
     if told is not None:
         raise LearnerError(
             f"the learning rate's {kind} has {told}, and the plan takes {steps} steps: a schedule counts optimiser "

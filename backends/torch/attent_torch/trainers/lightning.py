@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, GradientAccumulationScheduler, LearningRateFinder
 from torch.utils.data import DataLoader
 
 from attent.errors import CourseError, LearnerError, PlanError
@@ -22,9 +23,10 @@ class Teaching(Callback):
     """Chooses what a Lightning Trainer trains: ``Trainer(callbacks=[Teaching(plan)])``, and `record` in training_step.
 
     The loader keeps its workers, collate_fn and the rest; which examples come when, how many batches an epoch has and
-    ``trainer.estimated_stepping_batches`` are the plan's. A batch of the plan is a batch of the loader, over all
-    processes. An epoch of Lightning is as much training as the plan spends on one: most plans' passes, some of
-    `Plan.auto`'s. The state is kept in Lightning's checkpoints, from which ``fit(ckpt_path=...)`` goes on exactly.
+    ``trainer.estimated_stepping_batches`` are the plan's. A batch of the plan is the examples of an optimiser step: the
+    loader's batches over ``accumulate_grad_batches`` and all processes. An epoch of Lightning is as much training as
+    the plan spends on one: most plans' passes, some of `Plan.auto`'s. The state is kept in Lightning's checkpoints,
+    from which ``fit(ckpt_path=...)`` goes on exactly.
 
     Args:
         plan: what is taught when. ``Trainer(max_epochs=...)`` is left out, or as many.
@@ -103,7 +105,8 @@ class Teaching(Callback):
             self.teacher = Teacher(
                 self.plan, loader, model=None if self.loss is None else module, loss=self._scored, run=run,
                 resume=run is not None and (self.resume or self._state is not None),
-                versions={"lightning": lightning.__version__}, **self.settings,
+                accumulate=trainer.accumulate_grad_batches, versions={"lightning": lightning.__version__},
+                **self.settings,
             )  # fmt: skip
             if self._state is not None:
                 self.teacher.load_state_dict(self._state)
@@ -116,8 +119,14 @@ class Teaching(Callback):
                 f"the trainer has max_epochs={loop.max_epochs} and the plan spends {self.plan.full_epochs} epochs: "
                 "give both the same number"
             )
+        interval, within = trainer.val_check_interval, min(steps) * trainer.accumulate_grad_batches
+        if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > within:
+            raise PlanError(
+                f"the trainer has val_check_interval={interval}, and the plan's shortest epoch has {within} batches: "
+                "set check_val_every_n_epoch=None, so that batches are counted over epochs, or a fraction of an epoch"
+            )
         loop.max_epochs, most = len(steps), self._own[1]
-        total = sum(-(-each // trainer.accumulate_grad_batches) for each in steps)
+        total = sum(steps)
         loop.epoch_loop.max_steps = total if most == -1 else min(total, most)
         return _Epochs(self, loader)
 
@@ -126,6 +135,11 @@ class Teaching(Callback):
         loop = trainer.fit_loop
         if self.teacher is None:
             loop._data_source.dataloader()
+        if pl_module.automatic_optimization and any(isinstance(each, torch.optim.LBFGS) for each in trainer.optimizers):
+            raise PlanError(
+                "LBFGS calls training_step several times a step, so that a batch has several losses of each example: "
+                "take another optimiser"
+            )
         self._begun = True
         loop._combined_loader = None  # where a schedule asked for the number of steps it was of no epoch yet
         for config in trainer.lr_scheduler_configs:
@@ -150,7 +164,8 @@ class Teaching(Callback):
         assert self.teacher is not None
         assert self._trainer is not None
         steps = self.teacher.steps
-        return steps[min(self._trainer.current_epoch, len(steps) - 1)] if self._begun else max(steps)
+        longest = steps[min(self._trainer.current_epoch, len(steps) - 1)] if self._begun else max(steps)
+        return longest * self._trainer.accumulate_grad_batches
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
         """Refuse a training_step that did not give its losses, before it changes anything."""
@@ -160,6 +175,16 @@ class Teaching(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
         """Refuse what on_before_backward could not."""
         self._check_recorded(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse an epoch that ended early, though training goes on: its pass would be mixed with the next."""
+        teacher, most = self.teacher, self._own[1]
+        ending = trainer.should_stop or trainer.fast_dev_run or (most != -1 and trainer.global_step >= most)
+        if teacher is not None and not ending and teacher.feed.epoch < teacher.ends[trainer.current_epoch]:
+            raise CourseError(
+                f"the epoch ended within pass {teacher.feed.epoch} of the plan, all of whose batches are needed: "
+                "on_train_batch_start must not return -1; trainer.should_stop ends training at any step"
+            )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the trainer its own loader back."""
@@ -252,6 +277,17 @@ def _check(trainer: Trainer) -> None:
     """Raise PlanError for a trainer that would train other batches than the plan's."""
     if trainer.fast_dev_run:
         return
+    for each in trainer.callbacks:
+        if isinstance(each, LearningRateFinder | BatchSizeFinder):
+            raise PlanError(
+                f"{type(each).__name__} trains for a while and takes it back, which a plan cannot: run it with a "
+                "trainer without Teaching"
+            )
+        if isinstance(each, GradientAccumulationScheduler):
+            raise PlanError(
+                "GradientAccumulationScheduler changes how many examples a step has, and the plan lays them out: set "
+                "accumulate_grad_batches instead"
+            )
     if trainer.limit_train_batches != 1.0 or trainer.overfit_batches:
         raise PlanError(
             f"the trainer has limit_train_batches={trainer.limit_train_batches} and "

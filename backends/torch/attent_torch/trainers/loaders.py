@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset, RandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+)
 from torch.utils.data import SequentialSampler as InOrder
 
-from attent.errors import CourseError
+from attent.errors import CourseError, LearnerError
 
 _KEPT = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
@@ -47,7 +55,39 @@ def with_batches(loader: Any, batches: Any, generator: torch.Generator | None = 
     )  # fmt: skip
 
 
-def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
+def fetched(loader: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """Yield a loader's batches, which are to hold these ids. Raises LearnerError naming an example that fails."""
+    fetching = iter(loader)
+    for place in itertools.count():
+        try:
+            batch = next(fetching)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise LearnerError(_failed(loader.dataset, batches[place : place + 2], error)) from error
+        yield batch
+
+
+def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> str:
+    """Return in words which example failed, of the batch asked for or, since accelerate looks ahead, the next."""
+    for each in itertools.chain(*batches):
+        try:
+            data[each]
+        except Exception as own:
+            return f"example {each} of the loader's dataset cannot be fetched: {type(own).__name__}: {own}"
+    told = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    return (
+        f"the loader failed on a batch of the examples {list(itertools.chain(*batches))}, each of which can be "
+        f"fetched alone: {told[0]}. Look at its collate_fn and, where it has workers, at worker_init_fn"
+    )
+
+
+def accumulated(loader: Any) -> int | None:
+    """Return how many batches of a loader that accelerate prepared make a step, None of any other loader."""
+    return int(loader.gradient_state.num_steps) if _prepared(loader) else None
+
+
+def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -> None:
     """Raise CourseError, naming the way out, unless the plan's batches can take the place of the loader's own."""
     if not isinstance(loader, DataLoader):
         raise CourseError(f"teacher(...) takes the script's DataLoader, got {type(loader).__qualname__}")
@@ -67,6 +107,11 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
         kind = "no batches: batch_size=None" if sampler is None else f"batches by a {type(sampler).__qualname__}"
         raise CourseError(f"the loader has {kind}, where the plan makes the batches: leave its batch_sampler out")
     order = sampler.sampler
+    if isinstance(order, SubsetRandomSampler):
+        raise CourseError(
+            "the loader's sampler is a SubsetRandomSampler, which trains a part of the examples, where the plan takes "
+            "from all of them: give the loader that part, torch.utils.data.Subset(dataset, indices), and leave it out"
+        )
     drawn = isinstance(order, RandomSampler) and (order.replacement or order.num_samples != n)
     if drawn or not isinstance(order, RandomSampler | InOrder | DistributedSampler):
         told = "draws with replacement, or only some" if drawn else f"is a {type(order).__qualname__}"
@@ -76,9 +121,20 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int) -> None:
             "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
             "An epoch's last batch may then be smaller"
         )
-    if batch_size not in (sampler.batch_size, sampler.batch_size * world):
-        each = f", or {batch_size // world} for each of {world} processes" if world > 1 else ""
-        raise CourseError(f"the loader's batches have {sampler.batch_size} examples, the plan's {batch_size}{each}")
+    if accumulated(loader) not in (None, parts):
+        raise CourseError(
+            f"accelerate takes a step after {accumulated(loader)} batches, the teacher goes by {parts}: give the "
+            "teacher the prepared loader, or accumulate=accelerator.gradient_accumulation_steps"
+        )
+    size = sampler.batch_size * parts
+    if batch_size not in (size, size * world):
+        raise CourseError(
+            f"the plan's batch_size is {batch_size}, an optimiser step takes "
+            f"{size * world} examples: {sampler.batch_size} in a batch of the loader"
+            + (f", accumulated over {parts}" if parts > 1 else "")
+            + (f", in {world} processes" if world > 1 else "")
+            + ". A plan's batch is the examples of an optimiser step: make the two equal"
+        )
 
 
 def _prepared(loader: Any) -> bool:

@@ -24,7 +24,7 @@ from attent_torch.generators import mixed
 from attent_torch.losses import per_example
 from attent_torch.schedule import check_total
 from attent_torch.steps import not_finite
-from attent_torch.trainers.loaders import check_loader, list_batches, with_batches
+from attent_torch.trainers.loaders import accumulated, check_loader, fetched, list_batches, with_batches
 from attent_torch.trainers.workers import Workers
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -48,6 +48,9 @@ class Teacher:
         model, loss: ``loss(model, batch)`` gives one loss per example; only for a plan that has scoring passes.
         scheduler: of the learning rate, stepped after every optimiser step: refused at once where it was built for
             another number of steps. None: not looked at.
+        accumulate: how many of the loader's batches one optimiser step takes. A batch of the plan is a step's examples,
+            dealt out to so many; each loss is divided by ``accumulate`` before ``backward``, as accelerate does. None:
+            accelerate's number, for a loader that it prepared, 1 for any other.
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder, from the state given to ``load_state_dict``.
         settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name a column, or an attribute such
@@ -81,6 +84,7 @@ class Teacher:
         model: nn.Module | None = None,
         loss: Loss | None = None,
         scheduler: LRScheduler | None = None,
+        accumulate: int | None = None,
         run: Any = None,
         resume: bool = False,
         **settings: Any,
@@ -102,8 +106,11 @@ class Teacher:
             # accelerate takes a step for each process unless it splits the batches itself.
             times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
             check_total(scheduler, times * self.feed.total_steps, plan.epochs)
+        self._parts = accumulated(data) or 1 if accumulate is None else accumulate
+        if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
+            raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
         self._model, self._loss = model, loss
-        self._ends = epoch_ends(plan.timeline(n), plan.full_epochs)
+        self.ends = epoch_ends(plan.timeline(n), plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
         self._generator = torch.Generator()  # of the workers' seeds, so that a loader draws nothing from the global one
@@ -116,13 +123,13 @@ class Teacher:
 
     @property
     def total_steps(self) -> int:
-        """Batches of the whole run, on each rank: the length of a learning-rate schedule."""
+        """Optimiser steps of the whole run: the length of a learning-rate schedule."""
         return self.feed.total_steps
 
     @property
     def steps(self) -> list[int]:
-        """Batches of each epoch of the run, on each rank."""
-        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self._ends]
+        """Optimiser steps of each epoch of the run."""
+        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self.ends]
         return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
 
     @property
@@ -146,7 +153,7 @@ class Teacher:
                 f"{Workers.here().rank} of {Workers.here().world}: build it after the process group (Accelerator())"
             )
         if id(loader) not in self._loaders:
-            check_loader(loader, self.feed.n, self.feed.plan.batch_size, self.workers.world)
+            check_loader(loader, self.feed.n, self.feed.plan.batch_size, self.workers.world, self._parts)
             self._loaders[id(loader)] = loader, with_batches(loader, Batches(self, handing_out=False), self._generator)
         return Epoch(self, self._loaders[id(loader)][1])
 
@@ -155,7 +162,8 @@ class Teacher:
 
         losses: floating-point tensor, shape (B,), one per example in the batch's order. They are kept on the device and
         come to the host once a pass. The mean is weighted where the plan weighs, and scaled for ranks whose gradients
-        are averaged, as DistributedDataParallel and FSDP do: a rank with a larger share counts for more.
+        are averaged, as DistributedDataParallel and FSDP do, and for batches that are accumulated: one with a larger
+        share of the step counts for more.
 
         Raises CourseError where no batch waits for its losses, LearnerError for another shape, ScoreError at the end of
         a pass where a loss is not finite.
@@ -174,7 +182,7 @@ class Teacher:
         self._last = losses.detach()
         padding = taught.padding[place]
         self._kept.append(losses.detach()[: 0 if padding else None].clone())
-        whole = taught.weights is None and self.workers.world == 1
+        whole = taught.weights is None and self.workers.world == self._parts == 1
         result = losses.mean() if whole else losses @ self._scale(taught, place, losses)
         if self._place == len(taught.shares):
             self._hand_over()
@@ -195,7 +203,8 @@ class Teacher:
     def state_dict(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, as ``torch.save`` and ``torch.load(weights_only=True)`` take them.
 
-        Right after a step, in mid-pass too. Under a process group every rank must call it.
+        Right after a step, in mid-pass too; between batches that are accumulated it is that before the step. Under a
+        process group every rank must call it.
         """
         self._hand_over()
         return self.feed.state()
@@ -213,8 +222,8 @@ class Teacher:
 
     @property
     def _place(self) -> int:
-        """Batches of the pass whose losses are recorded."""
-        return self.feed.done + len(self._kept)
+        """Batches of the loader, in the pass, whose losses are recorded."""
+        return self.feed.done * self._parts + len(self._kept)
 
     def _begun(self) -> _Pass:
         """Return the pass under way; one that has not begun begins, with a scoring pass where the plan has one."""
@@ -222,17 +231,18 @@ class Teacher:
             ids = self.feed.to_score()
             if ids is not None:
                 self._score(ids)
-            self._taught = _Pass.of(self.feed, self.workers)
+            self._taught = _Pass.of(self.feed, self.workers, self._parts)
         return self._taught
 
     def _hand_over(self) -> None:
-        """Give the feed the losses that were kept on the device."""
-        if not self._kept:
+        """Give the feed the losses that were kept on the device, of whole steps."""
+        steps = len(self._kept) // self._parts
+        if not steps:
             return
-        batches = self.feed.batches()[self.feed.done : self._place]
-        epoch = self.feed.epoch
-        self.feed.record(*self.workers.gathered(torch.cat(self._kept), batches))
-        self._kept = []
+        done, epoch, count = self.feed.done, self.feed.epoch, steps * self._parts
+        batches = self.feed.batches()[done : done + steps]
+        self.feed.record(*self.workers.gathered(torch.cat(self._kept[:count]), batches))
+        self._kept = self._kept[count:]
         if self.feed.epoch != epoch:
             last = self._last  # its step is still to be taken
             self._clear()
@@ -258,7 +268,8 @@ class Teacher:
         batches = list_batches(self.workers.share(ids).tolist(), size)
         found = [torch.empty(0, device=device)]
         with evaluation(model, accelerators(model, device), mixed(self.feed.plan.seed, _SCORING)):
-            for batch, wanted in zip(with_batches(loader, batches, self._generator), batches, strict=True):
+            loading = fetched(with_batches(loader, batches, self._generator), batches)
+            for batch, wanted in zip(loading, batches, strict=True):
                 found.append(per_example(self._loss(model, moved(batch, device)), len(wanted), None))
         self.feed.record(*self.workers.gathered(torch.cat(found), [ids]))
 
@@ -268,33 +279,37 @@ class Epoch:
 
     def __init__(self, teacher: Teacher, loader: Any) -> None:
         self._teacher, self._loader = teacher, loader
+        self._length: int | None = None  # once begun: a loop asks for it to see whether a batch is the last
 
     def _end(self) -> int:
         """Return the pass that the epoch under way ends before."""
-        ends, at = self._teacher._ends, self._teacher.feed.epoch
+        ends, at = self._teacher.ends, self._teacher.feed.epoch
         return next((end for end in ends if end > at), at)
 
     def __len__(self) -> int:
-        """Return the batches that are left of the epoch."""
+        """Return the epoch's batches: those that were left of it when it was begun here."""
+        return self._left() if self._length is None else self._length
+
+    def _left(self) -> int:
         teacher = self._teacher
         rows = teacher.feed.plan.timeline(teacher.feed.n)[teacher.feed.epoch : self._end()]
-        return max(0, sum(row.steps for row in rows) - teacher._place)
+        return max(0, sum(row.steps for row in rows) * teacher._parts - teacher._place)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches; each must be recorded before the next."""
         teacher, end = self._teacher, self._end()
+        self._length = self._left()
         if teacher.finished:
             warnings.warn(
-                f"the plan is at its end after {len(teacher._ends)} epochs: there is nothing more to train",
+                f"the plan is at its end after {len(teacher.ends)} epochs: there is nothing more to train",
                 UserWarning,
                 stacklevel=2,
             )
         while teacher.feed.epoch < end:
             epoch = teacher.feed.epoch
-            teacher._begun()
-            place = teacher._place
+            shares, place = teacher._begun().shares, teacher._place
             teacher._generator.manual_seed(mixed(mixed(mixed(teacher.feed.plan.seed, _LOADER), epoch), place))
-            for batch in self._loader:
+            for batch in fetched(self._loader, [ids.tolist() for ids in shares[place:]]):
                 teacher._given = place = place + 1
                 yield batch
                 if teacher.feed.epoch == epoch and teacher._place < place:
@@ -314,12 +329,12 @@ class Batches(Sampler[list[int]]):
 
     def __init__(self, teacher: Teacher, *, handing_out: bool) -> None:
         self._teacher, self._handing_out = teacher, handing_out
-        self.batch_size = teacher.feed.plan.batch_size
+        self.batch_size = -(-teacher.feed.plan.batch_size // teacher._parts)
         self._exhausted = -1  # the pass whose batches were all given out
 
     def __len__(self) -> int:
         """Return the batches left of the pass."""
-        return max(0, self._teacher.feed.row.steps - self._teacher._place)
+        return max(0, self._teacher.feed.row.steps * self._teacher._parts - self._teacher._place)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield each batch's ids."""
@@ -340,7 +355,10 @@ class Batches(Sampler[list[int]]):
 
 
 class _Pass(NamedTuple):
-    """A pass as this rank trains it: its share of each batch, or one example that counts nothing where it has none."""
+    """A pass as this rank trains it: the parts of its share of each batch, in order.
+
+    Where a part would be empty it is one example that counts nothing.
+    """
 
     shares: list[Ids]
     padding: list[bool]
@@ -350,16 +368,19 @@ class _Pass(NamedTuple):
     scales: torch.Tensor | None = None  # the factors on the device, once
 
     @classmethod
-    def of(cls, feed: attent.Feed, workers: Workers) -> _Pass:
+    def of(cls, feed: attent.Feed, workers: Workers, parts: int) -> _Pass:
         batches, weights = feed.batches(), feed.weights()
-        own = [workers.share(ids) for ids in batches]
-        padding = [len(ids) == 0 for ids in own]
-        shares = [ids[:1] if empty else mine for ids, mine, empty in zip(batches, own, padding, strict=True)]
-        factors = []
-        for at, (ids, mine) in enumerate(zip(batches, own, strict=True)):
-            weighed = np.ones(len(mine)) if weights is None else workers.share(weights[at])
-            # Gradients are averaged over ranks: each counts world times its part of the batch's mean.
-            factors.append(np.zeros(1) if padding[at] else weighed * workers.world / len(ids))
+        shares, padding, factors = [], [], []
+        for at, ids in enumerate(batches):
+            weighed = np.ones(len(ids)) if weights is None else weights[at]
+            own, each = workers.share(ids), workers.share(weighed)
+            for part in range(parts):
+                mine = slice(part * len(own) // parts, (part + 1) * len(own) // parts)
+                empty = len(own[mine]) == 0
+                padding.append(empty)
+                shares.append(ids[:1] if empty else own[mine])
+                # Gradients are averaged over ranks and parts: each counts as many times its part of the batch's mean.
+                factors.append(np.zeros(1) if empty else each[mine] * workers.world * parts / len(ids))
         starts = np.cumsum([0, *map(len, factors)]).tolist()
         return cls(shares, padding, weights, factors, starts)
 

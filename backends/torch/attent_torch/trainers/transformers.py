@@ -24,6 +24,7 @@ from attent.run.files import read_plain, write_whole
 from attent_torch.data import column
 from attent_torch.devices import accelerators
 from attent_torch.evaluation import evaluation
+from attent_torch.schedule import check_total
 from attent_torch.trainers.transformers_checks import (
     check_arguments,
     check_data,
@@ -33,7 +34,7 @@ from attent_torch.trainers.transformers_checks import (
     fingerprint,
     mend_scale,
 )
-from attent_torch.trainers.transformers_losses import losses_of, shifts
+from attent_torch.trainers.transformers_losses import causal_loss, losses_of, shifts
 from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
 
 STATE = "attent.json"
@@ -129,8 +130,11 @@ class Teaching:
         steps = check_steps(args, self.plan, self.feed.total_steps)
         few = Share(np.arange(min(2, self.feed.n)), None, 1.0)
         check_losses(self, *self._evaluated(few, dataloader))
-        if super().compute_loss.__func__ is Trainer.compute_loss:
-            mend_scale(self, lambda **more: self._evaluated(few, dataloader, **more)[1:])
+        parts = args.gradient_accumulation_steps * args.world_size
+        if parts > 1 and super().compute_loss.__func__ is Trainer.compute_loss:
+            mend_scale(self, lambda items: self._own_loss(few, dataloader, items))
+        if self.lr_scheduler is not None and not self._created_lr_scheduler:  # the user's
+            check_total(self.lr_scheduler, steps, self.plan.epochs)
         taught = sum(row.k for row in self.plan.timeline(self.feed.n))
         return self.plan.epochs, self.feed.row.steps, self.feed.n, taught, size, len(dataloader), steps
 
@@ -154,7 +158,12 @@ class Teaching:
         steps = len(self.feed.batches())
         super()._run_epoch(**{**given, "steps_in_epoch": len(loader), "num_update_steps_per_epoch": steps})
         self._record()
-        if self.feed.epoch == epoch and not (self.control.should_training_stop or self.control.should_epoch_stop):
+        if self.feed.epoch == epoch and not self.control.should_training_stop:
+            if self.control.should_epoch_stop:
+                raise CourseError(
+                    f"a callback ended the epoch after {self.feed.done} of the {steps} steps of pass {epoch}, all of "
+                    "which the plan needs: it may end training at any step, by control.should_training_stop"
+                )
             raise CourseError(f"Trainer took {self.feed.done} of the {steps} steps of pass {epoch}")
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -172,17 +181,22 @@ class Teaching:
         share = self._share = inputs.pop(SHARE)
         self._inputs, self._each, self._weighed = dict(inputs), None, False
         hook = model.register_forward_hook(self._listen)
+        own = self.compute_loss
+
+        def weighed(model: Any, inputs: Any, *args: Any, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
+            loss = own(model, inputs, *args, num_items_in_batch=num_items_in_batch, **kwargs)
+            return loss if self._weighed else self._weigh(loss, num_items_in_batch, whole=share.weights is None)
+
+        self.compute_loss = weighed  # around that of a subclass too, which need not call ours
         try:
-            loss = super().training_step(model, inputs, *args, **kwargs)
-            if self._each is None or (share.stand_in or share.weights is not None) > self._weighed:
-                raise LearnerError(
-                    f"compute_loss of {type(self).__name__} must call the model, and super().compute_loss() where the "
-                    "plan has weights or a step fewer examples than processes: attent takes and weighs losses there"
-                )
+            alone = self.per_example_loss is None and self.args.n_gpu <= 1 and not self.args.torch_compile
+            with causal_loss(self.model, alone) as self._causal:
+                loss = super().training_step(model, inputs, *args, **kwargs)
             if not share.stand_in:
                 self._trained.append((share.ids, self._each.detach()))
         finally:
             hook.remove()
+            del self.compute_loss
             self._share = self._inputs = self._each = None
         return loss
 
@@ -194,19 +208,31 @@ class Teaching:
         if self._share is None:  # evaluation
             return result
         loss, *outputs = result if return_outputs else (result,)
+        loss = self._weigh(loss, num_items_in_batch)
+        return (loss, *outputs) if return_outputs else loss
+
+    def _weigh(self, loss: torch.Tensor, num_items_in_batch: Any, whole: bool = True) -> torch.Tensor:
+        """Return a loss as it counts in its step; ``whole``: it can be weighed, or need not be."""
+        if self._each is None or not whole:
+            raise LearnerError(
+                f"compute_loss of {type(self).__name__} must call the model, and super().compute_loss() where the "
+                "plan weighs examples: attent takes and weighs losses there"
+            )
         scaled = getattr(self, "loss_is_scaled_for_ga", None)
         if scaled is None:
             counted = self.model_accepts_loss_kwargs and num_items_in_batch is not None
             scaled = counted or self.compute_loss_func is not None
-        loss = self._share.weigh(loss, self._each, mean=not scaled)
         self._weighed = True
-        return (loss, *outputs) if return_outputs else loss
+        return self._share.weigh(loss, self._each, mean=not scaled)
 
     def _listen(self, module: Any, args: Any, outputs: Any) -> None:
         """Take each example's loss from the first forward that is trained."""
         share = self._share
-        if self._each is None and torch.is_grad_enabled():
-            with torch.set_grad_enabled(share.stand_in or share.weights is not None):
+        if self._each is not None or not torch.is_grad_enabled():
+            return
+        self._each, wanted = self._causal.each, share.stand_in or share.weights is not None
+        if self._each is None:
+            with torch.set_grad_enabled(wanted):
                 self._each = self._losses(outputs, self._inputs, len(share.ids))
 
     def _losses(self, outputs: Any, inputs: Mapping[str, Any], count: int) -> torch.Tensor:
@@ -218,14 +244,26 @@ class Teaching:
             raise LearnerError(f"per_example_loss must return one number per example, shape ({count},), got {got}")
         return each
 
-    def _evaluated(self, share: Share, loader: Any, **more: Any) -> tuple[torch.Tensor, Any, dict[str, Any]]:
+    def _evaluated(self, share: Share, loader: Any) -> tuple[torch.Tensor, Any, dict[str, Any]]:
         """Return losses, outputs and inputs of some examples in evaluation mode; model and generators stay as found."""
-        device = self.accelerator.device
-        with evaluation(self.model, accelerators(self.model, device), key=0):
-            inputs = self._prepare_inputs(send_to_device(loader.collate_fn(loader.dataset.__getitems__(share)), device))
-            inputs.pop(SHARE)
-            outputs = self.model(**inputs, **more)
+        with evaluation(self.model, accelerators(self.model, self.accelerator.device), key=0):
+            inputs = self._fetched(share, loader)
+            outputs = self.model(**inputs)
             return self._losses(outputs, inputs, len(share.ids)), outputs, inputs
+
+    def _own_loss(self, share: Share, loader: Any, items: int) -> torch.Tensor:
+        """Return what compute_loss, a subclass' too, makes of some examples in evaluation mode."""
+        with evaluation(self.model, accelerators(self.model, self.accelerator.device), key=0):
+            inputs = self._fetched(share, loader)
+            return self.compute_loss(
+                self.model, inputs, num_items_in_batch=torch.tensor(items, device=self.args.device)
+            )
+
+    def _fetched(self, share: Share, loader: Any) -> Any:
+        batch = loader.collate_fn(loader.dataset.__getitems__(share))
+        inputs = self._prepare_inputs(send_to_device(batch, self.accelerator.device))
+        inputs.pop(SHARE)
+        return inputs
 
     def _score(self, ids: Ids, loader: Any) -> None:
         """Record the scores that the feed asks for; each process computes its part of them."""

@@ -66,6 +66,8 @@ def check_data(data: Any) -> None:
             f"train_dataset is a {type(data).__name__}, which is read in its own order: a plan asks for examples by "
             "number. Give a data set with a length and items, for instance datasets.Dataset.from_list(list(stream))"
         )
+    if len(data) == 0:
+        raise LearnerError("train_dataset is empty: there is nothing for a plan to teach")
 
 
 def check_arguments(trainer: Any, plan: Any) -> None:
@@ -127,27 +129,38 @@ def check_losses(trainer: Any, losses: torch.Tensor, outputs: Any, inputs: Mappi
         )
 
 
-def mend_scale(trainer: Any, forward: Callable[..., tuple[Any, Mapping[str, Any]]]) -> None:
-    """Have Trainer divide a mean loss by the accumulation where it wrongly takes it to be divided by the model.
+def mend_scale(trainer: Any, loss_of: Callable[[int], torch.Tensor]) -> None:
+    """Have Trainer divide a mean loss by the accumulation where it wrongly takes it to be divided already.
 
-    Trainer goes by the model's signature. Many models, such as BERT, take ``num_items_in_batch`` and do not use it
-    (huggingface/transformers issue 47688): their gradient is as many times too large as micro-batches are accumulated.
+    Trainer goes by the model's signature, and by whether there is a ``compute_loss_func``. But many models, such as
+    BERT, take ``num_items_in_batch`` and do not use it (huggingface/transformers issue 47688), and so do many losses of
+    a user's: their gradient is as many times too large as micro-batches are accumulated. ``loss_of(items)`` gives the
+    loss of some examples for a ``num_items_in_batch``.
     """
-    if not trainer.model_accepts_loss_kwargs or trainer.compute_loss_func or trainer.label_smoother:
+    if getattr(trainer, "loss_is_scaled_for_ga", None) is not None:
         return
-    outputs, inputs = forward()
-    labels = inputs.get("labels")
-    own = outputs.get("loss") if isinstance(outputs, Mapping) else None
-    if own is None or not torch.is_tensor(labels):
+    if not trainer.model_accepts_loss_kwargs and trainer.compute_loss_func is None:
         return
-    again = forward(num_items_in_batch=torch.tensor(1000 * labels.numel(), device=labels.device))[0]["loss"]
-    if own != 0 and torch.isclose(again, own, rtol=0.1, atol=0.0):
-        trainer.model_accepts_loss_kwargs = False
-        if trainer.args.gradient_accumulation_steps > 1:
-            logger.warning(
-                f"{type(trainer.model).__name__} does not use num_items_in_batch: its mean loss is divided by "
-                "gradient_accumulation_steps, which Trainer leaves out (huggingface/transformers issue 47688)"
-            )
+    few, many = loss_of(1000), loss_of(1_000_000)
+    if few == 0 or not torch.isclose(many, few, rtol=0.1, atol=0.0):
+        return
+    if hasattr(trainer, "loss_is_scaled_for_ga"):
+        trainer.loss_is_scaled_for_ga = False
+    elif trainer.compute_loss_func is not None:
+        raise LearnerError(
+            "compute_loss_func returns a mean, whatever num_items_in_batch is: over micro-batches Trainer would "
+            "add the means up. Return the sum divided by num_items_in_batch"
+        )
+    trainer.model_accepts_loss_kwargs = False
+    trainer.args.average_tokens_across_devices = False  # which would multiply it by the processes
+    if trainer.args.gradient_accumulation_steps == 1:
+        return
+    own = trainer.compute_loss_func is None and "compute_loss" not in vars(type(trainer))
+    logger.warning(
+        f"{type(trainer.model).__name__ if own else 'The loss of ' + type(trainer).__name__} does not use "
+        "num_items_in_batch: its mean loss is divided by gradient_accumulation_steps, which Trainer leaves out "
+        "(huggingface/transformers issue 47688)"
+    )
 
 
 def fingerprint(data: Any) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,46 @@ def shifts(model: Any) -> bool:
     """Return whether the model's loss compares each position with the next label, as causal language models do."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return LOSS_MAPPING.get(getattr(base, "loss_type", None)) is ForCausalLMLoss
+
+
+class CausalLoss:
+    """Stands in place of a causal language model's own loss for a step, and keeps each example's part of it.
+
+    The loss of a large vocabulary is a large part of a small model's forward: here it is computed once, not twice.
+    """
+
+    def __init__(self) -> None:
+        self.each: torch.Tensor | None = None  # (B,), the sums over tokens, of the first forward
+
+    def __call__(
+        self, logits: torch.Tensor, labels: Any, vocab_size: int, num_items_in_batch: Any = None,
+        ignore_index: int = -100, shift_labels: torch.Tensor | None = None, **kwargs: Any,
+    ) -> torch.Tensor:  # fmt: skip
+        """Return what transformers' ForCausalLMLoss does."""
+        if shift_labels is None:
+            shift_labels = F.pad(labels, (0, 1), value=ignore_index)[..., 1:]
+        targets = shift_labels.to(logits.device)
+        losses = F.cross_entropy(
+            logits.float().reshape(-1, vocab_size), targets.reshape(-1), ignore_index=ignore_index, reduction="none"
+        )
+        each = losses.reshape(len(targets), -1).sum(1)
+        if self.each is None and torch.is_grad_enabled():
+            self.each = each
+        return each.sum() / ((targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+@contextmanager
+def causal_loss(model: Any, wanted: bool) -> Iterator[CausalLoss]:
+    """Within this context the model computes its loss by a `CausalLoss`, if it is such a model's usual one."""
+    own, base = CausalLoss(), model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not wanted or not shifts(base) or hasattr(base, "_loss_function"):
+        yield own
+        return
+    base.loss_function = own
+    try:
+        yield own
+    finally:
+        del base._loss_function
 
 
 def losses_of(
@@ -34,6 +75,8 @@ def losses_of(
         return losses.sum(1), outputs["label_mask"].sum(1)
     if named.get("logits") is not None and torch.is_tensor(inputs.get("labels")):
         return summed_losses(named, inputs["labels"], shift)
+    if named.get("start_logits") is not None and torch.is_tensor(inputs.get("end_positions")):
+        return _span_losses(named, inputs)
     had = ", ".join(named) or type(outputs).__name__
     raise LearnerError(
         f"the model returned {had} for inputs {', '.join(inputs)}: logits and labels are needed to tell the loss of "
@@ -78,6 +121,16 @@ def summed_losses(outputs: Mapping[str, Any], labels: torch.Tensor, shift: bool)
         f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} are of no task whose losses are known here: "
         "give per_example_loss, a function of the model's outputs and inputs that returns one loss per example"
     )
+
+
+def _span_losses(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the losses of answers as spans: the mean of both ends' cross-entropy; an end beyond the text has none."""
+    each = []
+    for end in ("start", "end"):
+        logits, places = _wide(outputs[f"{end}_logits"]), inputs[f"{end}_positions"].reshape(-1)
+        beyond = logits.shape[1]
+        each.append(F.cross_entropy(logits, places.clamp(0, beyond), ignore_index=beyond, reduction="none"))
+    return (each[0] + each[1]) / 2, torch.ones_like(inputs["start_positions"].reshape(-1))
 
 
 def _wide(logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ BYTES = 256
 
 
 class ByteGPT(nn.Module):
-    """Logits of each next byte, (B, T, 256), of bytes (B, T)."""
+    """Logits of each next byte, (B, T, 256), of ``length`` bytes (B, T)."""
 
     def __init__(self, length: int, *, depth: int, width: int, heads: int) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class ByteGPT(nn.Module):
         for table in (self.embedding.weight, self.position, self.head.weight):
             nn.init.normal_(table, std=0.02)
 
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
-        return self.head(self.norm(self.blocks(self.embedding(text) + self.position)))
+    def forward(self, text: torch.Tensor, since: int = 0) -> torch.Tensor:
+        """Return the logits of all places, or of those from ``since``."""
+        return self.head(self.norm(self.blocks(self.embedding(text) + self.position)[:, since:]))
 
 
 def next_byte_losses(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
