@@ -141,6 +141,21 @@ def test_a_judgement_whose_parts_do_not_fit_together_is_told_of(here, edit):
     assert outcome.err.count("\n") == 1
 
 
+def test_settings_may_have_lists_as_a_file_may(here):
+    """Names separated by commas are kept as a text; a list says the same."""
+    assert (
+        command("judge", RECIPE, "--epochs", "3", "--seeds", "1", "--tuned", "--arms", "default", "--run", "mine").code
+        == 0
+    )
+    told = json.loads((here / "mine/settings.json").read_text())
+    told["run"]["arms"] = ["default"]
+    write_json(here / "mine/settings.json", told)
+    assert command("judge", "--resume", "mine").code == 0
+    told["run"]["arms"] = [["default"]]
+    write_json(here / "mine/settings.json", told)
+    assert refused("judge", "--resume", "mine").startswith("run.arms in mine/settings.json must be names separated by")
+
+
 def test_reading_a_folder_imports_nothing_that_it_names(here):
     """Reports, traces and resumed runs go by texts; only ``--resume`` makes what it named when the run began."""
     (here / "bomb.py").write_text("open('went_off', 'w')\n")

@@ -6,6 +6,7 @@ One of the two is killed, or both. The other must end by itself, and soon. Each 
 last two of them, and goes on from the last that both have.
 """
 
+import faulthandler
 import os
 import random
 import signal
@@ -95,6 +96,7 @@ def start(folder, attempt, pause):
             code = 1
             try:
                 os.dup2(os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+                faulthandler.register(signal.SIGUSR1)
                 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
                 meeting = f"file://{folder / f'meeting{attempt}'}"
                 dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=TIMEOUT)
@@ -116,6 +118,8 @@ def wait(process):
         if found:
             return status
         time.sleep(0.01)
+    os.kill(process, signal.SIGUSR1)  # it tells where it stands
+    time.sleep(1)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     raise SystemExit(f"a process whose fellow was killed hung for {PATIENCE:g} s beyond its group's {TIMEOUT}")
