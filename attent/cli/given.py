@@ -29,6 +29,9 @@ TABLES: dict[str, dict[str, Mapping[str, Field] | None]] = {
 }
 
 
+_LETTERS, _PARTS = 1_000_000, 100
+
+
 class Option(NamedTuple):
     """A recipe's option as it was given: a flag's text, or a value that has a type already."""
 
@@ -140,8 +143,18 @@ def from_file(path: Path, command: str = "teach") -> Given:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
+        if len(text) > _LETTERS or any(_key(line).count(".") > _PARTS for line in text.splitlines()):
+            # The parser takes memory by the square of a key's parts.
+            raise ValueError(f"a file has at most {_LETTERS:,} letters, and a key at most {_PARTS} parts")
+        return tomllib.loads(text)
     except OSError as error:
         raise OptionError(f"--config: cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also bytes that are no UTF-8, numbers of too many digits
         raise OptionError(f"--config: {path} is not TOML: {error}") from None
+
+
+def _key(line: str) -> str:
+    """Return of a line what may be its key: what stands before the first sign of equality, all where that is quoted."""
+    key = line.partition("=")[0]
+    return line if "'" in key or '"' in key else key

@@ -160,13 +160,14 @@ def _stored(folder: Path) -> Settings | None:
     stored = read_json(folder / FILE, Settings, FORMAT)
     if stored is None:
         return None
+    read: dict[str, dict[str, Value]] = {}
     for table, values, fields in (("run", stored.run, RUN_FIELDS), ("plan", stored.plan, PLAN_FIELDS)):
         check_known(f"{folder / FILE}: {table}", values, fields)
-        for key, value in values.items():
-            read_value(f"{table}.{key} in {folder / FILE}", fields[key], value, text=False)
+        shown = {key: f"{table}.{key} in {folder / FILE}" for key in values}
+        read[table] = {key: read_value(shown[key], fields[key], value, text=False) for key, value in values.items()}
     if "recipe" not in stored.run:
         raise TraceError(f"{folder / FILE} names no recipe. {WAY_OUT}")
-    return stored
+    return msgspec.structs.replace(stored, **read)
 
 
 def _settled(command: Command, given: Given, stored: Settings | None) -> Settings:

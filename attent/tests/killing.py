@@ -79,7 +79,7 @@ def check(target, folder, seed, options, kills=KILLS):
             continue
         arguments = [target, str(folder / name), str(seed), json.dumps(options), str(many)]
         command = [sys.executable, "-m", "attent.tests.killing", *arguments]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
         assert result.stdout.split() == [str(many)], result.stderr
     assert not list(folder.rglob("*.partial"))
     killed, alone = attent.Trace.read(folder / "killed"), attent.Trace.read(folder / "alone")

@@ -29,13 +29,22 @@ def here(tmp_path, monkeypatch):
         b'[plan]\nselect = "\xff"\n',
         b"[plan]\nselect = \0\n",
         b"[plan\n",
+        b"a." * 100_000 + b"a = 1\n",
+        b'"=".' + b"a." * 100_000 + b"a = 1\n",
+        b"[" + b"a." * 100_000 + b"a]\n",
+        b"#" * 2_000_000,
     ],
-    ids=["deep lists", "deep tables", "digits", "not UTF-8", "NUL", "cut"],
+    ids=["deep lists", "deep tables", "digits", "not UTF-8", "NUL", "cut", "parts", "quoted parts", "tables", "large"],
 )
 @pytest.mark.parametrize("name", ["teach", "judge", "plan"])
 def test_toml_that_cannot_be_read_is_told_of(here, name, text):
     (here / "my.toml").write_bytes(text)
     assert refused(name, RECIPE, "--config", "my.toml").startswith("--config: my.toml is not TOML: ")
+
+
+def test_numbers_in_a_row_are_no_parts_of_a_key(here):
+    (here / "my.toml").write_text(f"[recipe]\ntags = [{', '.join(['0.5'] * 500)}]\n")
+    assert refused("teach", RECIPE, "--config", "my.toml").startswith("recipe.tags in my.toml must be ")
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a/" * 2500])
@@ -130,6 +139,21 @@ def test_a_judgement_whose_parts_do_not_fit_together_is_told_of(here, edit):
     assert outcome.code == 2
     assert outcome.err.startswith("attent: mine/judge.json cannot be shown, its parts do not fit together (")
     assert outcome.err.count("\n") == 1
+
+
+def test_settings_may_have_lists_as_a_file_may(here):
+    """Names separated by commas are kept as a text; a list says the same."""
+    assert (
+        command("judge", RECIPE, "--epochs", "3", "--seeds", "1", "--tuned", "--arms", "default", "--run", "mine").code
+        == 0
+    )
+    told = json.loads((here / "mine/settings.json").read_text())
+    told["run"]["arms"] = ["default"]
+    write_json(here / "mine/settings.json", told)
+    assert command("judge", "--resume", "mine").code == 0
+    told["run"]["arms"] = [["default"]]
+    write_json(here / "mine/settings.json", told)
+    assert refused("judge", "--resume", "mine").startswith("run.arms in mine/settings.json must be names separated by")
 
 
 def test_reading_a_folder_imports_nothing_that_it_names(here):

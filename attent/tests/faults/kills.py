@@ -46,6 +46,6 @@ def _one(what, folder, seed, many):
 def _ranks(folder, seed, many):
     command = [sys.executable, str(RANKS), str(folder), str(seed), str(many)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
     if result.returncode:
         raise Finding(f"two processes, seed {seed}: {result.stdout[-2000:]}{result.stderr[-4000:]}")

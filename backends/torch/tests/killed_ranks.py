@@ -6,11 +6,13 @@ One of the two is killed, or both. The other must end by itself, and soon. Each 
 last two of them, and goes on from the last that both have.
 """
 
+import faulthandler
 import os
 import random
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -27,7 +29,8 @@ from rank import examples, learnt, loss_of, network
 
 PLAN = attent.Plan.default(epochs=10, batch_size=5, seed=3)
 WORLD = 2
-PATIENCE = 60.0  # seconds for the one that is left
+TIMEOUT = timedelta(seconds=60)  # of the group: how long one waits for a fellow that never came
+PATIENCE = 300.0  # seconds for the one that is left, on a machine however busy
 
 
 def kept(folder, rank):
@@ -93,9 +96,10 @@ def start(folder, attempt, pause):
             code = 1
             try:
                 os.dup2(os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+                faulthandler.register(signal.SIGUSR1)
                 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
                 meeting = f"file://{folder / f'meeting{attempt}'}"
-                dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD)
+                dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=TIMEOUT)
                 train(folder, rank, pause)
                 code = 0
             except BaseException as error:
@@ -114,9 +118,11 @@ def wait(process):
         if found:
             return status
         time.sleep(0.01)
+    os.kill(process, signal.SIGUSR1)  # it tells where it stands
+    time.sleep(1)
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    raise SystemExit(f"a process whose fellow was killed hung for {PATIENCE:g} s")
+    raise SystemExit(f"a process whose fellow was killed hung for {PATIENCE:g} s beyond its group's {TIMEOUT}")
 
 
 def run(folder, rng, kills):

@@ -24,7 +24,7 @@ def test_a_network_killed_ten_times_ends_bit_for_bit_as_if_it_had_not_been(tmp_p
 def test_two_processes_that_train_together_end_as_if_neither_had_been_killed(tmp_path):
     """And the one that is left ends by itself: nobody waits for the dead."""
     command = [sys.executable, str(RANKS), str(tmp_path), "1", "3"]
-    result = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=1800)
     assert (result.returncode, result.stdout.split()) == (0, ["3"]), result.stderr
 
 
@@ -32,7 +32,7 @@ def loop(folder, *arguments):
     """Run the loop of killed_worker.py in a process of its own; return how it ended."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(WORKER), str(folder), *map(str, arguments)]
-    return subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.mark.parametrize("step", [1, 6])
