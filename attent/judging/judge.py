@@ -77,8 +77,8 @@ def judge(
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
             rate, half and the whole batch size.
         batch_sizes: batch sizes to try.
-        seeds: up to 1,000 pairs of equal initial weights and data order; None: what the recipe suggests, else 5, or with a budget
-            up to 20.
+        seeds: up to 1,000 pairs of equal initial weights and data order; None: what the recipe suggests, else 5, or
+            with a budget up to 20.
         first_seed: they count up from it; None: what the recipe suggests, or 0.
         budget_seconds: of wall time; decides how many seeds, and at worst how many lengths, are run.
         forward_share: cost of scoring an example over training on it; None: measured, else 1/3.
