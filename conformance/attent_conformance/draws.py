@@ -27,7 +27,7 @@ def generator(seed: int, *words: object) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
 
 
-def given(arrays: Sequence[Ids] | Sequence[Numbers]) -> list[Any]:
+def handed(arrays: Sequence[Ids] | Sequence[Numbers]) -> list[Any]:
     """Return read-only copies in a list of their own: a learner that changes what it is given spoils no other case."""
     copies = [array.copy() for array in arrays]
     for array in copies:

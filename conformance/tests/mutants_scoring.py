@@ -10,7 +10,7 @@ from attent.reference import NumpyLearner, losses
 # What is scored
 
 
-@breaks("P5")
+@breaks("P2", "P5")
 class MeanInPlaceOfPerExampleLoss(NumpyLearner):
     def _losses(self, examples):
         values = super()._losses(examples)
@@ -36,7 +36,7 @@ class ScoresBackwards(NumpyLearner):
         return super().score(ids)[::-1]
 
 
-@breaks("P5")
+@breaks("P2", "P5")
 class ScoresRelativeToTheirBatch(NumpyLearner):
     def score(self, ids):
         values = super().score(ids)
@@ -144,7 +144,7 @@ def padding_counted(*arguments, lengths=None, **settings):
 @breaks("A1", "A2")
 class TasksUnweightedWhileScoring(NumpyLearner):
     def _losses(self, examples):
-        if self._task_weights is None:
+        if self._task_weights is None or not len(examples[0]):
             return super()._losses(examples)
         ones = (1.0,) * len(self._task_weights)
         return losses(self.architecture, self._parameters, *examples, task_weights=ones).astype(np.float64)

@@ -167,7 +167,7 @@ class RepeatsRefused(NumpyLearner):
         return super().train(batches, weights)
 
 
-@breaks("P4")
+@breaks("P4", "P6")
 class NegativeWeightsRefused(NumpyLearner):
     def train(self, batches, weights=None):
         check(self, batches, weights)
@@ -251,14 +251,14 @@ class OtherByteOrdersTaken(NumpyLearner):
         )
 
 
-@breaks("P7")
+@breaks("P6", "P7")
 class TransposedTaken(NumpyLearner):
     def load_state(self, state):
         own = self.state()
         super().load_state({n: a.T if n in own and a.T.shape == own[n].shape else a for n, a in state.items()})
 
 
-@breaks("P6")
+@breaks("P1", "P6")
 class OneParameterForAllLearners(NumpyLearner):
     shared = {}
 

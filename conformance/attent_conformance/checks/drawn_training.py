@@ -16,6 +16,7 @@ from attent_conformance.draws import (
     batches,
     cut,
     generator,
+    handed,
     large_batches,
     optimisers,
     schedule,
@@ -44,7 +45,7 @@ def check_large_batches_train_alike(subject: Subject) -> Margins:
     given = weights(rng, drawn) if subject.lacking(("weights",)) is None else None
 
     def run(learner: Learner) -> Numbers:
-        return np.concatenate([learner.train(drawn, given).copy(), learner.score(case.ids)])
+        return np.concatenate([learner.train(handed(drawn), given and handed(given)).copy(), learner.score(case.ids)])
 
     def numpys(dtype: str) -> Numbers:
         return run(measured_numpy(case.name, dtype)[0])
@@ -123,9 +124,9 @@ def _trained_alike(subject: Subject, *, weighted: bool) -> Margins:
         def run(learner: Learner, drawn=drawn, given=given, after=after) -> Numbers:  # type: ignore[no-untyped-def]
             half = len(drawn) // 2  # in two calls, the second without weights if that is asked
             parts = [
-                learner.train(drawn[:half], given and given[:half]).copy(),
-                learner.train(drawn[half:], given and given[half:]).copy(),
-                learner.train(drawn[half:]).copy(),
+                learner.train(handed(drawn[:half]), given and handed(given[:half])).copy(),
+                learner.train(handed(drawn[half:]), given and handed(given[half:])).copy(),
+                learner.train(handed(drawn[half:])).copy(),
             ]
             return np.concatenate([*parts, learner.train(after)])
 

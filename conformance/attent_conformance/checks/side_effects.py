@@ -11,7 +11,7 @@ from attent.errors import LearnerError
 from attent.learner import Evaluates, Groups
 from attent_conformance import surroundings
 from attent_conformance.comparing import copied, require_same_state
-from attent_conformance.draws import batches, generator, some_ids
+from attent_conformance.draws import batches, generator, handed, some_ids
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
 from attent_conformance.pairs import Pair, pairs
@@ -78,7 +78,7 @@ def _goes_on_as_unevaluated(subject: Subject, one: Pair, drawn: list[Any], where
     for ids in drawn:
         told.evaluate()
         given = None if subject.lacking(("weights",)) else [np.linspace(0.5, 2.0, len(ids))]
-        found, expected = (it.train([ids.copy()], given) for it in (told, silent))
+        found, expected = (it.train([ids.copy()], given and handed(given)) for it in (told, silent))
         told.evaluate()
         again, alone = (it.train([ids.copy()]) for it in (told, silent))
         error = float(max(np.abs(found - expected).max(), np.abs(again - alone).max()))

@@ -11,7 +11,7 @@ import numpy as np
 from attent.learner import Evaluates, Ids, Learner, Numbers, State
 from attent.run.files import checked_state, read_arrays, write_arrays
 from attent_conformance.comparing import copied, different_array, relative_error, require_same_state
-from attent_conformance.draws import batches, generator, some_ids, weights
+from attent_conformance.draws import batches, generator, handed, some_ids, weights
 from attent_conformance.failures import CheckFailed
 from attent_conformance.pairs import ROUNDING, Pair, pair, pairs
 from attent_conformance.subject import Subject
@@ -188,9 +188,13 @@ def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
     numbers: list[Numbers] = []
     numbers.append(one.learner.score(ids).copy())  # a learner may hand out one buffer each time
     numbers.append(one.learner.score(one.case.ids).copy())
-    numbers.append(one.learner.train(drawn).copy())
+    numbers.append(one.learner.train(handed(drawn)).copy())
     numbers.append(_judged(subject, one.learner))
-    numbers += [one.learner.train(drawn, given).copy(), one.learner.score(one.case.ids), _judged(subject, one.learner)]
+    numbers += [
+        one.learner.train(handed(drawn), given and handed(given)).copy(),
+        one.learner.score(one.case.ids),
+        _judged(subject, one.learner),
+    ]
     return np.concatenate(numbers)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from attent.learner import Learner, Numbers
 from attent.reference import SGD
 from attent_conformance.comparing import relative_error, require_close
-from attent_conformance.draws import batches, generator, given
+from attent_conformance.draws import batches, generator, handed
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
 from attent_conformance.pairs import ROUNDING, pairs
@@ -27,7 +27,7 @@ def check_losses_are_from_before_the_update(subject: Subject) -> Margins:
     _, expected, at_once = _both_ways(subject)
     where = "task 'classes': losses of three batches, against score() before each step"
     found, order = at_once.losses, np.concatenate(_BATCHES)
-    if relative_error(found, numpy_learner(task("classes")).train(given(_BATCHES))) <= subject.tolerance:
+    if relative_error(found, numpy_learner(task("classes")).train(handed(_BATCHES))) <= subject.tolerance:
         return {"error": 0.0}  # right; if score() says otherwise after training, that is A3
     return {"error": require_close("P3", found, expected, order, subject.tolerance, where)}
 
@@ -59,7 +59,7 @@ def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
     learner, ids = subject.learner(task("classes")), _BATCHES[0]
     expected = learner.score(ids).copy()
-    found = learner.train(given([ids]), given(_WEIGHTS[:1]))
+    found = learner.train(handed([ids]), handed(_WEIGHTS[:1]))
     where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
     return {"error": require_close("P3", found, expected, ids, subject.tolerance, where)}
 
@@ -106,9 +106,9 @@ def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
         before, losses = [], []
         for ids in _BATCHES:
             before.append(stepwise.score(ids).copy())
-            losses.append(stepwise.train(given([ids])).copy())
+            losses.append(stepwise.train(handed([ids])).copy())
         one = _Trained(np.concatenate(losses), stepwise.score(_EVERY))
-        return one, np.concatenate(before), _Trained(at_once.train(given(_BATCHES)).copy(), at_once.score(_EVERY))
+        return one, np.concatenate(before), _Trained(at_once.train(handed(_BATCHES)).copy(), at_once.score(_EVERY))
 
     return subject.kept("both ways", trained)
 
@@ -118,7 +118,7 @@ def _descend(learner: Learner, weights: list[Numbers] | None) -> Numbers:
 
     Not as ``score`` does: what the steps did is asked here, and A3 asks whether ``score`` sees it.
     """
-    learner.train(given(_BATCHES), None if weights is None else given(weights))
+    learner.train(handed(_BATCHES), None if weights is None else handed(weights))
     return learner.train([_EVERY])
 
 
