@@ -60,7 +60,11 @@ def restore_host(state: HostState) -> None:
 def check_host(state: HostState) -> None:
     """Raise what the generators raise at a state that is none of theirs, without touching them."""
     random.Random().setstate(state.python)
-    np.random.RandomState(getattr(np.random, state.numpy["bit_generator"])()).set_state(state.numpy)
+    own = getattr(np.random, state.numpy["bit_generator"])()
+    for name, words in own.state["state"].items():  # of more words than it has NumPy takes the first
+        if np.shape(state.numpy["state"][name]) != np.shape(words):
+            raise ValueError(f"'random/numpy/state/{name}' must have shape {np.shape(words)}")
+    np.random.RandomState(own).set_state(state.numpy)
     torch.Generator().set_state(state.torch)
 
 

@@ -343,8 +343,9 @@ def test_generators_that_cannot_be_taken_up_change_nothing(task, values, assert_
     state = learner.state()
     learner.train([np.arange(5)])
     before = values(learner.model)
-    with pytest.raises(LearnerError, match="generators under 'random' cannot be taken up"):
-        learner.load_state({**state, name: state[name][:3]})
+    for wrong in (state[name][:3], np.append(state[name], state[name][:1])):
+        with pytest.raises(LearnerError, match="generators under 'random' cannot be taken up"):
+            learner.load_state({**state, name: wrong})
     assert_same(values(learner.model), before)
 
 
