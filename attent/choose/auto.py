@@ -146,15 +146,15 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
 
 
 def told(why: Why) -> str:
-    """Return a reason in words; another policy's, which has no such sign, as it is.
+    """Return a reason in words; another policy's, which has no such sign, name by name.
 
     Example:
         >>> from attent.choose.auto import told
-        >>> told({"sign": "go on", "fall": 0.6}), told({"groups": 3})
-        ('what is taught is learnt (x 0.60): go on', 'groups 3')
+        >>> told({"sign": "go on", "fall": 0.6}), told({"groups": 3, "new": 1})
+        ('what is taught is learnt (x 0.60): go on', 'groups: 3, new: 1')
     """
-    if why.get("sign") not in SIGNS:
-        return ", ".join(f"{name} {held}" for name, held in why.items())
+    if str(why.get("sign")) not in SIGNS:
+        return ", ".join(f"{name}: {held}" for name, held in why.items())
     shown = {key: _percent(number) if key == "share" else f"{number:.2f}"
              for key, number in why.items() if isinstance(number, float)}  # fmt: skip
     if why["sign"] == "learnt":  # a share of the first mean, not of the loss

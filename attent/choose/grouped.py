@@ -117,7 +117,7 @@ class ByGroup:
         if self.correction is not None:
             choice = choice._replace(weights=self._weights(members, counts, scores, noise, ids, choice.ids))
         taught = zip(members.names.tolist(), counts, strict=True)
-        why = {str(name): many for name, many in taught} if len(counts) <= _TOLD else {"groups": len(counts)}
+        why = {f"group {name}": many for name, many in taught} if len(counts) <= _TOLD else {"groups": len(counts)}
         return choice._replace(how="by group", why=why)
 
     def _weights(

@@ -66,7 +66,7 @@ class Policy(Protocol):
     says that it looks at no score, so none is made; ``in_passes = True`` that a plan of it counts passes, and costs
     what it is given; ``hands_on`` names what it takes as ``**handed``, such as for a policy within it; and a method
     ``check_groups(sizes, fewest, most)`` raises PlanError, before a run, for groups of these sizes by name, or passes
-    of this many examples, that it cannot go by.
+    of this many examples, that it cannot go by; ``most`` counts what a pool may leave out as well.
     """
 
     @property

@@ -133,7 +133,7 @@ def _following(share: str, members: Members, seen: Seen, floor: float) -> list[f
     means = [max(0.0, _mean(share, places, seen)) for places in members.places]
     total = sum(members.sizes)
     parts = [size * mean for size, mean in zip(members.sizes, means, strict=True)]
-    whole = sum(parts)
+    whole = tree_sum(np.array(parts))
     if not 0 < whole < math.inf:
         return [float(size) for size in members.sizes]
     return [
@@ -172,7 +172,11 @@ def counts_of(weights: Sequence[int], sizes: Sequence[int], k: int) -> list[int]
     some = [group for group, weight in enumerate(weights) if weight]
     there = sum(sizes[group] for group in some)
     if not 0 <= k <= there:
-        raise PlanError(f"must be in [0, {there}], the examples of the groups that have a share, got {k}", field="k")
+        raise PlanError(
+            f"must be in [0, {there}], the examples to choose from in groups that have a share, got {k}: lower the "
+            "ratio, or give further groups a share",
+            field="k",
+        )
     least = 1 if len(some) <= k else 0
     level = _level([(weights[group], sizes[group]) for group in some], least, k)
     counts, remainders = [0] * len(weights), []
@@ -223,8 +227,8 @@ def check_shares(name: str, share: Share, sizes: Mapping[int, int], fewest: int,
         some = {group: size for group, size in sizes.items() if share[group]}
         if sum(some.values()) < most:
             raise PlanError(
-                f"must be above 0 for groups of {most} examples in all, as many as a pass takes, got "
-                f"{sum(some.values())}: lower the ratio, or give further groups a share",
+                f"must be above 0 for groups of {most} examples in all, as many as a pass takes and a pool may leave "
+                f"out, got {sum(some.values())}: lower the ratio, or give further groups a share",
                 field=name,
             )
     if len(some) > fewest:

@@ -55,7 +55,7 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
             tell(epochs_table(trace))
         before = ""
         for record in trace.records:
-            reason = _reason(record.selection.why) if record.selection is not None else ""
+            reason = auto.told(record.selection.why or {}) if record.selection is not None else ""
             if reason not in ("", before):
                 tell(wrapped(f"{trace.header.unit} {record.epoch}: {reason}"))
             before = reason
@@ -63,19 +63,14 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
             tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
             explained = True
         costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
-        if costs:
-            tell(wrapped(f"trained: {sum(costs):,.6g} in all, in the unit of the learner's costs"))
+        if costs and len(costs) == len(trace.records):  # else only a part of the run knew them
+            scoring = sum(record.cost_scored or 0.0 for record in trace.records)
+            scored = f" and scored: {scoring:,.6g}" if scoring else ""
+            tell(wrapped(f"trained: {sum(costs):,.6g}{scored} in all, in the unit of the learner's costs"))
         share = forward_share(trace.records)
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))
         tell("")
-
-
-def _reason(why: Mapping[str, Any] | None) -> str:
-    """Return a policy's reason in words: those of `Auto`, and any other's as it is."""
-    if why is not None and why.get("sign") in auto.SIGNS:
-        return auto.told(dict(why))
-    return ", ".join(f"{key} {each}" for key, each in (why or {}).items())
 
 
 def arms_in(folder: Path) -> dict[str, Path]:
@@ -178,6 +173,8 @@ def epochs_legend(plan: Mapping[str, Any], unit: Unit = "epoch") -> str:
     if "progress" in plan["source"]:
         score = "the decrease of the loss since it was first seen"
     score += ", less a reference's if one was given"
+    if plan["select"].startswith("per_cost"):
+        score += ", over what the example costs"
     if "bonus" in plan["source"] + plan["select"]:
         where = ", in passes on the hardest" if name == "pass" else ","
         score += f"{where} in standard deviations from its mean (hence below 0), plus a bonus for each {name} unseen"

@@ -27,6 +27,7 @@ from attent.plan.timeline import MOST_FORWARD_SHARE
 from attent.plugins import Recipe
 
 SEEDS, SEEDS_WITH_BUDGET = 5, 20
+MOST_SEEDS = 1000  # their plans are laid out before the first is run
 
 
 def judge(
@@ -76,8 +77,8 @@ def judge(
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
             rate, half and the whole batch size.
         batch_sizes: batch sizes to try.
-        seeds: pairs of equal initial weights and data order; None: what the recipe suggests, else 5, or with a budget
-            up to 20.
+        seeds: up to 1,000 pairs of equal initial weights and data order; None: what the recipe suggests, else 5, or
+            with a budget up to 20.
         first_seed: they count up from it; None: what the recipe suggests, or 0.
         budget_seconds: of wall time; decides how many seeds, and at worst how many lengths, are run.
         forward_share: cost of scoring an example over training on it; None: measured, else 1/3.
@@ -147,7 +148,7 @@ def judge(
         against=tuple(one_of("against", name, AGAINST) for name in several("against", against, "['full', 'short']")),
         grid=grid,
         grid_is_default=not tuned and tune is None and batch_sizes is None,
-        seeds=whole("seeds", seeds, 1),
+        seeds=whole("seeds", seeds, 1, MOST_SEEDS),
         first_seed=suggested.get("seed", 0) if first_seed is None else whole("first_seed", first_seed, 0),
         budget_seconds=budget_seconds,
         forward_share=forward_share,

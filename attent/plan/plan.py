@@ -177,11 +177,11 @@ class Plan:
 
     @property
     def full_epochs(self) -> int:
-        """Epochs on all examples that the plan stands in place of: ``epochs``; if it counts passes, what it costs."""
+        """Epochs on all examples that the plan stands in place of, 1 or more: ``epochs``; of passes what they cost."""
         if self.unit == "epoch":
             return self.epochs
         taught = sum(each.ratio * each.taught + each.full for each in self.rounds())
-        return math.floor(self.warm_up + taught + self.cool_down + 0.5)
+        return max(1, math.floor(self.warm_up + taught + self.cool_down + 0.5))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values; policy, source and schedules as the texts that make them again."""

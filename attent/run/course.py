@@ -278,13 +278,18 @@ class Course:
             self.scores[ids] = numbers
             self.seen[ids] = self.epoch
         self._last_choice = None
-        self._loss_sum += float(numbers.sum() if finite.all() else numbers[finite].sum())
+        self._loss_sum = self._summed(numbers if finite.all() else np.where(finite, numbers, 0.0))
         self._finite += int(finite.sum())
         self.skipped += skipped
         self.trained += len(ids)
         self.step += len(lesson.batches)
         self._lesson = None
         return self._end_epoch() if self.trained == len(self._ordered()) else None
+
+    def _summed(self, numbers: Numbers) -> float:
+        """Return the epoch's sum of losses with a lesson's: batch by batch, so that no cut into lessons changes it."""
+        sums = np.add.reduceat(numbers, np.arange(0, len(numbers), self.row.batch_size))
+        return float(np.add.accumulate(np.append(self._loss_sum, sums))[-1])
 
     def _skipped(self, finite: npt.NDArray[np.bool_], lesson: Train, told: int | None) -> int:
         """Return how many steps of a lesson were skipped; raise ScoreError where the plan allows none."""
@@ -293,12 +298,7 @@ class Course:
                 return 0
             starts = np.cumsum([0, *(len(ids) for ids in lesson.batches[:-1])])
             return int((~np.logical_and.reduceat(finite, starts)).sum())
-        if told and self.plan.non_finite == "error":
-            raise ScoreError(
-                f"{told} of {len(lesson.batches)} steps in epoch {self.epoch} had a gradient that is not finite, and "
-                "were skipped (rule P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go "
-                "on without such steps"
-            )
+        check_skipped(told, len(lesson.batches), self.plan, self.epoch)
         return told
 
     def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
@@ -385,3 +385,14 @@ def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str
         f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
         f"learning rate, or set non_finite='drop' or 'last' in {where}{loop} (rule S5)"
     )
+
+
+def check_skipped(skipped: int, steps: int, plan: Plan, epoch: int) -> None:
+    """Raise CourseError for more skipped steps than there are, ScoreError where the plan allows none (rule R6)."""
+    if not 0 <= skipped <= steps:
+        raise CourseError(f"skipped must be in [0, {steps}], the steps on these examples, got {skipped}")
+    if skipped and plan.non_finite == "error":
+        raise ScoreError(
+            f"{skipped} of {steps} steps in epoch {epoch} had a gradient that is not finite, and were skipped (rule "
+            "P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go on without such steps"
+        )

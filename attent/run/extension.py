@@ -71,6 +71,8 @@ def continuation_difference(
                 "can be made longer where its epochs so far are the same: with the ratio a number and no cool-down, or "
                 "while it has not come to the epochs that differ"
             )
+    if "progress" in policy.asks(plan.select) and any(row.select for row in before.timeline(n)[:begun]):
+        return f"{difference}: {plan.select!r} chose by how much of the shorter run lay behind"
     if begun >= before.epochs and "last" in policy.asks(plan.select) and before.timeline(n)[-1].select:
         return f"{difference}: {plan.select!r} chose its last epoch as the last one"
     return None

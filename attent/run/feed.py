@@ -17,7 +17,7 @@ from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.course import Course, Done, Lesson, Score, Train, check_finite
+from attent.run.course import Course, Done, Lesson, Score, Train, check_finite, check_skipped
 from attent.run.feed_state import read_back, written
 from attent.run.folder import header_of
 from attent.run.given_losses import read_ids, read_losses
@@ -178,6 +178,8 @@ class Feed:
         if self._got[places].any():
             twice = named[self._got[places]][0]
             raise CourseError(f"the loss of example {twice} is recorded already in pass {self.epoch}")
+        steps = len(lesson.batches) if isinstance(lesson, Train) else 0
+        check_skipped(self._skipped + skipped, steps, self.plan, self.epoch)
         self._losses[places] = losses
         self._got[places] = True
         self._skipped += skipped

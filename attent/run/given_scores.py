@@ -8,7 +8,7 @@ import numpy as np
 
 from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
-from attent.choose.sources import Replay
+from attent.choose.sources import Replay, share_of
 from attent.errors import LearnerError, PlanError
 from attent.learner import Ids, Numbers, checked_costs, checked_numbers
 from attent.plan.plan import Plan
@@ -87,9 +87,12 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         raise LearnerError(f"groups must be at least 0, got {groups[bad]} for example {bad}")
     if (groups == groups[0]).all():
         raise LearnerError(f"groups must be two or more, got one ({groups[0]}) for all {n} examples")
-    ks = [row.k for row in plan.timeline(n) if row.select]
+    rows = [row for row in plan.timeline(n) if row.select]
     check = getattr(plan.select, "check_groups", None)
-    if ks and check is not None:
+    if rows and check is not None:
         names, sizes = np.unique(groups, return_counts=True)
-        check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), max(ks))
+        # A pool may lack any examples, as many as are not in it: what it surely leaves of some groups must do.
+        outside = max(n - row.scored if row.scored and share_of(plan.source) < 1 else 0 for row in rows)
+        ks = [row.k for row in rows]
+        check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), min(n, max(ks) + outside))
     return groups

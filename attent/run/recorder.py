@@ -164,6 +164,7 @@ class FolderRecorder(Recorder):
             # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
             state = checked_state(learner.state(), "learner")
             self._not_finite = frozenset(not_finite(state))
+            self._folder.lengthen(self.header)  # it may have been killed before its first checkpoint
             self.save(course, state)
             return
         course.load_state(self._checkpoint.course)
@@ -208,6 +209,8 @@ class FolderRecorder(Recorder):
         self._held().add_selection(draw, *taught)
 
     def _append(self, record: EpochRecord) -> None:
+        if not self.records:  # a feed may begin anew, by a longer plan, what was killed in its first pass
+            self._held().lengthen(self.header)
         self._held().append(record)
 
     def _held(self) -> RunFolder:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from attent.choose.policy import ranks
+from attent.choose.policy import asks, ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan, Unit
@@ -127,6 +127,11 @@ def replayed(trace: Trace, plan: Plan, n: int) -> dict[int, Numbers]:
     needed = sum(row.select for row in plan.timeline(n))
     if len(trace.selections) < needed:
         raise TraceError(f"replay made {len(trace.selections)} selections, the plan makes {needed}")
+    if str(trace.header.plan.get("select")).startswith("per_cost") and "costs" in asks(plan.select):
+        raise TraceError(
+            f"replay is of a run with {trace.header.plan['select']}, which kept scores per cost: {plan.select!r} would "
+            "divide them by the costs again. Replay it by the policy within, its inner"
+        )
     found = {}
     for draw in range(needed):
         scores = trace.selections[draw].scores

@@ -368,8 +368,8 @@ def test_signs_need_pairs_and_say_what_falls():
         ({"sign": "too few twice"}, "too few losses above 0 seen twice: all in turn"),
         ({"sign": "no losses"}, "no losses yet: all in turn"),
         ({"sign": "alike", "share": 0.6999}, "the harder half holds 69 % of the loss: too alike, all in turn"),
-        ({"groups": 3}, "groups 3"),
-        ({"sign": "new", "margin": 0.25}, "sign new, margin 0.25"),
+        ({"groups": 3}, "groups: 3"),
+        ({"sign": "new", "margin": 0.25}, "sign: new, margin: 0.25"),
     ],
 )
 def test_reasons_are_told_in_words(why, words):

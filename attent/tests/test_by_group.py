@@ -15,7 +15,7 @@ from attent.choose.built_in import policy_of, shown
 from attent.choose.gumbel import inclusion_probabilities
 from attent.choose.noise import raw
 from attent.choose.policies import Auto, Band, InfoBatch
-from attent.choose.shares import counts_of, members_of
+from attent.choose.shares import Seen, counts_of, members_of, weights_of
 from attent.tests import oracle
 from attent.tests.test_balanced import Grouped
 from attent.tests.toy import Toy
@@ -64,7 +64,10 @@ def test_counts(weights, sizes, k, counts):
 def test_counts_beyond_what_there_is_are_refused():
     with pytest.raises(attent.PlanError) as caught:
         counts_of([1, 0], [3, 4], 4)
-    assert str(caught.value) == "k must be in [0, 3], the examples of the groups that have a share, got 4"
+    assert str(caught.value) == (
+        "k must be in [0, 3], the examples to choose from in groups that have a share, got 4: lower the ratio, or give "
+        "further groups a share"
+    )
 
 
 @st.composite
@@ -118,7 +121,7 @@ def test_each_group_gives_its_share_chosen_by_the_policy_within(name, share, pro
     found = ByGroup(policy, share).choose(scores, k, Noise(seed, 5), ids, groups=groups, **asked)
     assert found.ids.tolist() == sorted(wanted)
     assert found.weights is None
-    assert (found.how, found.why) == ("by group", {str(g): c for g, c in zip(names, counts, strict=True)})
+    assert (found.how, found.why) == ("by group", {f"group {g}": c for g, c in zip(names, counts, strict=True)})
 
 
 @given(problems(), st.integers(0, 2**64 - 1))
@@ -296,13 +299,18 @@ MANY = (
         ),
         (
             plan_of(ByGroup(share=(1, 1, 1, 0))),
-            "share must be above 0 for groups of 12 examples in all, as many as a pass takes, got 9: lower the ratio, "
-            "or give further groups a share",
+            "share must be above 0 for groups of 12 examples in all, as many as a pass takes and a pool may leave "
+            "out, got 9: lower the ratio, or give further groups a share",
+        ),
+        (
+            plan_of(ByGroup(Hard(), share=(1, 1, 1, 0)), source="pool(share=0.75)", ratio=0.25),
+            "share must be above 0 for groups of 12 examples in all, as many as a pass takes and a pool may leave "
+            "out, got 9: lower the ratio, or give further groups a share",
         ),
         (
             plan_of(ByGroup(to=(1, 1, 1, 0))),
-            "to must be above 0 for groups of 12 examples in all, as many as a pass takes, got 9: lower the ratio, or "
-            "give further groups a share",
+            "to must be above 0 for groups of 12 examples in all, as many as a pass takes and a pool may leave "
+            "out, got 9: lower the ratio, or give further groups a share",
         ),
     ],
 )
@@ -312,6 +320,13 @@ def test_groups_that_shares_do_not_fit_are_told_before_anything_runs(tmp_path, p
         attent.teach(learner, plan, run=tmp_path / "run")
     assert str(caught.value) == words
     assert (learner.trained, learner.scored, list(tmp_path.rglob("*.json*"))) == ([], 0, [])
+
+
+@pytest.mark.filterwarnings("ignore::attent.CostWarning")
+def test_what_a_pool_surely_leaves_is_enough():
+    plan = plan_of(ByGroup(Hard(), (0, 1, 1, 1)), source="pool(share=0.9)", ratio=0.25, epochs=6)
+    trace = attent.teach(Grouped(), plan)
+    assert all(trace.ids(epoch).min() > 2 for epoch in range(1, 6))  # 0 to 2 are group 0
 
 
 def test_a_group_of_share_0_is_never_taught():
@@ -445,3 +460,29 @@ def test_records_tell_what_was_trained_and_scored_in_the_unit_of_costs():
     # Nothing is scored before the first choice; then 12 of 24, counted as their mean.
     assert [record.cost_scored for record in refreshed.records] == [0, 12 * 2.0, 12 * 2.0, 12 * 2.0]
     assert [record.cost_trained for record in attent.teach(Toy(24), plan_of(Hard())).records] == [None] * 3
+
+
+def test_shares_that_follow_are_over_a_sum_as_rule_s6_says():
+    # Added to 1 one by one the small ones are lost, and how Python's own sum adds differs from version to version.
+    groups = np.r_[0, np.repeat(1, 10**5), np.arange(2, 30_002)]
+    scores = np.r_[1.0, np.zeros(10**5), np.full(30_000, 1.1e-16)]
+    found = weights_of("loss", members_of(groups), Seen(scores), 0.5)
+    total, whole = len(groups), 1.0 + 30_000 * 1.1e-16
+    assert found[:2] == [10**12, round(10**12 * (10**5 / total) / (1 / total + 1 / whole))]
+
+
+def test_a_replay_of_scores_per_cost_is_not_divided_again():
+    costs = 1.0 + np.arange(24) % 5
+    plan = plan_of(PerCost(), source="fresh")
+    trace = attent.teach(Costly(costs), plan)
+    with pytest.raises(attent.TraceError, match=r"replay is of a run with per_cost.*Replay it by the policy within"):
+        attent.teach(Costly(costs), dataclasses.replace(plan, source="replay"), replay=trace)
+    again = attent.teach(Costly(costs), dataclasses.replace(plan, select=Hard(), source="replay"), replay=trace)
+    assert attent.first_difference(trace, again) is None
+
+
+def test_passes_that_cost_less_than_half_an_epoch_have_a_cost():
+    plan = Plan(epochs=1, batch_size=4, ratio=0.2, select=Random(), warm_up=0)
+    few = dataclasses.replace(plan, select=Balanced())
+    assert (few.unit, few.full_epochs, few.cost(100)) == ("pass", 1, plan.cost(100))
+    assert attent.teach(Grouped(), few).finished

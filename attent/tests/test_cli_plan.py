@@ -52,6 +52,22 @@ def test_costs_of_the_learner_are_counted_in_their_unit(monkeypatch):
     assert "costs must be above 0 and finite, got 0.0 for example 0" in command("plan", RECIPE, "--epochs", 3).err
 
 
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("tempered", "Tempered() goes by groups, and none are known"),
+        ("by_group(hard, share=(1, 1, 1))", "must be 0 for a group without examples, got 1 for group 2"),
+        ("per_cost", "PerCost() goes by costs, and none are known"),
+    ],
+)
+def test_what_a_run_would_be_refused_for_is_told_before(monkeypatch, select, said):
+    if "share" in select:
+        monkeypatch.setattr(Softmax, "groups", lambda self: np.arange(60) % 2, raising=False)
+    flags = ("--epochs", 3, "--batch-size", 6, "--warm-up", 1, "--select", select)
+    assert said in " ".join(command("plan", RECIPE, *flags).err.split())
+    assert command("plan", "--n", 60, *flags).code == 0
+
+
 def test_the_words_are_those_of_the_plan():
     out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
     assert out == command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10).out  # without a plan it is auto
@@ -95,6 +111,9 @@ def test_every_epoch_is_there_once_however_rows_are_joined(plan):
     [
         (("--ratio", "0.5", "--source", "fresh"), "Cost: 8.67 epochs on all examples instead of 10, 13 % saved"),
         (("--ratio", "0.5", "--source", "fresh", "--forward-share", "0.25"), "Cost: 8.00 epochs on all examples"),
+        (("--ratio", "0.3", "--source", "fresh", "--select", "by_group(hard)",
+          "--n", "100", "--epochs", "11", "--warm-up", "1", "--cool-down", "0"),
+         "This plan costs MORE than it saves: 7.33 epochs on all examples against 4, 83 % more"),
         (("--ratio", "0.8", "--source", "fresh"),
          "This plan costs MORE than it saves: 11.07 epochs on all examples against 10, 11 % more"),
         (("--preset", "full"), "This plan saves nothing: it costs exactly what training on all examples costs."),

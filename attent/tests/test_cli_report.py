@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 
+import numpy as np
 import pytest
 
 import attent
@@ -14,7 +15,7 @@ from attent.cli.phases import shown_phases
 from attent.cli.report_command import epochs_legend
 from attent.tables import digits
 from attent.tests.cli_toy import RECIPE, command, refused, tiny
-from attent.tests.toy import edit
+from attent.tests.toy import Toy, edit
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +171,22 @@ def test_what_is_no_run_is_named(runs, tmp_path):
     )
     (tmp_path / "run.json").write_text("{}")
     assert "run.json has no checksum" in refused("report", tmp_path)
+
+
+def test_a_report_tells_what_was_trained_and_scored_in_the_unit_of_costs(tmp_path):
+    class Costly(Toy):
+        def costs(self):
+            return np.full(20, 50.0)
+
+    plan = Plan(epochs=3, batch_size=4, warm_up=1, ratio=0.2, select="per_cost", source="fresh")
+    attent.teach(Costly(), plan, run=tmp_path / "scored")
+    out = " ".join(command("report", tmp_path / "scored").out.split())
+    assert "trained: 1,400 and scored: 2,000 in all, in the unit of the learner's costs" in out
+    assert "less a reference's if one was given, over what the example costs; age" in out
+    attent.teach(Costly(), Plan.full(epochs=3, batch_size=4), run=tmp_path / "full")
+    assert "trained: 3,000 in all, in the unit" in command("report", tmp_path / "full").out
+
+
+def test_reasons_of_another_policy_are_told_as_they_are():
+    assert auto.told({"sign": ["end"], "groups": 3}) == "sign: ['end'], groups: 3"
+    assert auto.told({}) == ""

@@ -8,6 +8,8 @@ import pytest
 import attent
 from attent import CourseError, Plan, Trace, TraceError, teach
 from attent.plan.schedules import linear
+from attent.run.folder import RunFolder, header_of
+from attent.tests.test_balanced import Grouped
 from attent.tests.toy import Toy
 
 SHORT = Plan(epochs=4, batch_size=4, ratio=0.5, warm_up=1)
@@ -48,14 +50,15 @@ def test_a_finished_run_goes_on_as_the_longer_plan_would_have(tmp_path, plan, ch
     [
         (dataclasses.replace(SHORT, cool_down=1), {}, r"epoch 3 was cool-down on 20 examples, and .* is taught on 10"),
         (dataclasses.replace(SHORT, ratio=linear(0.2, 0.8)), {}, r"epoch 2 was taught on 10 examples, and .* on 5"),
+        (dataclasses.replace(SHORT, ratio=0.4, select="tempered(1, 0)"), {}, r"how much of the shorter run lay behind"),
         (Plan.auto(epochs=3, batch_size=4), {}, r"Auto\(bonus=0.1\) chose its last epoch as the last one"),
     ],
 )
 def test_where_the_longer_plan_has_other_epochs_so_far_it_is_refused(tmp_path, plan, changes, message):
-    teach(Toy(), plan, run=tmp_path)
+    teach(Grouped(20), plan, run=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
     with pytest.raises(CourseError, match=rf"the state is of another plan: epochs was \d, is 13.*{message}"):
-        teach(Toy(), longer(plan, 13, **changes), run=tmp_path, resume=True)
+        teach(Grouped(20), longer(plan, 13, **changes), run=tmp_path, resume=True)
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -66,6 +69,27 @@ def test_a_run_under_way_is_made_longer_before_its_cool_down(tmp_path):
     trace = teach(learner, longer(plan, 6), run=tmp_path, resume=True)
     assert attent.first_difference(trace, teach(whole, longer(plan, 6))) is None
     assert np.array_equal(learner.guess, whole.guess)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ratio": 0.3}])
+def test_a_run_killed_before_its_first_checkpoint_is_begun_by_the_longer_plan(tmp_path, changes):
+    long = longer(SHORT, 6, **changes)
+    RunFolder.create(tmp_path, header_of(SHORT, 20))
+    assert teach(Toy(), long, run=tmp_path, resume=True).finished
+    found = Trace.read(tmp_path)
+    assert (found.header.plan, found.finished) == (long.to_dict(), True)
+    assert found.header.rounds == [list(row) for row in long.rounds()]
+
+
+def test_a_feed_killed_in_its_first_pass_is_begun_by_the_longer_plan(tmp_path):
+    attent.Feed(SHORT, 20, run=tmp_path).batches()
+    long = longer(SHORT, 6)
+    feed = attent.Feed(long, 20, run=tmp_path, resume=True)
+    assert Trace.read(tmp_path).header.plan["epochs"] == 4  # nothing is taught yet
+    while not feed.finished:
+        for ids in feed.batches():
+            feed.record(1.0 / (1 + ids), ids)
+    assert (Trace.read(tmp_path).header.plan, Trace.read(tmp_path).finished) == (long.to_dict(), True)
 
 
 def test_a_feed_is_made_longer(tmp_path):

@@ -170,6 +170,37 @@ def test_a_feed_counts_what_its_trainer_left_out():
     assert resumed.record(np.ones(2), resumed.batches()[1]).steps_skipped == 1
 
 
+def test_a_feed_refuses_more_skipped_steps_than_there_are():
+    feed = attent.Feed(dataclasses.replace(Plan.full(epochs=1, batch_size=2), non_finite="drop"), 4)
+    with pytest.raises(attent.CourseError, match=r"skipped must be in \[0, 2\], the steps on these examples, got 3"):
+        feed.record(np.ones(2), feed.batches()[0], skipped=3)
+    for ids in feed.batches():
+        record = feed.record(np.ones(2), ids, skipped=1)
+    assert record.steps_skipped == 2
+    scored = attent.Feed(Plan(epochs=1, batch_size=2, source="fresh", non_finite="drop"), 4)
+    with pytest.raises(attent.CourseError, match=r"skipped must be in \[0, 0\]"):
+        scored.record(np.ones(4), scored.to_score(), skipped=1)
+
+
+def test_a_feed_of_a_plan_that_allows_none_stops_at_the_first_skipped_step():
+    feed = attent.Feed(Plan.full(epochs=1, batch_size=2), 4)
+    with pytest.raises(attent.ScoreError, match="1 of 2 steps in epoch 0 had a gradient that is not finite"):
+        feed.record(np.ones(2), feed.batches()[0], skipped=1)
+    assert [feed.record(np.ones(2), ids) for ids in feed.batches()][1].steps_skipped == 0  # nothing of it was kept
+
+
+def test_a_learner_that_counts_more_skipped_steps_than_it_took_is_told_of():
+    class Counting(Toy):
+        skipped = 0
+
+        def train(self, batches, weights=None):
+            self.skipped += 100
+            return super().train(batches, weights)
+
+    with pytest.raises(attent.CourseError, match=r"skipped must be in \[0, 1\], the steps on these examples, got 100"):
+        teach(Counting(), dataclasses.replace(PLAN, non_finite="drop"))
+
+
 def test_in_memory_a_learner_need_not_be_able_to_keep_its_state(tmp_path):
     class Unkept(Toy):
         def state(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,14 @@ def generator(seed: int, *words: object) -> np.random.Generator:
         25
     """
     return np.random.default_rng([seed, *(zlib.crc32(str(word).encode()) for word in words)])
+
+
+def given(arrays: Sequence[Ids] | Sequence[Numbers]) -> list[Any]:
+    """Return read-only copies in a list of their own: a learner that changes what it is given spoils no other case."""
+    copies = [array.copy() for array in arrays]
+    for array in copies:
+        array.flags.writeable = False
+    return copies
 
 
 def some_ids(rng: np.random.Generator, pool: Ids, count: int, *, repeats: bool) -> Ids:

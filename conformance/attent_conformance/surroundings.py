@@ -66,6 +66,9 @@ def process() -> Around:
         "garbage collection": (gc.isenabled(), gc.get_threshold()),
         "the recursion limit": sys.getrecursionlimit(),
         "the handler of interrupts": _handler(),
+        "sys.excepthook": sys.excepthook,
+        "sys.getswitchinterval()": sys.getswitchinterval(),
+        "the mask of new files' modes": _mask(),
         "sys.stdout": id(sys.stdout),
     }
 
@@ -126,6 +129,12 @@ def _look(found: Around, module: str, look: Callable[[Any], Around]) -> None:
 
 def _handler() -> object:
     return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+
+
+def _mask() -> int:
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
 
 
 def _torch_generators(torch: Any) -> Around:

@@ -7,6 +7,7 @@ import mutants_refusals
 import mutants_scoring
 import mutants_second
 import mutants_steps
+import mutants_third
 import mutants_training
 import mutants_used
 from mutant_registry import MUTANTS
@@ -21,6 +22,7 @@ FILES = (
     mutants_scoring,
     mutants_second,
     mutants_steps,
+    mutants_third,
     mutants_training,
     mutants_used,
 )

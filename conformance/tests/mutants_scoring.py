@@ -151,9 +151,12 @@ class TasksUnweightedWhileScoring(NumpyLearner):
 
 
 @breaks("A1", "A2")
-def second_task_forgotten(architecture, parameters, inputs, targets, *, task_weights=None, **settings):
+def second_task_forgotten(architecture, parameters, inputs, targets, *, task_weights=None, held_out=None, **settings):
     if task_weights is not None:
         targets = targets[:, 0]
+        settings["held_out"] = None if held_out is None else (held_out[0], held_out[1][:, 0], *held_out[2:])
+    else:
+        settings["held_out"] = held_out
     return NumpyLearner(architecture, parameters, inputs, targets, **settings)
 
 

@@ -90,7 +90,7 @@ class ScheduleBegunAnewByLoading(NumpyLearner):
             self.learning_rate = lambda step: given(step - begun)
 
 
-@breaks("A3")
+@breaks("P3", "P6")
 class ScheduleByCalls(NumpyLearner):
     calls = 0
 
@@ -117,7 +117,7 @@ class StepsAtARateOf0NotCounted(Stepping):
         return super().one_step(ids, weight)
 
 
-@breaks("A3")
+@breaks("P4", "P6")
 class FirstStepLost(Stepping):
     begun = False
 
@@ -158,7 +158,7 @@ class WeightsTakenOutOfTheirList(NumpyLearner):
         return found
 
 
-@breaks("P4")
+@breaks("P1")
 class RepeatsRefused(NumpyLearner):
     def train(self, batches, weights=None):
         for ids in batches:

@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attent.learner import Ids, Numbers
-from attent_conformance.comparing import copied, relative_error, require_close, require_same_state
+from attent.learner import Ids, Numbers, State
+from attent_conformance.comparing import copied, different_array, relative_error, require_close, require_same_state
 from attent_conformance.draws import LARGEST, LAYOUTS, batches, generator, laid_out, some_ids, weights
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
-from attent_conformance.pairs import ROUNDING, Pair, pairs
+from attent_conformance.pairs import ROUNDING, Pair, pair, pairs
 from attent_conformance.subject import Subject
 from attent_conformance.tasks import rate
 
@@ -22,6 +22,8 @@ def check_any_ids_are_scored_in_order(subject: Subject) -> Margins:
     for one in pairs(subject):
         rng, known = generator(subject.seed, "ids", one.where), _by_id(one)
         counts = [0, 1, int(rng.integers(2, 16)), 17, int(rng.integers(33, 48)), min(len(one.case), 96) + 41]
+        if len(one.case) == 48 and one.dtype == subject.precision:
+            counts.append(4 * len(one.case) + int(rng.integers(2, 48)))
         if one.case.name == "many":
             counts += [int(rng.integers(257, 300)), int(rng.integers(1025, 1100))]
         worst = 0.0
@@ -40,6 +42,19 @@ def check_any_ids_are_scored_in_order(subject: Subject) -> Margins:
     return margins
 
 
+def check_an_order_is_not_told_by_its_ends(subject: Subject) -> None:
+    """P2: ids in another order between the first and the last, also all there are, give each its own score."""
+    for one in pairs(subject):
+        rng, known = generator(subject.seed, "ends", one.where), _by_id(one)
+        for ids in (one.case.ids[:24], one.case.ids[3:20], one.case.ids):
+            for _ in range(2):
+                turned = np.concatenate([ids[:1], rng.permutation(ids[1:-1]), ids[-1:]])
+                where = f"score() of {len(ids)} ids, turned between their ends, {one.where}; drawn with seed "
+                found = one.learner.score(turned)
+                tolerance = 4 * ROUNDING[one.dtype]
+                require_close("P2", found, known(turned), turned, tolerance, f"{where}{subject.seed}")
+
+
 def check_arguments_are_left_alone(subject: Subject) -> None:
     """P2: ids, batches, weights and a state are read in any layout, also in tuples, and never written into."""
     for one in pairs(subject):
@@ -53,6 +68,15 @@ def check_arguments_are_left_alone(subject: Subject) -> None:
         odd, odd_weights = laid_out(rng, plain), None if given is None else laid_out(rng, given)
         before = [array.copy() for array in [*odd, *(odd_weights or [])]]
         again = _trained(one, tuple(odd), None if odd_weights is None else tuple(odd_weights))
+        one.learner.load_state(lists := _state_laid_out(rng, start))
+        require_same_state(
+            "P2", one.learner.state(), start, f"state() after one that lies otherwise in memory, {where}"
+        )
+        _as_lists(one, odd, odd_weights, where)
+        if different_array(lists, start) is not None:
+            raise CheckFailed(
+                "P2", "a mapping that was written into", "the state left as it was", f"load_state() of {where}"
+            )
         after = [*odd, *(odd_weights or [])]
         if not all(np.array_equal(a, b) for a, b in zip(before, after, strict=True)):
             raise CheckFailed(
@@ -94,6 +118,23 @@ def check_what_a_learner_is_built_from_is_left_alone(subject: Subject) -> None:
         require_same_state(
             "P2", learner.state(), kept, f"state() after the parameters given were written into, {where}"
         )
+
+
+def check_results_of_many_calls_are_the_callers(subject: Subject) -> None:
+    """P2: of 9 calls in turn, all of as many examples, each result stays what it was: no ring of arrays is used."""
+    for dtype in subject.precisions:
+        one = pair(subject, "classes", dtype)
+        rng = generator(subject.seed, "many calls", one.where)
+        calls = {"score()": one.learner.score, "train()": lambda ids, one=one: one.learner.train([ids])}
+        for what, call in calls.items():
+            given, kept = [], []
+            for _ in range(9):
+                given.append(call(some_ids(rng, one.case.ids, 8, repeats=False)))
+                kept.append(given[-1].copy())
+            changed = [at for at, (a, b) in enumerate(zip(given, kept, strict=True)) if not np.array_equal(a, b)]
+            if changed:
+                where = f"{what} of {one.where}; drawn with seed {subject.seed}"
+                raise CheckFailed("P2", f"the result of call {changed[0]} changed", "an array of its own each", where)
 
 
 def check_results_are_the_callers(subject: Subject) -> None:
@@ -144,6 +185,35 @@ def check_results_are_the_callers(subject: Subject) -> None:
             expected_scores,
             learner.score(one.case.ids),
             f"score() after batches were written into, {where}",
+        )
+
+
+def _state_laid_out(rng: np.random.Generator, state: State) -> State:
+    """Return an equal state whose arrays lie in memory otherwise: columns first, backwards, in steps, read-only."""
+    found = {}
+    for name, array in state.items():
+        kind = int(rng.integers(4)) if array.ndim else 3  # a number alone has one form
+        if kind == 0:
+            other = np.asfortranarray(array)
+        elif kind == 1:
+            other = np.flip(np.flip(array).copy())
+        elif kind == 2:
+            other = np.repeat(array, 2, axis=-1)[..., ::2]
+        else:
+            other = array.copy()
+            other.flags.writeable = False
+        found[name] = other
+    return found
+
+
+def _as_lists(one: Pair, drawn: list[Ids], given: list[Numbers] | None, where: str) -> None:
+    """Raise CheckFailed where a call of ``train`` changes the lists that it is given."""
+    ids, values = list(drawn), None if given is None else list(given)
+    one.learner.train(ids, values)
+    kept = [id(array) for array in [*drawn, *(given or [])]]
+    if [id(array) for array in [*ids, *(values or [])]] != kept:
+        raise CheckFailed(
+            "P2", "lists that were written into", "batches and weights as they were", f"train() of {where}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -80,6 +81,8 @@ def check_wrong_weights_are_refused(subject: Subject) -> None:
         calls["train() with 2 weight arrays for 3 batches"] = partial(_train, drawn, good[:2]), ""
         calls["train() with 4 weight arrays for 3 batches"] = partial(_train, drawn, [*good, good[0]]), ""
         calls["train() with no weight arrays for 3 batches"] = partial(_train, drawn, []), ""
+        every = np.concatenate(good)
+        calls["train() with the weights of 3 batches in one array"] = partial(_train, drawn, every), ""
         calls["train() with weights and no batches"] = partial(_train, [], good), ""
         alone = [some_ids(rng, one.case.ids, 1, repeats=False)]
         calls["train() with weights of shape (2,) for 1 example"] = partial(_train, alone, [np.ones(2)]), ""
@@ -121,12 +124,28 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
 
 
 def _other_ids(good: Ids) -> dict[str, Any]:
-    kinds = (np.int32, np.uint64, np.int8, np.float64, np.float32, np.bool_, np.object_, np.complex128, ">i8")
+    kinds = (
+        np.int32,
+        np.int16,
+        np.int8,
+        np.uint64,
+        np.uint32,
+        np.uint16,
+        np.uint8,
+        np.float64,
+        np.float32,
+        np.bool_,
+        np.object_,
+        np.complex128,
+        ">i8",
+    )
     some = {f"ids of {np.dtype(kind)}": good.astype(kind) for kind in kinds}
     return {
         **some,
         "a list": good.tolist(),
         "a tuple": tuple(good.tolist()),
+        "a slice": slice(0, 6),
+        "a range": range(6),
         "one number": int(good[0]),
         "an array without dimensions": good[0:1].reshape(()),
         "two-dimensional ids": good.reshape(2, 3),
@@ -240,6 +259,9 @@ def _refused(subject: Subject, one: Pair, calls: dict[str, tuple[Call, str]]) ->
         require_same_state("P7", learner.state(), before, f"state() after the refused {where}")
         if subject.exact and not np.array_equal(learner.score(few), scores):
             raise CheckFailed("P7", "other scores", "those from before", f"score() after the refused {where}")
+    call, _ = list(calls.values())[int(rng.integers(len(calls)))]
+    with contextlib.suppress(LearnerError):
+        call(learner)  # once more, with no score() after it, which may put back what it left
     if subject.exact and not np.array_equal(learner.train(drawn), expected):
         where = f"train() after refused calls, {one.where}; drawn with seed {subject.seed}"
         raise CheckFailed("P7", "other losses", "those without the refused calls", where)

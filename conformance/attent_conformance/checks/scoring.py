@@ -6,7 +6,7 @@ import numpy as np
 
 from attent.learner import Ids, Numbers
 from attent_conformance.comparing import copied, require_close, require_same_state
-from attent_conformance.draws import cut, generator, some_ids
+from attent_conformance.draws import cut, generator, given, some_ids
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins
 from attent_conformance.pairs import ROUNDING, pair, pairs
@@ -14,8 +14,6 @@ from attent_conformance.subject import Subject
 from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2]), np.array([95, 1, 60, 61, 7])]
-for _array in _BATCHES:
-    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 
 
 def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
@@ -25,7 +23,7 @@ def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
         ("score() of 96 ids", 96, learner.score(np.arange(96))),
         ("score() of 1 id", 1, learner.score(np.array([7]))),
         ("score() of no ids", 0, learner.score(np.empty(0, np.int64))),
-        ("train() of batches of 4, 3 and 5", 12, learner.train(_BATCHES)),
+        ("train() of batches of 4, 3 and 5", 12, learner.train(given(_BATCHES))),
         ("train() of no batches", 0, learner.train([])),
     ):
         if not isinstance(found, np.ndarray):
@@ -40,7 +38,7 @@ def check_numbers_are_float64_one_per_example(subject: Subject) -> None:
 def check_score_changes_no_state(subject: Subject) -> None:
     """P1: ``state()`` is equal bit for bit before and after scoring."""
     learner = subject.shared
-    learner.train(_BATCHES)
+    learner.train(given(_BATCHES))
     before = copied(learner.state())
     learner.score(np.arange(96))
     require_same_state("P1", learner.state(), before, "task 'classes': state() after score() of all examples")
@@ -52,13 +50,13 @@ def check_training_goes_on_as_if_unscored(subject: Subject) -> Margins:
     scored, unscored = subject.learner(case), subject.learner(case)
     subject.kept("first scores", lambda: scored.score(every))
     for learner in (scored, unscored):
-        learner.train(_BATCHES)
+        learner.train(given(_BATCHES))
     scored.score(every)
     scored.score(every[:5])
     order = np.concatenate(_BATCHES)
     tolerance = 0.0 if subject.exact else subject.tolerance
     where = "task 'classes': losses of train() after score()"
-    found, expected = scored.train(_BATCHES), unscored.train(_BATCHES)
+    found, expected = scored.train(given(_BATCHES)), unscored.train(given(_BATCHES))
     return {"error": require_close("P1", found, expected, order, tolerance, where)}
 
 
@@ -122,7 +120,7 @@ def check_the_length_stays(subject: Subject) -> None:
     lengths = [len(learner)]
     learner.score(np.arange(96))
     lengths.append(len(learner))
-    learner.train(_BATCHES)
+    learner.train(given(_BATCHES))
     lengths.append(len(learner))
     if lengths != [96, 96, 96]:
         raise CheckFailed("P2", f"lengths {lengths}", "96 each", "before, after score(), after train()")

@@ -77,8 +77,11 @@ def _goes_on_as_unevaluated(subject: Subject, one: Pair, drawn: list[Any], where
     assert isinstance(told, Evaluates)
     for ids in drawn:
         told.evaluate()
-        found, expected = told.train([ids.copy()]), silent.train([ids.copy()])
-        error = float(np.abs(found - expected).max())
+        given = None if subject.lacking(("weights",)) else [np.linspace(0.5, 2.0, len(ids))]
+        found, expected = (it.train([ids.copy()], given) for it in (told, silent))
+        told.evaluate()
+        again, alone = (it.train([ids.copy()]) for it in (told, silent))
+        error = float(max(np.abs(found - expected).max(), np.abs(again - alone).max()))
         if error > (0.0 if subject.exact else subject.tolerance):
             raise CheckFailed(
                 "P1", f"losses {error:.2e} away", "those without evaluate()", f"train() after it, {where}"

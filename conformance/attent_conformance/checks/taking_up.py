@@ -78,6 +78,25 @@ def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
             _require_equal(subject, other, _followed(subject, other, rng_words="another"), numbers, f"{what}, {where}")
 
 
+def check_a_state_of_hundreds_of_steps_is_taken_up(subject: Subject) -> None:
+    """P6: a learner just built takes up a state of more than 256 steps, and goes on as the learner that took them."""
+    for dtype in subject.precisions:
+        one = pair(subject, "many", dtype)
+        rng = generator(subject.seed, "hundreds", one.where)
+        one.learner.load_state(copied(one.first))
+        count = int(rng.integers(260, 300))
+        one.learner.train([some_ids(rng, one.case.ids, 8, repeats=False) for _ in range(count)])
+        state = copied(one.learner.state())
+        expected = _followed(subject, one, rng_words="hundreds")
+        fresh = subject.learner(one.case, dtype=dtype, held_out=subject.evaluates)
+        fresh.load_state(copied(state))
+        where = f"{one.where}, after a state of {count} steps was taken up; drawn with seed {subject.seed}"
+        require_same_state("P6", fresh.state(), state, f"state() of {where}")
+        other = Pair(one.case, dtype, fresh, one.first, one.after, {})
+        _require_equal(subject, other, _followed(subject, other, rng_words="hundreds"), expected, where)
+        one.learner.load_state(copied(one.after))
+
+
 def check_a_state_survives_a_run_folder(subject: Subject) -> None:
     """P6: a run folder gives a state back, in an order of its own, with equal names, dtypes, shapes and bits."""
     for one in pairs(subject):

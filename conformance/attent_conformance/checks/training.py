@@ -9,7 +9,7 @@ import numpy as np
 from attent.learner import Learner, Numbers
 from attent.reference import SGD
 from attent_conformance.comparing import relative_error, require_close
-from attent_conformance.draws import batches, generator
+from attent_conformance.draws import batches, generator, given
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
 from attent_conformance.pairs import ROUNDING, pairs
@@ -18,8 +18,6 @@ from attent_conformance.tasks import task
 
 _BATCHES = [np.array([5, 0, 17, 3]), np.array([40, 41, 2, 9, 77]), np.array([95, 5, 60])]
 _WEIGHTS = [np.array([0.5, 3.0, 1.0, 0.0]), np.array([2.0, 2.0, 0.25, 1.0, 4.0]), np.array([1.5, 0.5, 0.75])]
-for _array in [*_BATCHES, *_WEIGHTS]:
-    _array.flags.writeable = False  # a learner that writes into what it is given must not spoil it
 _EVERY = np.arange(96)
 _RATE = 0.5  # of plain gradient descent: a step whose gradient is wrong by a factor shows at once
 
@@ -29,7 +27,7 @@ def check_losses_are_from_before_the_update(subject: Subject) -> Margins:
     _, expected, at_once = _both_ways(subject)
     where = "task 'classes': losses of three batches, against score() before each step"
     found, order = at_once.losses, np.concatenate(_BATCHES)
-    if relative_error(found, numpy_learner(task("classes")).train(_BATCHES)) <= subject.tolerance:
+    if relative_error(found, numpy_learner(task("classes")).train(given(_BATCHES))) <= subject.tolerance:
         return {"error": 0.0}  # right; if score() says otherwise after training, that is A3
     return {"error": require_close("P3", found, expected, order, subject.tolerance, where)}
 
@@ -61,7 +59,7 @@ def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
     learner, ids = subject.learner(task("classes")), _BATCHES[0]
     expected = learner.score(ids).copy()
-    found = learner.train([ids], _WEIGHTS[:1])
+    found = learner.train(given([ids]), given(_WEIGHTS[:1]))
     where = f"task 'classes': losses of a batch with weights {_WEIGHTS[0].tolist()}, against score() before"
     return {"error": require_close("P3", found, expected, ids, subject.tolerance, where)}
 
@@ -108,9 +106,9 @@ def _both_ways(subject: Subject) -> tuple[_Trained, Numbers, _Trained]:
         before, losses = [], []
         for ids in _BATCHES:
             before.append(stepwise.score(ids).copy())
-            losses.append(stepwise.train([ids]).copy())
+            losses.append(stepwise.train(given([ids])).copy())
         one = _Trained(np.concatenate(losses), stepwise.score(_EVERY))
-        return one, np.concatenate(before), _Trained(at_once.train(_BATCHES).copy(), at_once.score(_EVERY))
+        return one, np.concatenate(before), _Trained(at_once.train(given(_BATCHES)).copy(), at_once.score(_EVERY))
 
     return subject.kept("both ways", trained)
 
@@ -120,7 +118,7 @@ def _descend(learner: Learner, weights: list[Numbers] | None) -> Numbers:
 
     Not as ``score`` does: what the steps did is asked here, and A3 asks whether ``score`` sees it.
     """
-    learner.train(_BATCHES, weights)
+    learner.train(given(_BATCHES), None if weights is None else given(weights))
     return learner.train([_EVERY])
 
 
