@@ -2,8 +2,9 @@
 
     python killed_ranks.py FOLDER SEED KILLS
 
-One of the two is killed, or both. The other must end by itself, and soon. Each keeps its state after every step, the
-last two of them, and goes on from the last that both have.
+One of the two is killed, or both. The other must end by itself, and soon, once it is in the group: gloo's own meeting
+has no end where a fellow dies in it, whatever the group's timeout, so there it is killed, as a launcher such as torchrun
+does. Each keeps its state after every step, the last two of them, and goes on from the last that both have.
 """
 
 import faulthandler
@@ -30,6 +31,7 @@ from rank import examples, learnt, loss_of, network
 PLAN = attent.Plan.default(epochs=10, batch_size=5, seed=3)
 WORLD = 2
 TIMEOUT = timedelta(seconds=60)  # of the group: how long one waits for a fellow that never came
+MEETING = 20.0  # seconds for gloo's meeting, once a fellow was killed
 PATIENCE = 300.0  # seconds for the one that is left, on a machine however busy
 
 
@@ -87,6 +89,11 @@ def train(folder, rank, pause):
     dist.barrier()
 
 
+def met(folder, attempt, rank):
+    """Return the file that says that a rank is in the group."""
+    return folder / f"met{attempt}-{rank}"
+
+
 def start(folder, attempt, pause):
     """Fork all ranks; return their process ids."""
     started = []
@@ -100,6 +107,7 @@ def start(folder, attempt, pause):
                 os.environ["GLOO_SOCKET_IFNAME"] = "lo"
                 meeting = f"file://{folder / f'meeting{attempt}'}"
                 dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=TIMEOUT)
+                met(folder, attempt, rank).touch()
                 train(folder, rank, pause)
                 code = 0
             except BaseException as error:
@@ -110,13 +118,18 @@ def start(folder, attempt, pause):
     return started
 
 
-def wait(process):
-    """Return how a process ended. Raises where it does not, soon: it hangs."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
+def wait(process, inside=None):
+    """Return how a process ended. Raises where it does not, soon: it hangs.
+
+    ``inside``: the file that says that it is in the group; without it, it is soon killed.
+    """
+    began = time.monotonic()
+    while time.monotonic() < began + PATIENCE:
         found, status = os.waitpid(process, os.WNOHANG)
         if found:
             return status
+        if inside is not None and time.monotonic() > began + MEETING and not inside.exists():
+            os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
     os.kill(process, signal.SIGUSR1)  # it tells where it stands
     time.sleep(1)
@@ -141,7 +154,7 @@ def run(folder, rng, kills):
         victims = rng.choice(([0], [1], [0, 1]))
         for victim in victims:
             os.kill(processes[victim], signal.SIGKILL)
-        ends = [wait(process) for process in processes]
+        ends = [wait(process, met(folder, attempt, rank)) for rank, process in enumerate(processes)]
         if all(os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 for status in ends):
             raise SystemExit(f"the run was over after {killed} of {kills} kills: it is too short")
         if any(
