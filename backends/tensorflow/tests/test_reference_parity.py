@@ -62,7 +62,9 @@ def test_scores_and_thirty_weighted_steps_equal_the_reference(case, padded, opti
     np.testing.assert_allclose(learner.train(batches, weights), expected.train(batches, weights), rtol=1e-11)
     ours, theirs = learner.model.parameters_as_arrays(), expected.state()
     for name, array in ours.items():
-        np.testing.assert_allclose(array, theirs[f"parameters.{name}"], rtol=0, atol=1e-12, err_msg=name)
+        # Attention does not depend on the keys' bias: its gradient is rounding alone, which AdamW divides by epsilon.
+        atol = 1e-11 if name.endswith("key.bias") else 1e-12
+        np.testing.assert_allclose(array, theirs[f"parameters.{name}"], rtol=0, atol=atol, err_msg=name)
     assert learner.evaluate() == pytest.approx(expected.evaluate(), rel=1e-11)
     assert list(learner.evaluate()) == list(expected.evaluate())
     assert learner.traces == {"score": 1, "train": 1}
