@@ -37,9 +37,9 @@ def settings_put_back():
         gc.enable()
 
 
-def failing(reference):
+def failing(reference, rules=None):
     subject = Subject("mutant", reference, quick=True)
-    results = [result_of(check, subject) for check in OF_LEARNERS]
+    results = [result_of(check, subject) for check in OF_LEARNERS if rules is None or check.rule in rules]
     return {result.check.rule: result.reason for result in results if result.status == "fail"}
 
 
@@ -49,10 +49,10 @@ def test_the_unbroken_learner_passes():
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_broken_backend_fails_a_rule_that_it_breaks(name):
-    """Others that rest on it may fail besides."""
+    """Others that rest on it may fail besides: they are not asked."""
     reference, expected = MUTANTS[name]
-    found = failing(reference)
-    assert expected & set(found), "\n".join(found.values())
+    found = failing(reference, expected)
+    assert found
 
 
 def test_there_are_enough_of_them():

@@ -64,8 +64,20 @@ def fetched(loader: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
         except StopIteration:
             return
         except Exception as error:
+            if _worker_died(loader, error):
+                raise LearnerError(
+                    f"a DataLoader worker died, killed or out of memory ({type(error).__name__}: {error}). The run can "
+                    "go on from its last state; with fewer workers it needs less memory"
+                ) from error
             raise LearnerError(_failed(loader.dataset, batches[place : place + 2], error)) from error
         yield batch
+
+
+def _worker_died(loader: Any, error: Exception) -> bool:
+    """Return whether a process of the loader is gone, as PyTorch says or as its broken pipe does."""
+    if getattr(loader, "num_workers", 0) == 0:
+        return False
+    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in str(error)
 
 
 def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> str:
