@@ -23,8 +23,12 @@ def main(folder, workers, kill_at):
     torch.manual_seed(1)
     model = torch.nn.Linear(4, 3).double()
     optimizer = torch.optim.SGD(model.parameters(), 0.5, momentum=0.9)
-    x, y = torch.randn(21, 4, dtype=torch.float64), torch.randint(3, (21,))
-    loader = DataLoader(TensorDataset(x, y, torch.arange(21)), batch_size=5, shuffle=True, num_workers=workers)
+    x, y = torch.randn(41, 4, dtype=torch.float64), torch.randint(3, (41,))
+    ahead = (
+        {"prefetch_factor": 1} if workers else {}
+    )  # else a worker may have fetched all of a pass before it is killed
+    data = TensorDataset(x, y, torch.arange(41))
+    loader = DataLoader(data, batch_size=5, shuffle=True, num_workers=workers, **ahead)
     kept = folder / "state.pt"
     teacher = Teacher(PLAN, loader, model=model, loss=None, run=folder / "run", resume=kept.exists())
     parts = {"model": model, "optimizer": optimizer, "teacher": teacher}

@@ -35,13 +35,13 @@ def loop(folder, *arguments):
     return subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=1800)
 
 
-@pytest.mark.parametrize("step", [1, 6])
+@pytest.mark.parametrize("step", [1, 9])  # in the first pass, of nine steps; the first of the second, of four
 def test_a_killed_loader_worker_is_a_clear_error_and_the_run_goes_on(tmp_path, step):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     assert loop(alone, 0).returncode == 0
     ended = loop(killed, 1, step)
     assert ended.returncode == 1
-    assert "DataLoader worker" in ended.stderr.splitlines()[-1]
+    assert "DataLoader worker" in ended.stderr
     ended = loop(killed, 1)
     assert ended.returncode == 0, ended.stderr
     kept = [torch.load(folder / "state.pt", weights_only=True)["model"] for folder in (alone, killed)]
