@@ -77,10 +77,14 @@ def lasting() -> Around:
     """Return settings that nothing of a learner may change for good, not even when it is built or first used.
 
     The environment's variables are not among them, as frameworks set some when they load a part of theirs; nor is JAX's
-    64-bit mode: a process has it or not, and a float64 learner needs it.
+    64-bit mode: a process has it or not, and a float64 learner needs it; nor is the hook for exceptions, which programs
+    on the command line set beside a suite.
     """
     found = {**arithmetic(), **process()}
-    passing = ("os.environ", "warnings.filters", "sys.stdout", "jax.config.jax_enable_x64", "decimal.getcontext()")
+    passing = (
+        "os.environ", "warnings.filters", "sys.stdout", "sys.excepthook", "jax.config.jax_enable_x64",
+        "decimal.getcontext()",
+    )  # fmt: skip
     return {name: value for name, value in found.items() if name not in passing}
 
 
