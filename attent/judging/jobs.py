@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,6 +34,8 @@ Build = Callable[[Plan, Mapping[str, Any]], Learner]
 _FILE, _SPENT = "job.json", "spent.json"
 _LOOKED_AT = 32  # examples
 _ROUNDING = 1e-5
+_From0 = Annotated[float, msgspec.Meta(ge=0)]
+_Above0 = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,17 +53,17 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     epochs: int
     steps: int
-    examples_scored: int
-    examples_trained: int
+    examples_scored: Annotated[int, msgspec.Meta(ge=0)]
+    examples_trained: Annotated[int, msgspec.Meta(ge=1)]
     quality: dict[str, float | None]
     seconds: Seconds = Seconds()
-    process_seconds: float | None = None
-    wall_seconds: float | None = None
+    process_seconds: _From0 | None = None
+    wall_seconds: _From0 | None = None
     selections: int = 0
     selections_of_equal_scores: int = 0
-    cost_trained: float | None = None
-    cost_scored: float | None = None
-    cost_of_all: float | None = None
+    cost_trained: _Above0 | None = None
+    cost_scored: _From0 | None = None
+    cost_of_all: _Above0 | None = None
     failure: str | None = None
     failed_epoch: int | None = None
 

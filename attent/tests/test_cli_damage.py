@@ -169,3 +169,23 @@ def test_reading_a_folder_imports_nothing_that_it_names(here):
     assert command("diff", "mine/seed-0/taught", "mine/seed-0/full").code in (0, 1)
     assert command("report", "mine/seed-0/full").code == 0
     assert not (here / "went_off").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"examples_trained": 0},
+        {"examples_trained": -5},
+        {"examples_scored": -1},
+        {"cost_trained": 0.0},
+        {"wall_seconds": -1.0},
+    ],
+)
+def test_a_job_that_cost_what_no_job_costs_is_told_of(here, change):
+    given = ("judge", RECIPE, "--epochs", "3", "--seeds", "1", "--tuned", "--arms", "default", "--run", "mine")
+    assert command(*given).code == 0
+    path = here / "mine/seed-0/default/job.json"
+    write_json(path, {**json.loads(path.read_text()), **change})
+    outcome = command("judge", "--resume", "mine")
+    assert outcome.code == 2
+    assert "\nattent: mine/seed-0/default/job.json cannot be read: Expected " in outcome.err
