@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from attent import checks
-from attent.checks import shown
 from attent.errors import CourseError, PlanError, TraceError
 from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
@@ -80,10 +79,10 @@ class Feed:
         write: bool = True,
     ) -> None:
         if not isinstance(plan, Plan):
-            raise PlanError(f"a feed takes first the plan, then the number of examples: plan is {shown(plan)}")
+            raise PlanError(f"a feed takes first the plan, then the number of examples: plan is {checks.shown(plan)}")
         check_given(run=run, replay=replay, versions=versions, recipe=recipe)
         if not isinstance(fingerprint, str | None):
-            raise PlanError(f"fingerprint must be a text, got {shown(fingerprint)}")
+            raise PlanError(f"fingerprint must be a text, got {checks.shown(fingerprint)}")
         if resume and run is None:
             raise TraceError("resume needs the run to go on with: Feed(..., run=folder, resume=True)")
         self.plan, self.n, self.fingerprint = plan, n, fingerprint

@@ -22,7 +22,6 @@ from attent.run.files import (
     FORMAT,
     WAY_OUT,
     append_line,
-    checked_state,
     keep_lines,
     locked,
     present,
@@ -221,10 +220,12 @@ class RunFolder:
         write_selection(self.folder, draw, ids, self.header.n, scores)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint, and the last one in place of the one before it."""
+        """Keep a checkpoint, and the last one in place of the one before it.
+
+        Whoever asked the learner for its state has checked that it can be kept (`checked_state`).
+        """
         arrays = {f"course/{name}": array for name, array in checkpoint.course.items()}
-        learner = checked_state(checkpoint.learner, "learner")
-        arrays.update({f"learner/{name}": array for name, array in learner.items()})
+        arrays.update({f"learner/{name}": array for name, array in checkpoint.learner.items()})
         told = {"epochs": checkpoint.epochs, "seconds": msgspec.to_builtins(checkpoint.seconds)}
         write_arrays(self.folder / CHECKPOINT, arrays, {"attent": json.dumps(told)}, aside=self.folder / EARLIER)
 

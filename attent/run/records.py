@@ -120,11 +120,12 @@ def digest_of_arrays(arrays: Mapping[str, npt.NDArray[Any]], told: Mapping[str, 
 def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.signedinteger]) -> Selected:
     """Return the record of a choice from the scores and ages (in epochs) of all examples."""
     ids, weights = choice.ids, choice.weights
-    finite = bool(np.isfinite(extremes(scores)).all())
-    known = scores if finite else scores[np.isfinite(scores)]
+    known, ends = scores, extremes(scores)
+    if not np.isfinite(ends).all():
+        known = scores[np.isfinite(scores)]
+        ends = extremes(known) if len(known) else (0.0, 0.0)
     lowest, passed = _beside_the_cut(scores, ids)
     seen = len(known) > 0
-    ends = extremes(known) if seen else (0.0, 0.0)
     return Selected(
         draw=draw,
         k=len(ids),

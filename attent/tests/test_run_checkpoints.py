@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -15,26 +16,14 @@ from attent import Trace, teach
 from attent.run import files
 from attent.run.files import read_arrays, write_arrays
 from attent.run.folder import CHECKPOINT, DAMAGED, EARLIER, position_in
+from attent.tests import test_run_damage as damage
 from attent.tests.test_run import PLAN
 from attent.tests.test_run_damage import files_of, flip, taught
 from attent.tests.toy import Toy
 
 LEARNER = Toy()
 WHOLE = teach(LEARNER, PLAN, segment_steps=2)
-
-
-def stop_after(folder, lessons, **settings):
-    """Stop a run after so many lessons, with a checkpoint after each."""
-    asked = []
-    teach(
-        Toy(),
-        PLAN,
-        run=folder,
-        stop=lambda: asked.append(0) or len(asked) == lessons,
-        checkpoint_seconds=0,
-        segment_steps=2,
-        **settings,
-    )
+stop_after = functools.partial(damage.stop_after, checkpoint_seconds=0)  # a checkpoint after each lesson
 
 
 def goes_on_as_ever(folder):

@@ -22,16 +22,16 @@ from attent.tests.test_run import PLAN
 from attent.tests.toy import Toy, drive
 
 
-def stop_after(folder, lessons):
-    """Leave a run that was stopped after so many of its lessons, its only checkpoint there."""
+def stop_after(folder, lessons, **settings):
+    """Leave a run that was stopped after so many of its lessons, with one checkpoint, or as the settings say."""
     asked = []
     teach(
         Toy(),
         PLAN,
         run=folder,
         stop=lambda: asked.append(0) or len(asked) == lessons,
-        checkpoint_seconds=1e9,
         segment_steps=2,
+        **{"checkpoint_seconds": 1e9, **settings},
     )
 
 

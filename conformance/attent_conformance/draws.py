@@ -29,10 +29,7 @@ def generator(seed: int, *words: object) -> np.random.Generator:
 
 def handed(arrays: Sequence[Ids] | Sequence[Numbers]) -> list[Any]:
     """Return read-only copies in a list of their own: a learner that changes what it is given spoils no other case."""
-    copies = [array.copy() for array in arrays]
-    for array in copies:
-        array.flags.writeable = False
-    return copies
+    return [_read_only(array) for array in arrays]
 
 
 def some_ids(rng: np.random.Generator, pool: Ids, count: int, *, repeats: bool) -> Ids:

@@ -25,10 +25,7 @@ def check_a_step_of_workers_is_the_step_of_one(subject: Subject) -> Margins:
     """W2: gradients of uneven shares, and of none, average to the batch's; parameters are those of one process."""
     worst = 0.0
     for where, alone, found in _each(subject, "W2", "full"):
-        error = distance(found, alone)
-        worst = max(worst, error)
-        if not error <= _TOLERANCE:
-            raise CheckFailed("W2", f"parameters {error:.1e} apart", f"at most {_TOLERANCE:.0e} from one's", where)
+        worst = max(worst, _require_near("W2", where, found, alone))
     return {"error": worst}
 
 
@@ -38,10 +35,7 @@ def check_workers_choose_the_ids_of_one(subject: Subject) -> Margins:
     worst = 0.0
     for where, alone, found in _each(subject, "W1", "taught"):
         _require_ids("W1", where, found, alone)
-        error = distance(found, alone)
-        worst = max(worst, error)
-        if not error <= _TOLERANCE:
-            raise CheckFailed("W1", f"parameters {error:.1e} apart", f"at most {_TOLERANCE:.0e} from one's", where)
+        worst = max(worst, _require_near("W1", where, found, alone))
     return {"error": worst}
 
 
@@ -94,10 +88,7 @@ def check_another_number_of_workers_goes_on(subject: Subject) -> Margins:
         where = f"a run of 2 ranks stopped after {STOP} epochs and after one more, gone on by {who}"
         _require_run("W5", where, result)
         _require_ids("W5", where, result, runs.alone["taught"])
-        error = distance(result, runs.alone["taught"])
-        worst = max(worst, error)
-        if not error <= _TOLERANCE:
-            raise CheckFailed("W5", f"parameters {error:.1e} apart", f"at most {_TOLERANCE:.0e}", where)
+        worst = max(worst, _require_near("W5", where, result, runs.alone["taught"]))
     return {"error": worst}
 
 
@@ -116,6 +107,14 @@ def _each(subject: Subject, rule: str, case: str) -> list[tuple[str, Told, Told]
 def _require_run(rule: str, where: str, result: Told) -> None:
     if not result.get("finished"):
         raise CheckFailed(rule, f"{result.get('error', 'a run that stopped'):.300}", "a run to its end", where)
+
+
+def _require_near(rule: str, where: str, found: Told, alone: Told) -> float:
+    """Return how far the parameters are from those of one process."""
+    error = distance(found, alone)
+    if not error <= _TOLERANCE:
+        raise CheckFailed(rule, f"parameters {error:.1e} apart", f"at most {_TOLERANCE:.0e} from one's", where)
+    return error
 
 
 def _require_ids(rule: str, where: str, found: Told, expected: Told) -> None:
