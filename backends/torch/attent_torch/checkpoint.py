@@ -33,10 +33,9 @@ def gathered(parts: Parts, count: int) -> dict[str, Any]:
     """Return the tree of everything that training changes; ``count`` is the number of steps taken."""
     model, steps, frozen, extra, devices = parts
     host, held = host_state(), model.state_dict()
-    still = [name for name in frozen.names() if name in held]
-    left_out = set(still)
+    still = {name: found for name, found in frozen.unchanged().items() if name in held}
     return {
-        "model": whole({name: value for name, value in held.items() if name not in left_out}),
+        "model": whole({name: value for name, value in held.items() if name not in still}),
         "frozen": {"count": len(still), "digest": frozen.digest(still)},
         "buffers": {name: buffer for name, buffer in steps.buffers.changing().items() if name not in held},
         "extra": {name: each.state_dict() for name, each in extra.items()},
@@ -120,7 +119,7 @@ def _check(tree: Any, parts: Parts, own_settings: bool) -> dict[str, Any]:
     if len(left_out) == told["count"]:
         current = {name: value for name, value in current.items() if name not in left_out}
     _check_tensors("model", saved, current)
-    if left_out and told["digest"] != frozen.digest(left_out):
+    if left_out and told["digest"] != frozen.digest(frozen.checksums(left_out)):
         raise LearnerError(
             f"the state leaves out {len(left_out)} parameters that training does not change ({_listed(left_out)}), and "
             "those of this learner are others: build it from the very model that the run began with"

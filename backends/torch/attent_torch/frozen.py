@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class Frozen:
         >>> import torch
         >>> from attent_torch.frozen import Frozen
         >>> model = torch.nn.Linear(1, 1)
-        >>> Frozen(model, torch.optim.SGD([model.bias], 0.1)).names()
+        >>> list(Frozen(model, torch.optim.SGD([model.bias], 0.1)).unchanged())
         ['weight']
     """
 
@@ -32,19 +32,28 @@ class Frozen:
         self._model, self._optimizer = model, optimizer
         self._first = {name: checksum(parameter) for name, parameter in self._outside()}
 
-    def names(self) -> list[str]:
-        """Return the names of those that have not changed since this was made."""
-        return [name for name, parameter in self._outside() if self._first.get(name) == checksum(parameter)]
+    def unchanged(self) -> dict[str, int]:
+        """Return the checksums, by name, of those that have not changed since this was made."""
+        now = {name: checksum(parameter) for name, parameter in self._outside()}
+        return {name: found for name, found in now.items() if self._first.get(name) == found}
 
-    def digest(self, names: Iterable[str]) -> str:
-        """Return a SHA-256 over what the parameters of these names hold."""
-        parameters = dict(self._model.named_parameters(remove_duplicate=False))
-        rows = [[bare(name), *_described(parameters[name]), checksum(parameters[name])] for name in names]
+    def checksums(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the checksums, by name, of parameters that are held or not."""
+        parameters = self._parameters()
+        return {name: checksum(parameters[name]) for name in names}
+
+    def digest(self, checksums: Mapping[str, int]) -> str:
+        """Return a SHA-256 over what the parameters of these names and checksums hold."""
+        parameters = self._parameters()
+        rows = [[bare(name), *_described(parameters[name]), found] for name, found in checksums.items()]
         return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self._model.named_parameters(remove_duplicate=False))
 
     def _outside(self) -> Iterator[tuple[str, nn.Parameter]]:
         held = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
-        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+        for name, parameter in self._parameters().items():
             if id(parameter) not in held:
                 yield name, parameter
 
