@@ -92,6 +92,7 @@ class TorchLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
