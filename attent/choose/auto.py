@@ -22,8 +22,8 @@ TRY = 0.65
 # Above this the rest is known or alike: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
 # Above this the model knows the rest. Then what it does not know must lie with few, else to teach it is paid for by
-# what was known, which no loss of training shows: the hardest tenth must hold two thirds.
-MOST, FEW = 0.95, 2 / 3
+# what was known, which no loss of training shows: the hardest tenth must hold this much.
+MOST, FEW = 0.93, 0.57
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
