@@ -95,10 +95,7 @@ def check_same(name: str, tree: Any) -> None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             continue  # one array of all
-        key = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        add_array(digest, leaf)
     found = gather(digest.digest())
     most = Counter(found).most_common(1)[0][0]
     others = [rank for rank, each in enumerate(found) if each != most]
@@ -108,6 +105,14 @@ def check_same(name: str, tree: Any) -> None:
             f"{named} of {len(found)} has other {name} than the others: give every process the same, drawn from the "
             "same key and in the same order. All have stopped (rule W3)"
         )
+
+
+def add_array(digest: Any, leaf: Any) -> None:
+    """Add an array's dtype, shape and content to a hash."""
+    key = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
 
 
 def whole(leaf: Any) -> Any:
