@@ -59,7 +59,8 @@ def _pair(name: str, each: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]
     if isinstance(each, tuple):
         if len(each) != 2 or not all(map(callable, each)):
             raise LearnerError(
-                f"extra[{name!r}] must be two functions, one that returns a state and one that takes it, got {each!r:.80}"
+                f"extra[{name!r}] must be two functions, one that returns a state and one that takes it, got "
+                f"{each!r:.80}"
             )
         return each
     for method in ("state_dict", "load_state_dict"):
