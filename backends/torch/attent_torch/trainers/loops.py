@@ -147,6 +147,11 @@ class Teacher:
         """Whether a batch was given whose losses are not recorded."""
         return self._given > self._place
 
+    @property
+    def step_losses(self) -> list[torch.Tensor]:
+        """The losses recorded of the optimiser step under way, or last taken: a tensor for each of its batches."""
+        return self._last
+
     def trace(self) -> attent.Trace:
         """Return what was taught so far."""
         if self.workers.world == 1:
