@@ -19,7 +19,7 @@ from attent_tensorflow.frozen import Frozen
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
 from attent_tensorflow.programs import Scoring, Training
-from attent_tensorflow.settings import check_model, check_optimizer, check_settings
+from attent_tensorflow.settings import check_model, check_optimizer, check_settings, check_strategy
 from attent_tensorflow.state import Checkpoint
 from attent_tensorflow.steps import Steps
 from attent_tensorflow.variables import Named, bare, model_variables, optimizer_variables, other_variables
@@ -105,6 +105,7 @@ class TensorFlowLearner:
         sizes = {"score_batch_size": 1 if score_batch_size is None else score_batch_size}
         check_settings(sizes, {"seed": seed}, clip_norm)
         check_model(model)
+        check_strategy(model_variables(model).values())
         self.model, self.optimizer = model, optimizer
         self._learning_rate, self._own_settings, self._extra = learning_rate, own_settings, Extra(extra)
         leaves(self._extra.states())  # what cannot be kept is noticed now, not at the first checkpoint
