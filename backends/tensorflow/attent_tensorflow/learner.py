@@ -129,6 +129,7 @@ class TensorFlowLearner:
         self._frozen = Frozen(model, self._training.trained)
         self._checkpoint: Checkpoint | None = None
         self._unknown = False  # how many steps were taken
+        self._share: Callable[[Sequence[tf.Variable]], None] | None = None
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
@@ -196,13 +197,21 @@ class TensorFlowLearner:
         self._training.prepare()  # a loss that is refused is so before any step
         self._unknown = True  # until the graph has come to its end: it may fail after any step
         losses = self._training.run(ids, starts, scale, rates, self._count)
+        if self._share is not None:
+            self._share(self._untrained())
         self._count += len(batches)
         self._unknown = False
         return losses
 
-    def join(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
-        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`."""
+    def join(
+        self, average: Callable[[Sequence[Any]], list[tf.Tensor]], share: Callable[[Sequence[tf.Variable]], None]
+    ) -> None:
+        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`.
+
+        average: of gradients, within the graph. share: gives variables that are not trained one task's values.
+        """
         self._training.average(average)
+        self._share = share
 
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
@@ -258,7 +267,10 @@ class TensorFlowLearner:
             self._checkpoint = Checkpoint(every, self.optimizer, self._frozen, self._extra)
         return self._checkpoint
 
-    def _judged(self) -> dict[str, float]:
+    def _untrained(self) -> list[tf.Variable]:
         trained = {id(v) for v in map(bare, self._training.trained)}
-        with kept([v for v in model_variables(self.model).values() if id(v) not in trained]):
+        return [v for v in model_variables(self.model).values() if id(v) not in trained]
+
+    def _judged(self) -> dict[str, float]:
+        with kept(self._untrained()):
             return {name: float(value) for name, value in self._evaluate(self.model).items()}

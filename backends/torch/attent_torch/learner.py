@@ -246,6 +246,8 @@ class TorchLearner:
                     self._steps.backward(losses, None if scale is None else scale[span], len(ids))
             self._steps.update(record.last(len(ids)))
             self._count += 1
+        if self._ranks is not None:
+            self._ranks.share(self.model.buffers())
         return record.fetch()
 
     def join(self, ranks: Ranks) -> None:
