@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -87,12 +88,15 @@ class Plan:
         self._take("reselect", checks.flag("reselect", self.reselect))
         checks.one_of("non_finite", self.non_finite, NON_FINITE)
         for name in ("ratio", "interval"):
-            self._take(name, _schedule_of(name, getattr(self, name)))
+            self._take(name, _named(name, functools.partial(schedules.read, getattr(self, name))))
         if not callable(self.ratio):
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further_policies)))
+        self._take(
+            "select",
+            _named("select", lambda: built_in.policy_of(self.select, lambda: plugins.gather("attent_policies"))),
+        )
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -189,7 +193,7 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = built_in.shown(self.select, _further_policies)
+        fields["select"] = built_in.shown(self.select, lambda: plugins.gather("attent_policies"))
         fields["source"] = sources.shown(self.source)
         return fields
 
@@ -386,18 +390,6 @@ class Plan:
 def checked_epochs(epochs: object) -> int:
     """Return a plan's epochs; every one of them is laid out, so there is an end. Raises PlanError."""
     return checks.whole("epochs", epochs, 1, _MOST_EPOCHS)
-
-
-def _further_policies() -> dict[str, Any]:
-    return plugins.gather("attent_policies")
-
-
-def _schedule_of(name: str, given: Any) -> Any:
-    """Return a number or schedule; a text, such as TOML and the command line give, is read."""
-    if not isinstance(given, str):
-        return given
-    further = "(" in given and given.split("(")[0].strip() not in schedules.BUILT_IN
-    return _named(name, lambda: schedules.parse(given, plugins.gather("attent_schedules") if further else None))
 
 
 def _named(name: str, make: Callable[[], Any]) -> Any:
