@@ -93,10 +93,7 @@ class Plan:
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take(
-            "select",
-            _named("select", lambda: built_in.policy_of(self.select, lambda: plugins.gather("attent_policies"))),
-        )
+        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further)))
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -193,7 +190,7 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = built_in.shown(self.select, lambda: plugins.gather("attent_policies"))
+        fields["select"] = built_in.shown(self.select, _further)
         fields["source"] = sources.shown(self.source)
         return fields
 
@@ -390,6 +387,10 @@ class Plan:
 def checked_epochs(epochs: object) -> int:
     """Return a plan's epochs; every one of them is laid out, so there is an end. Raises PlanError."""
     return checks.whole("epochs", epochs, 1, _MOST_EPOCHS)
+
+
+def _further() -> dict[str, Any]:
+    return plugins.gather("attent_policies")
 
 
 def _named(name: str, make: Callable[[], Any]) -> Any:
