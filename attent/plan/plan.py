@@ -17,6 +17,7 @@ from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
 from attent.errors import PlanError
 from attent.plan import schedules
+from attent.plan.passes import in_passes
 from attent.plan.schedules import Schedule
 from attent.plan.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
 
@@ -364,25 +365,8 @@ class Plan:
         cls, epochs: int, batch_size: int, changes: Mapping[str, Any], select: Callable[[float], Policy]
     ) -> Plan:
         """Return the plan of as many passes as cost ``epochs`` epochs on all examples, both ends included."""
-        epochs = checked_epochs(epochs)
-        fields = {"warm_up": 1, "ratio": 1 / 3, **changes}
-        warm_up, cool_down = (checks.whole(name, fields.pop(name), 0) for name in ("warm_up", "cool_down"))
-        if warm_up + cool_down > epochs:
-            raise PlanError(
-                f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
-            )
-        if fields.get("cycle") is not None:
-            raise PlanError(
-                f"must be None, got {checks.shown(fields['cycle'])}: passes alone make up the cost", field="cycle"
-            )
-        ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
-        left = epochs - warm_up - cool_down
-        passes = math.floor(left / ratio + 0.5)
-        if passes:  # whole passes that cost what is left, neither more nor less
-            fields["ratio"] = left / passes
-        ends = {"warm_up": warm_up, "cool_down": cool_down}
-        counted = {"epochs": warm_up + passes + cool_down, "batch_size": batch_size}
-        plan = cls._preset({**counted, **ends, "select": select(ratio), **fields})
+        fields, ratio = in_passes(checked_epochs(epochs), changes)
+        plan = cls._preset({"batch_size": batch_size, "select": select(ratio), **fields})
         if plan.unit != "pass":
             raise PlanError(f"must count passes, as Auto() does, got {plan.select!r}", field="select")
         return plan
