@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
 from attent.errors import PlanError
 from attent.plan import schedules
+from attent.plan.passes import in_passes
 from attent.plan.schedules import Schedule
 from attent.plan.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
 
@@ -87,12 +89,12 @@ class Plan:
         self._take("reselect", checks.flag("reselect", self.reselect))
         checks.one_of("non_finite", self.non_finite, NON_FINITE)
         for name in ("ratio", "interval"):
-            self._take(name, _schedule_of(name, getattr(self, name)))
+            self._take(name, _named(name, functools.partial(schedules.read, getattr(self, name))))
         if not callable(self.ratio):
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further_policies)))
+        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further)))
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -189,7 +191,7 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = built_in.shown(self.select, _further_policies)
+        fields["select"] = built_in.shown(self.select, _further)
         fields["source"] = sources.shown(self.source)
         return fields
 
@@ -363,25 +365,8 @@ class Plan:
         cls, epochs: int, batch_size: int, changes: Mapping[str, Any], select: Callable[[float], Policy]
     ) -> Plan:
         """Return the plan of as many passes as cost ``epochs`` epochs on all examples, both ends included."""
-        epochs = checked_epochs(epochs)
-        fields = {"warm_up": 1, "ratio": 1 / 3, **changes}
-        warm_up, cool_down = (checks.whole(name, fields.pop(name), 0) for name in ("warm_up", "cool_down"))
-        if warm_up + cool_down > epochs:
-            raise PlanError(
-                f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
-            )
-        if fields.get("cycle") is not None:
-            raise PlanError(
-                f"must be None, got {checks.shown(fields['cycle'])}: passes alone make up the cost", field="cycle"
-            )
-        ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
-        left = epochs - warm_up - cool_down
-        passes = math.floor(left / ratio + 0.5)
-        if passes:  # whole passes that cost what is left, neither more nor less
-            fields["ratio"] = left / passes
-        ends = {"warm_up": warm_up, "cool_down": cool_down}
-        counted = {"epochs": warm_up + passes + cool_down, "batch_size": batch_size}
-        plan = cls._preset({**counted, **ends, "select": select(ratio), **fields})
+        fields, ratio = in_passes(checked_epochs(epochs), changes)
+        plan = cls._preset({"batch_size": batch_size, "select": select(ratio), **fields})
         if plan.unit != "pass":
             raise PlanError(f"must count passes, as Auto() does, got {plan.select!r}", field="select")
         return plan
@@ -392,16 +377,8 @@ def checked_epochs(epochs: object) -> int:
     return checks.whole("epochs", epochs, 1, _MOST_EPOCHS)
 
 
-def _further_policies() -> dict[str, Any]:
+def _further() -> dict[str, Any]:
     return plugins.gather("attent_policies")
-
-
-def _schedule_of(name: str, given: Any) -> Any:
-    """Return a number or schedule; a text, such as TOML and the command line give, is read."""
-    if not isinstance(given, str):
-        return given
-    further = "(" in given and given.split("(")[0].strip() not in schedules.BUILT_IN
-    return _named(name, lambda: schedules.parse(given, plugins.gather("attent_schedules") if further else None))
 
 
 def _named(name: str, make: Callable[[], Any]) -> Any:

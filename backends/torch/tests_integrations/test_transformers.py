@@ -175,9 +175,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     recorded = {}
     record = attent.Feed.record
 
-    def spy(feed, numbers, ids):
+    def spy(feed, numbers, ids, skipped=0):
         recorded.update(zip(ids.tolist(), numbers.tolist(), strict=True))
-        return record(feed, numbers, ids)
+        return record(feed, numbers, ids, skipped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attent.Feed, "record", spy)
