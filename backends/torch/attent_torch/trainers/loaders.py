@@ -133,7 +133,7 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -
             "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
             "An epoch's last batch may then be smaller"
         )
-    if accumulated(loader) not in (None, parts):
+    if accumulated(loader) not in (None, 1, parts):  # a script may also accumulate by itself
         raise CourseError(
             f"accelerate takes a step after {accumulated(loader)} batches, the teacher goes by {parts}: give the "
             "teacher the prepared loader, or accumulate=accelerator.gradient_accumulation_steps"

@@ -89,7 +89,8 @@ def check_arguments(trainer: Any, plan: Any) -> None:
         ("ignore_data_skip", False, "trains examples of a pass again that were trained before the checkpoint"),
         ("packing", False, "joins examples into one, and the plan chooses single examples"),
         ("padding_free", False, "joins a batch's examples into one, and the plan ranks single examples"),
-        ("use_liger_kernel", False, "keeps the logits, from which the loss of each example is told"),
+        ("use_liger_kernel", False, "returns no logits, from which the loss of each example is told"),
+        ("shuffle_dataset", False, "renumbers the examples, so that groups and costs given by number are of others"),
     ):
         got = getattr(args, name, wanted)
         if got is not None and got != wanted:
