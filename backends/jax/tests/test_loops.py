@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import runpy
+import warnings
 from pathlib import Path
 
 import equinox
@@ -339,9 +341,11 @@ def test_without_weights_what_must_be_weighed_is_refused():
     with pytest.raises(attent.PlanError, match="fill=False is for steps of one batch"):
         Teacher(DEFAULT, DATA, fill=False, accumulate=2)
     teacher = Teacher(attent.Plan.infobatch(epochs=3, batch_size=SIZE), N, fill=False)
+    given = iter(ids for _ in range(3) for ids in teacher)
+    for ids in itertools.islice(given, 6):  # the first epoch is on all examples
+        teacher.record(jnp.asarray(1.0 + ids))
     with pytest.raises(attent.PlanError, match="the plan weighs examples, and fill=False leaves the weights out"):
-        for ids in (ids for _ in range(3) for ids in teacher):
-            teacher.record(jnp.asarray(1.0 + ids))
+        next(given)
     teacher = Teacher(DEFAULT, N, fill=False)
     next(iter(teacher))
     with pytest.raises(attent.LearnerError, match=r"must be one per example, shape \(16,\), got shape \(10,\)"):
@@ -357,14 +361,16 @@ def test_a_loss_function_that_returns_a_mean_is_refused_when_it_is_traced(given,
 def test_a_loop_that_never_ends_is_told_so():
     teacher = Teacher(DEFAULT, N)
 
-    def endless():  # as Equinox' tutorial writes it
-        while True:
-            yield from teacher
-
-    with pytest.raises(attent.CourseError, match=r"at its end after 4 epochs.* 100 more were asked for"):
-        with pytest.warns(UserWarning, match="nothing more to train"):
-            for ids, _ in endless():
+    def train():
+        while True:  # as Equinox' tutorial writes it
+            for ids, _ in teacher:
                 teacher.record(jnp.asarray(1.0 + ids))
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(attent.CourseError, match=r"at its end after 4 epochs.* 100 more were asked for"):
+            train()
+    assert len(told) == 99
     assert teacher.finished
 
 

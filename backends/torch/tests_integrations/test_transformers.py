@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.parallelism_config import ParallelismConfig
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -344,6 +345,31 @@ REFUSED = [
     ({"ignore_data_skip": True}, "ignore_data_skip=True trains examples"),
     ({"plan": 3}, "plan must be an attent.Plan, got 3"),
 ]
+
+
+@pytest.mark.parametrize(("flag", "told"), [("is_fsdp_enabled", "FSDP"), ("is_deepspeed_enabled", "DeepSpeed")])
+def test_a_model_that_is_sharded_is_refused_when_the_trainer_is_made(flag, told, taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def sharded(trainer):
+        own(trainer)
+        setattr(trainer, flag, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", sharded)
+    with pytest.raises(PlanError, match=f"the trainer divides the model or its examples by {told}, .*fully_shard"):
+        taught("plain")
+
+
+def test_a_model_of_parallel_layers_is_refused_when_the_trainer_is_made(taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def parallel(trainer):
+        own(trainer)
+        trainer.accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", parallel)
+    with pytest.raises(PlanError, match="the trainer divides the model or its examples by a parallelism_config"):
+        taught("plain")
 
 
 @pytest.mark.parametrize(("changes", "told"), REFUSED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,14 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
 from attent_torch.steps import not_finite
-from attent_torch.trainers.loaders import accumulated, check_loader, fetched, list_batches, with_batches
+from attent_torch.trainers.loaders import (
+    accumulated,
+    check_loader,
+    fetched,
+    length_of,
+    list_batches,
+    with_batches,
+)
 from attent_torch.trainers.stepping import Stepping
 from attent_torch.trainers.workers import Workers
 
@@ -91,7 +98,7 @@ class Teacher:
     ) -> None:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
-        n, write = _length(data), self.workers.rank == 0
+        n, write = length_of(data), self.workers.rank == 0
         for name in ("groups", "costs"):
             if name in settings:
                 settings[name] = column(name, settings[name], data)
@@ -109,7 +116,9 @@ class Teacher:
             check_loader(data, n, plan.batch_size, self.workers.world, self._parts)
         # accelerate takes a step for each process unless it splits the batches itself.
         times, total = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1, self.total_steps
-        self._stepping = scheduler and Stepping(scheduler, total, plan.epochs, times=times, anew=not resume)
+        self._stepping = None
+        if scheduler is not None:
+            self._stepping = Stepping(scheduler, total, plan.epochs, times=times, anew=not resume)
         self._model, self._loss = model, loss
         self.ends = epoch_ends(plan.timeline(n), plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
@@ -389,14 +398,3 @@ class _Pass(NamedTuple):
                 factors.append(np.zeros(1) if empty else each[mine] * workers.world * parts / len(ids))
         starts = np.cumsum([0, *map(len, factors)]).tolist()
         return cls(shares, padding, weights, factors, starts)
-
-
-def _length(data: Any) -> int:
-    """Return the number of examples. Raises PlanError for what has none."""
-    if isinstance(data, DataLoader):
-        data = data.dataset
-    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
-        raise PlanError(
-            f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
-        )
-    return data if isinstance(data, int) else len(data)

@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
 from attent_torch.schedule import check_total
+from attent_torch.settings import check_scheduler
 
 
 class Stepping:
@@ -38,6 +39,7 @@ class Stepping:
 
     def __init__(self, scheduler: LRScheduler, steps: int, epochs: int, *, times: int = 1, anew: bool = True) -> None:
         self._scheduler: LRScheduler = getattr(scheduler, "scheduler", scheduler)  # accelerate wraps it
+        check_scheduler(self._scheduler)
         self._steps, self._epochs, self._times = steps, epochs, times
         if anew and self._scheduler.last_epoch <= 0:
             check_total(self._scheduler, times * steps, epochs)
@@ -76,8 +78,8 @@ class Stepping:
         taken, stepped = self._since(done)
         if stepped > taken * self._times:
             raise LearnerError(
-                f"the scheduler took {stepped} steps in {taken} optimiser steps: step it once, after the optimiser, and "
-                "where batches are accumulated only after the last of those that make a step"
+                f"the scheduler took {stepped} steps in {taken} optimiser steps: step it once, after the optimiser, "
+                "and where batches are accumulated only after the last of those that make a step"
             )
 
     def _since(self, done: int) -> tuple[int, int]:

@@ -95,6 +95,19 @@ def check_arguments(trainer: Any, plan: Any) -> None:
         got = getattr(args, name, wanted)
         if got is not None and got != wanted:
             raise PlanError(f"{name}={got!r} {why}: set {name}={wanted!r}")
+    config = getattr(trainer.accelerator, "parallelism_config", None)
+    for name, used in (
+        ("FSDP", trainer.is_fsdp_enabled),
+        ("DeepSpeed", trainer.is_deepspeed_enabled),
+        ("a parallelism_config", config is not None and config.total_size > config.dp_replicate_size),
+    ):
+        if used:
+            raise PlanError(
+                f"the trainer divides the model or its examples by {name}, under which it is not known that what is "
+                "ranked is what is trained: leave it out, and train in several processes by DistributedDataParallel "
+                "(torchrun alone); for a model that needs to be sharded take attent.teach with attent_torch.workers "
+                "and fully_shard, or attent_torch.Teacher in a loop of your own"
+            )
     owner = next(each for each in type(trainer).__mro__ if "_get_train_sampler" in vars(each))
     if owner is not Trainer:
         raise PlanError(
