@@ -339,7 +339,8 @@ def test_two_processes_train_what_one_trains(tmp_path):
 
 REFUSED = [
     ({"size": 5}, "batch_size is 10, an optimiser step of the trainer takes 5 examples: 5 on each device"),
-    ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' orders the examples"),
+    ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy='sequential' orders the examples"),
+    ({"train_sampling_strategy": "batch_rebalance"}, "train_sampling_strategy='random', or 'group_by_length' for"),
     ({"dataloader_drop_last": True}, "set dataloader_drop_last=False"),
     ({"auto_find_batch_size": True}, "changes the batches that the plan lays out"),
     ({"ignore_data_skip": True}, "ignore_data_skip=True trains examples"),

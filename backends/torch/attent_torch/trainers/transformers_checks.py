@@ -17,6 +17,7 @@ from transformers.utils.versions import version
 
 from attent.errors import LearnerError, PlanError
 from attent.plan.plan import Plan
+from attent_torch.trainers.transformers_lengths import GROUPED
 from attent_torch.trainers.transformers_losses import losses_of, shifts
 
 logger = logging.get_logger("transformers.attent")
@@ -83,7 +84,6 @@ def check_arguments(trainer: Any, plan: Any) -> None:
             "A plan's batch is the examples of an optimiser step: make the two equal"
         )
     for name, wanted, why in (
-        ("train_sampling_strategy", "random", "orders the examples, and the plan does"),
         ("dataloader_drop_last", False, "leaves out examples that the plan teaches"),
         ("auto_find_batch_size", False, "changes the batches that the plan lays out"),
         ("ignore_data_skip", False, "trains examples of a pass again that were trained before the checkpoint"),
@@ -95,6 +95,11 @@ def check_arguments(trainer: Any, plan: Any) -> None:
         got = getattr(args, name, wanted)
         if got is not None and got != wanted:
             raise PlanError(f"{name}={got!r} {why}: set {name}={wanted!r}")
+    if args.train_sampling_strategy not in ("random", GROUPED):
+        raise PlanError(
+            f"train_sampling_strategy={args.train_sampling_strategy!r} orders the examples, and the plan does: set "
+            f"train_sampling_strategy='random', or {GROUPED!r} for batches of similar length"
+        )
     config = getattr(trainer.accelerator, "parallelism_config", None)
     for name, used in (
         ("FSDP", trainer.is_fsdp_enabled),
