@@ -73,8 +73,8 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
 
 def _in_place(plan: Plan, select: Policy) -> Plan:
     if plan.unit == "pass":
-        alike = {"batch_size": plan.batch_size, "seed": plan.seed, "bucket": plan.bucket}
-        return Plan.balanced(epochs=plan.full_epochs, select=select, **alike)
+        made = Plan.balanced(epochs=plan.full_epochs, batch_size=plan.batch_size, seed=plan.seed, select=select)
+        return dataclasses.replace(made, bucket=plan.bucket)
     return dataclasses.replace(plan, select=select, source=Reuse(), non_finite="error", reselect=False)
 
 

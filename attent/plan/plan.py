@@ -1,4 +1,4 @@
-"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T13 of docs/spec.md."""
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T14 of docs/spec.md."""
 
 from __future__ import annotations
 

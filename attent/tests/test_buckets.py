@@ -11,6 +11,7 @@ import attent
 from attent.choose.noise import ORDER, Noise, raw_at
 from attent.errors import CourseError, PlanError
 from attent.judging.arms import Question, plans_of, read_policies
+from attent.tests.toy import Toy, drive
 
 N, SIZE = 107, 8
 COSTS = np.random.default_rng(3).integers(1, 40, N).astype(np.float64)  # with ties
@@ -119,6 +120,25 @@ def test_a_plan_without_buckets_is_written_as_it_always_was():
 def test_a_bucket_of_fewer_than_two_batches_is_refused(given):
     with pytest.raises(PlanError, match="bucket must be a whole number of at least 2"):
         attent.Plan.full(epochs=1, batch_size=SIZE, bucket=given)
+
+
+def test_teach_and_a_feed_train_the_batches_of_a_course():
+    class Costly(Toy):
+        def costs(self):
+            return COSTS
+
+    plan = attent.Plan.auto(epochs=4, batch_size=SIZE, bucket=3)
+    learner, driven_by_hand, fed = Costly(N), Toy(N), Toy(N)
+    trace = attent.teach(learner, plan)
+    drive(attent.Course(plan, N, costs=COSTS), driven_by_hand)
+    feed = attent.Feed(plan, N, costs=COSTS)
+    while not feed.finished:
+        for ids in feed.batches():
+            feed.record(fed.train([ids]), ids)
+    assert learner.trained == driven_by_hand.trained == fed.trained
+    assert attent.first_difference(trace, feed.trace()) is None
+    with pytest.raises(PlanError, match="bucket=3 goes by costs, and none are known: give the learner a method costs"):
+        attent.teach(Toy(N), plan)
 
 
 def test_costs_are_needed():
