@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
+from attent.extra import Extra
 from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_torch.batch_norm import unable_alone
 from attent_torch.buffers import Buffers
@@ -27,7 +28,7 @@ from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
 from attent_torch.schedule import check_total
-from attent_torch.settings import check_alone, check_extra, check_loss, check_optimizer, check_settings
+from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
 from attent_torch.sharded import is_sharded
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
@@ -73,7 +74,7 @@ class TorchLearner:
         num_workers: Processes that fetch items; kept between calls. Tensors in memory need none.
         seed: Of random items. The plan's, usually.
         extra: What else goes on exactly, by name: objects with ``state_dict`` and ``load_state_dict``, such as an
-            averaged model, a schedule of your own, a counter.
+            averaged model, a schedule of your own, a counter; or pairs of functions (get, set) of such a state.
         own_settings: Go on from a state with the learning rate, the optimiser's other settings and the schedule that
             this learner is built with. Otherwise those of the state are taken up, with a warning if they differ.
 
@@ -92,6 +93,7 @@ class TorchLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
@@ -128,7 +130,7 @@ class TorchLearner:
             clip_norm,
         )
         check_loss(loss)
-        check_extra(extra)
+        beside = Extra(extra)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         # DistributedDataParallel exchanges buffers at each forward: scored is the module in it, which waits for nobody.
@@ -143,7 +145,7 @@ class TorchLearner:
         self._buffers = Buffers(self._bare)
         self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm, self._buffers), 0
         self._accelerators = accelerators(model, self.device)
-        self._parts = Parts(self._bare, self._steps, Frozen(self._bare, optimizer), extra or {}, self._accelerators)
+        self._parts = Parts(self._bare, self._steps, Frozen(self._bare, optimizer), beside, self._accelerators)
         self._own_settings = own_settings
         self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
@@ -245,6 +247,8 @@ class TorchLearner:
                     self._steps.backward(losses, None if scale is None else scale[span], len(ids))
             self._steps.update(record.last(len(ids)))
             self._count += 1
+        if self._ranks is not None:
+            self._ranks.share(self.model.buffers())
         return record.fetch()
 
     def join(self, ranks: Ranks) -> None:
