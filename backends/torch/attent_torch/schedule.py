@@ -76,7 +76,7 @@ def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
             f"{_ADVICE}"
         )
     for part in getattr(scheduler, "_schedulers", [scheduler]):
-        told = _counts_epochs(part, steps + max(0, scheduler.last_epoch), epochs)
+        told = _counts_epochs(part, steps + max(0, steps_of(scheduler)), epochs)
         if told is not None:
             raise LearnerError(
                 f"the scheduler seems to count epochs: {told}, and the run takes {steps} steps. {_ADVICE}"
@@ -151,6 +151,11 @@ class Schedule:
         if not self._told:
             self._told = True
             warnings.warn(told, UserWarning, stacklevel=2)
+
+
+def steps_of(scheduler: LRScheduler) -> int:
+    """Return how many steps a schedule took; a chain, which does not tell, by its first part."""
+    return int(scheduler._schedulers[0].last_epoch if isinstance(scheduler, ChainedScheduler) else scheduler.last_epoch)
 
 
 class End(NamedTuple):

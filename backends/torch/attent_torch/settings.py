@@ -58,7 +58,7 @@ def check_loss(loss: Any) -> None:
 
 def check_scheduler(scheduler: Any) -> None:
     """Raise LearnerError unless it is one of torch's learning-rate schedulers, or tells its steps as those do."""
-    if isinstance(scheduler, type) or not hasattr(scheduler, "last_epoch"):
+    if not isinstance(scheduler, LRScheduler) and (isinstance(scheduler, type) or not hasattr(scheduler, "last_epoch")):
         raise LearnerError(
             "scheduler must be one of torch.optim.lr_scheduler's, built on the optimizer, such as "
             f"CosineAnnealingLR(optimizer, plan.total_steps(n)), got {_named(scheduler)}"

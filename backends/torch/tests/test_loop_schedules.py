@@ -65,6 +65,23 @@ def test_a_schedule_that_is_stepped_once_an_epoch_is_told_of():
         assert stepped(plan, 2, lambda place: place % 2 == 0).get_last_lr() == [0.0]
 
 
+def test_a_chain_of_schedules_is_watched_too():
+    plan, kinds = attent.Plan.default(epochs=3, batch_size=4), torch.optim.lr_scheduler
+    optimizer = torch.optim.SGD(network().parameters(), 0.1)
+    parts = [kinds.ConstantLR(optimizer, 0.5, 2), kinds.CosineAnnealingLR(optimizer, plan.total_steps(N))]
+    scheduler = kinds.ChainedScheduler(parts)
+    loader = DataLoader(DATA, 4)
+    teacher = Teacher(plan, loader, scheduler=scheduler)
+    for place, (_, y, _) in enumerate(teacher(loader)):
+        teacher.record(y + 1.0)
+        scheduler.step()
+        if place == 2:
+            break
+    scheduler.step()
+    with pytest.raises(LearnerError, match="the scheduler took 4 steps in 3 optimiser steps"):
+        next(teacher.record(y + 1.0) for _, y, _ in teacher(loader))
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["the schedule first", "the plan first"])
 def test_a_schedule_is_looked_at_again_where_a_run_goes_on(late, tmp_path):
     plan = attent.Plan.default(epochs=3, batch_size=4)

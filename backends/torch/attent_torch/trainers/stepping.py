@@ -7,7 +7,7 @@ import warnings
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
-from attent_torch.schedule import check_total
+from attent_torch.schedule import check_total, steps_of
 from attent_torch.settings import check_scheduler
 
 
@@ -41,7 +41,7 @@ class Stepping:
         self._scheduler: LRScheduler = getattr(scheduler, "scheduler", scheduler)  # accelerate wraps it
         check_scheduler(self._scheduler)
         self._steps, self._epochs, self._times = steps, epochs, times
-        if anew and self._scheduler.last_epoch <= 0:
+        if anew and steps_of(self._scheduler) <= 0:
             check_total(self._scheduler, times * steps, epochs)
         self._told = False
         self.restored()
@@ -74,7 +74,7 @@ class Stepping:
     def check(self, done: int) -> None:
         """Raise LearnerError if the scheduler took more steps than the optimiser, which has completed so many."""
         if self._first is None:
-            self._first = done, self._scheduler.last_epoch
+            self._first = done, steps_of(self._scheduler)
         taken, stepped = self._since(done)
         if stepped > taken * self._times:
             raise LearnerError(
@@ -84,4 +84,4 @@ class Stepping:
 
     def _since(self, done: int) -> tuple[int, int]:
         assert self._first is not None
-        return done - self._first[0], self._scheduler.last_epoch - self._first[1]
+        return done - self._first[0], steps_of(self._scheduler) - self._first[1]
