@@ -61,11 +61,11 @@ class Recorded:
         self.passes: list[dict[int, float]] = []
         record = attent.Feed.record
 
-        def spy(feed, numbers, ids):
+        def spy(feed, numbers, ids, skipped=0):
             while len(self.passes) <= feed.epoch:
                 self.passes.append({})
             self.passes[feed.epoch].update(zip(ids.tolist(), numbers.tolist(), strict=True))
-            return record(feed, numbers, ids)
+            return record(feed, numbers, ids, skipped)
 
         patch.setattr(attent.Feed, "record", spy)
 
