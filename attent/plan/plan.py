@@ -323,7 +323,7 @@ class Plan:
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
         epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
-        losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
+        losses seen so far decide between the hardest examples (with a bonus of 0.6 per epoch skipped), a soft choice,
         and all in turn (`attent.choose.auto`). The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes. ``keep``: by
         how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched.
@@ -347,7 +347,7 @@ class Plan:
             epochs,
             batch_size,
             {"cool_down": cool_down, **changes},
-            lambda ratio: Auto(bonus=round(0.3 * ratio, 12), keep=keep),
+            lambda ratio: Auto(bonus=round(0.6 * ratio, 12), keep=keep),
         )
 
     @classmethod

@@ -32,6 +32,8 @@ from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
 
+_OPENING = 60  # examples at least that tell how an epoch begins
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -204,6 +206,9 @@ class Course:
             return turns
         if name == "ages":
             return self.epoch - self.seen
+        if name == "opening":
+            order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[self.epoch - 1].shuffle), self.n)
+            return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":

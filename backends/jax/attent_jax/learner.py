@@ -53,7 +53,8 @@ class JaxLearner:
             digest of them is kept. None: all are trained.
         model_state: A pytree of arrays that training changes without a gradient, such as batch statistics.
         evaluate: ``evaluate(params)``, or ``evaluate(params, model_state)`` where there is one, returns quality on
-            held-out data by metric name, the main one first.
+            held-out data by metric name, the main one first. watch: likewise, returns one number for each example that
+            must not be forgotten, lower is better, shape (m,); only then is the learner an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
@@ -92,7 +93,9 @@ class JaxLearner:
         [0.0, 0.0]
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -107,6 +110,7 @@ class JaxLearner:
         model_state: Any = None,
         task_weights: Mapping[str, float] | None = None,
         evaluate: Callable[..., Mapping[str, Any]] | None = None,
+        watch: Callable[..., Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         score_batch_size: int | None = None,
@@ -142,6 +146,9 @@ class JaxLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(groups, len(self), data).copy
         if costs is not None:
@@ -295,8 +302,13 @@ class JaxLearner:
         }
 
     def _judged(self) -> dict[str, float]:
-        arguments = (self.params, self.model_state) if self._stateful else (self.params,)
-        return {name: float(value) for name, value in self._evaluate(*arguments).items()}
+        return {name: float(value) for name, value in self._evaluate(*self._learnt()).items()}
+
+    def _watched(self) -> Numbers:
+        return np.asarray(self._watch(*self._learnt()), np.float64)
+
+    def _learnt(self) -> tuple[Any, ...]:
+        return (self.params, self.model_state) if self._stateful else (self.params,)
 
     def _divisible(self, count: int) -> int:
         return -(-count // self._shards) * self._shards

@@ -44,7 +44,8 @@ class TensorFlowLearner:
             ``plan.total_steps(len(data))``. Leave out where the optimizer has a schedule of its own.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first.
-            Changes nothing.
+            Changes nothing. watch: likewise, ``watch(model)`` returns one number for each example that must not be
+            forgotten, lower is better, shape (m,); only then is the learner an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
@@ -77,7 +78,9 @@ class TensorFlowLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -93,6 +96,7 @@ class TensorFlowLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        watch: Callable[[Any], Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         penalty: Callable[[Any], tf.Tensor | None] | None = None,
@@ -133,6 +137,9 @@ class TensorFlowLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(groups, self._n, data).copy
         if costs is not None:
@@ -274,3 +281,7 @@ class TensorFlowLearner:
     def _judged(self) -> dict[str, float]:
         with kept(self._untrained()):
             return {name: float(value) for name, value in self._evaluate(self.model).items()}
+
+    def _watched(self) -> Numbers:
+        with kept(self._untrained()):
+            return np.asarray(self._watch(self.model), np.float64)

@@ -61,7 +61,8 @@ class TorchLearner:
             one of another length, or that counts epochs, before the first step.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
-            in evaluation mode without gradients; changes nothing.
+            in evaluation mode without gradients; changes nothing. watch: likewise, ``watch(model)`` returns one number
+            for each example that must not be forgotten, lower is better, shape (m,); only then an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of the data; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         device: Where batches go; where the model is, unless given.
@@ -95,6 +96,7 @@ class TorchLearner:
 
     new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -109,6 +111,7 @@ class TorchLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        watch: Callable[[nn.Module], Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         device: torch.device | str | None = None,
@@ -152,6 +155,9 @@ class TorchLearner:
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(column("groups", groups, data), self._n).copy
         if costs is not None:
@@ -309,6 +315,11 @@ class TorchLearner:
             return {name: float(value) for name, value in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise LearnerError(f"evaluate must return numbers by metric name, got {found!r:.200}") from error
+
+    def _watched(self) -> Numbers:
+        with averaged(self.optimizer), evaluation(self._bare, self._accelerators, mixed(self._seed, _MODEL)):
+            found = self._watch(self._bare)
+        return np.asarray(found.cpu() if isinstance(found, torch.Tensor) else found, np.float64)
 
     def _losses(self, model: nn.Module, batch: Any, count: int) -> torch.Tensor:
         return per_example(self._loss(model, moved(batch, self.device)), count, self._task_weights)
