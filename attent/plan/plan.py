@@ -1,4 +1,4 @@
-"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T13 of docs/spec.md."""
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T14 of docs/spec.md."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class Plan:
         cycle: epochs from one selection to the next; those beyond the interval train on all examples.
             None: as long as the interval.
         reselect: select again before every epoch of an interval, at the same ratio.
+        bucket: how many batches are sorted by cost at once, so that the examples of a batch cost alike (the lengths of
+            sequences, which are padded to the longest); 2 or more. None: the order is random alone.
         non_finite: what a NaN or infinite score means: ``error``; ``drop``: not taught; ``last``: taught last.
         seed: of every random choice, in [0, 2**64).
 
@@ -71,6 +73,7 @@ class Plan:
     reselect: bool = False
     non_finite: NonFinite = "error"
     seed: int = 0
+    bucket: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field, what policy and source need, and every round's ratio and interval."""
@@ -86,6 +89,8 @@ class Plan:
             )
         if self.cycle is not None:
             self._take("cycle", checks.whole("cycle", self.cycle, 1))
+        if self.bucket is not None:
+            self._take("bucket", checks.whole("bucket", self.bucket, 2))
         self._take("reselect", checks.flag("reselect", self.reselect))
         checks.one_of("non_finite", self.non_finite, NON_FINITE)
         for name in ("ratio", "interval"):
@@ -193,6 +198,8 @@ class Plan:
                 fields[name] = repr(fields[name])
         fields["select"] = built_in.shown(self.select, _further)
         fields["source"] = sources.shown(self.source)
+        if self.bucket is None:  # of a plan without one nothing is written that was not always written
+            del fields["bucket"]
         return fields
 
     @classmethod
@@ -224,9 +231,9 @@ class Plan:
         return cls(**fields)
 
     @classmethod
-    def full(cls, *, epochs: int, batch_size: int, seed: int = 0) -> Plan:
+    def full(cls, *, epochs: int, batch_size: int, seed: int = 0, bucket: int | None = None) -> Plan:
         """Return the plan that teaches nothing: every epoch on all examples."""
-        return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed)
+        return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed, bucket=bucket)
 
     @classmethod
     def default(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:

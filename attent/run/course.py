@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from attent import checks
 from attent.choose import policy
+from attent.choose.buckets import Buckets
 from attent.choose.chunks import CHUNK
 from attent.choose.noise import ORDER, POOL, Noise
 from attent.choose.policy import Choice
@@ -69,7 +70,7 @@ class Course:
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
-    ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
+    ``costs``: what each example costs, float64, shape (n,), above 0, for records, a policy that asks and ``bucket``.
     ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
     Example:
@@ -125,7 +126,7 @@ class Course:
         self.skipped = 0  # steps of it that were skipped (rule P8)
         self._finite = 0  # examples of it whose loss is finite
         self._loss_sum = 0.0  # of these
-        self._order: Shuffle | None = None
+        self._order: Shuffle | Buckets | None = None
         self._lesson: Lesson | None = None
 
     @property
@@ -247,10 +248,15 @@ class Course:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
-    def _ordered(self) -> Shuffle:
-        """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
+    def _ordered(self) -> Shuffle | Buckets:
+        """Return the epoch's order as positions in the ids taught: by the noise of each id (rules S9, T14)."""
         if self._order is None:
-            self._order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
+            order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
+            self._order = order
+            if self.plan.bucket is not None:
+                assert self.costs is not None  # refused when the course was made
+                costs = self.costs if self.ids is None else self.costs[self.ids]
+                self._order = Buckets(order, costs, self.row.batch_size, self.plan.bucket)
         return self._order
 
     def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:

@@ -160,6 +160,11 @@ def test_joined_examples_are_refused(name, taught):
         taught(**settings)
 
 
+def test_a_data_set_that_is_shuffled_is_refused(taught):
+    with pytest.raises(PlanError, match="shuffle_dataset=True renumbers the examples.*: set shuffle_dataset=False"):
+        taught(shuffle_dataset=True)
+
+
 def test_a_stream_is_refused(taught):
     stream = Dataset.from_dict(ROWS).to_iterable_dataset()
     with pytest.raises(LearnerError, match="is a IterableDataset, which is read in its own order"):
