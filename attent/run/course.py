@@ -207,7 +207,7 @@ class Course:
         if name == "ages":
             return self.epoch - self.seen
         if name == "opening":
-            order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[self.epoch - 1].shuffle), self.n)
+            order = self._order_of(self.timeline[self.epoch - 1], None)
             return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
@@ -249,15 +249,18 @@ class Course:
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
     def _ordered(self) -> Shuffle | Buckets:
-        """Return the epoch's order as positions in the ids taught: by the noise of each id (rules S9, T14)."""
+        """Return the order of the epoch under way, as positions in the ids taught."""
         if self._order is None:
-            order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
-            self._order = order
-            if self.plan.bucket is not None:
-                assert self.costs is not None  # refused when the course was made
-                costs = self.costs if self.ids is None else self.costs[self.ids]
-                self._order = Buckets(order, costs, self.row.batch_size, self.plan.bucket)
+            self._order = self._order_of(self.row, self.ids)
         return self._order
+
+    def _order_of(self, row: Epoch, ids: Ids | None) -> Shuffle | Buckets:
+        """Return an epoch's order as positions in the ids: by the noise of each id (rules S9, T14)."""
+        order = Shuffle(Noise(self.plan.seed, ORDER + row.shuffle), self.n, ids)
+        if self.plan.bucket is None:
+            return order
+        assert self.costs is not None  # refused when the course was made
+        return Buckets(order, self.costs if ids is None else self.costs[ids], row.batch_size, self.plan.bucket)
 
     def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
