@@ -96,7 +96,8 @@ class Teacher:
             if name in settings:
                 settings[name] = column(name, settings[name], data)
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
-        if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
+        self._rows = plan.timeline(n)
+        if (model is None or loss is None) and any(row.score for row in self._rows):
             raise PlanError(
                 "the plan has scoring passes: give model=... and loss=..., a function of (model, batch) that returns "
                 "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
@@ -110,7 +111,7 @@ class Teacher:
         if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
             raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
         self._model, self._loss = model, loss
-        self.ends = epoch_ends(plan.timeline(n), plan.full_epochs)  # the pass before which each epoch ends
+        self.ends = epoch_ends(self._rows, plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
         self._generator = torch.Generator()  # of the workers' seeds, so that a loader draws nothing from the global one
@@ -129,8 +130,7 @@ class Teacher:
     @property
     def steps(self) -> list[int]:
         """Optimiser steps of each epoch of the run."""
-        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self.ends]
-        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+        return [sum(row.steps for row in self._rows[a:b]) for a, b in itertools.pairwise([0, *self.ends])]
 
     @property
     def waiting(self) -> bool:
@@ -179,11 +179,9 @@ class Teacher:
                 "them, over tokens with attent_torch.token_mean"
             )
         losses = per_example(losses, len(share), None)
-        self._last = losses.detach()
-        padding = taught.padding[place]
-        self._kept.append(losses.detach()[: 0 if padding else None].clone())
-        whole = taught.weights is None and self.workers.world == self._parts == 1
-        result = losses.mean() if whole else losses @ self._scale(taught, place, losses)
+        self._last = losses.detach().clone()  # a view would keep a batch's logits alive
+        self._kept.append(self._last[:0] if taught.padding[place] else self._last)
+        result = losses @ self._scale(taught, place, losses) if taught.factors else losses.mean()
         if self._place == len(taught.shares):
             self._hand_over()
         return result
@@ -217,13 +215,14 @@ class Teacher:
     def _clear(self) -> None:
         self._taught: _Pass | None = None
         self._kept: list[torch.Tensor] = []  # losses of this rank, batch by batch, that the feed does not have yet
+        self._done = self.feed.done * self._parts  # batches of the pass whose losses the feed has
         self._given = 0  # batches of the pass that were given out
         self._last: torch.Tensor | None = None  # losses
 
     @property
     def _place(self) -> int:
         """Batches of the loader, in the pass, whose losses are recorded."""
-        return self.feed.done * self._parts + len(self._kept)
+        return self._done + len(self._kept)
 
     def _begun(self) -> _Pass:
         """Return the pass under way; one that has not begun begins, with a scoring pass where the plan has one."""
@@ -247,6 +246,8 @@ class Teacher:
             last = self._last  # its step is still to be taken
             self._clear()
             self._last = last
+        else:
+            self._done = self.feed.done * self._parts
 
     def _scale(self, taught: _Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
         """Return by what each loss counts in the objective of this rank: shape (B,)."""
@@ -292,7 +293,7 @@ class Epoch:
 
     def _left(self) -> int:
         teacher = self._teacher
-        rows = teacher.feed.plan.timeline(teacher.feed.n)[teacher.feed.epoch : self._end()]
+        rows = teacher._rows[teacher.feed.epoch : self._end()]
         return max(0, sum(row.steps for row in rows) * teacher._parts - teacher._place)
 
     def __iter__(self) -> Iterator[Any]:
@@ -309,7 +310,7 @@ class Epoch:
             epoch = teacher.feed.epoch
             shares, place = teacher._begun().shares, teacher._place
             teacher._generator.manual_seed(mixed(mixed(mixed(teacher.feed.plan.seed, _LOADER), epoch), place))
-            for batch in fetched(self._loader, [ids.tolist() for ids in shares[place:]]):
+            for batch in fetched(self._loader, shares[place:]):
                 teacher._given = place = place + 1
                 yield batch
                 if teacher.feed.epoch == epoch and teacher._place < place:
@@ -362,14 +363,15 @@ class _Pass(NamedTuple):
 
     shares: list[Ids]
     padding: list[bool]
-    weights: list[Any] | None
-    factors: list[Any]  # by what each loss of a share counts, float64
+    factors: list[Any]  # by what each loss of a share counts, float64; none where a batch's mean is taken as it is
     starts: list[int]  # of each share among the factors
     scales: torch.Tensor | None = None  # the factors on the device, once
 
     @classmethod
     def of(cls, feed: attent.Feed, workers: Workers, parts: int) -> _Pass:
         batches, weights = feed.batches(), feed.weights()
+        if weights is None and workers.world == parts == 1:
+            return cls(batches, [False] * len(batches), [], [])
         shares, padding, factors = [], [], []
         for at, ids in enumerate(batches):
             weighed = np.ones(len(ids)) if weights is None else weights[at]
@@ -382,7 +384,7 @@ class _Pass(NamedTuple):
                 # Gradients are averaged over ranks and parts: each counts as many times its part of the batch's mean.
                 factors.append(np.zeros(1) if empty else each[mine] * workers.world * parts / len(ids))
         starts = np.cumsum([0, *map(len, factors)]).tolist()
-        return cls(shares, padding, weights, factors, starts)
+        return cls(shares, padding, factors, starts)
 
 
 def _length(data: Any) -> int:
