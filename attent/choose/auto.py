@@ -19,8 +19,11 @@ Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
-# Above this the model knows the rest: the hardest are tried, else a soft choice is.
+# Above this the rest is known or alike: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
+# Above this the model knows the rest. Then what it does not know must lie with few, else to teach it is paid for by
+# what was known, which no loss of training shows: the hardest tenth must hold this much.
+MOST, FEW = 0.93, 0.57
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
@@ -58,7 +61,8 @@ class Stand(NamedTuple):
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
-    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed, so there is no other.
+    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed or was not begun, so
+    there is no other. ``best``: the lowest mean so far of what is watched, None where nothing is.
     """
 
     how: How | None = None
@@ -66,6 +70,7 @@ class Stand(NamedTuple):
     first: float | None = None
     known: bool = False
     over: bool = False
+    best: float | None = None
 
 
 class Decision(NamedTuple):
@@ -109,8 +114,8 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
-    rest, what is hard to it must fall fast at once: else it is not new, and all are in turn to the end. Where a loss is
-    below 0 no share can be told: all in turn.
+    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end.
+    Where a loss is below 0 no share can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -133,7 +138,7 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
         found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
-        return _at_first_sight(latest)
+        return _at_first_sight(latest, stand)
     seen = np.isfinite(latest)
     share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
@@ -155,8 +160,7 @@ def told(why: Why) -> str:
     """
     if str(why.get("sign")) not in SIGNS:
         return ", ".join(f"{name}: {held}" for name, held in why.items())
-    shown = {key: _percent(number) if key == "share" else f"{number:.2f}"
-             for key, number in why.items() if isinstance(number, float)}  # fmt: skip
+    shown = {key: _shown(key, number) for key, number in why.items() if isinstance(number, float)}
     if why["sign"] == "learnt":  # a share of the first mean, not of the loss
         shown["share"] = f"{why['share']:.2f}"
     return SIGNS[str(why["sign"])].format(**shown)
@@ -170,6 +174,8 @@ SIGNS = {
     "too few": "too few losses above 0: all in turn",
     "alike at first": f"at first sight {_HALF}: too alike, all in turn",
     "known": f"at first sight {_HALF}: try the hardest",
+    "spread": "at first sight the hardest tenth holds {tenth} of the loss, the harder half {share}: too many to be "
+    "new, all in turn to the end",
     "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
     "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
     "too few twice": "too few losses above 0 seen twice: all in turn",
@@ -184,6 +190,7 @@ SIGNS = {
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
     "go on": "what is taught is learnt (x {fall}): go on",
+    "forgotten": "what is watched has come to {watched} from {best}, which is more than may be lost: all in turn",
     "end": "the end: all in turn",
 }
 
@@ -191,6 +198,26 @@ SIGNS = {
 def at_the_end(decision: Decision) -> Decision:
     """Return the decision of a run's last pass: all in turn."""
     return _in_turn(decision.stand, {"sign": "end"})
+
+
+def keeping(decision: Decision, watched: Numbers, keep: float) -> Decision:
+    """Return the decision, or all in turn where the mean of what is watched is more than ``keep`` above its lowest.
+
+    watched: float64, shape (m,), lower is better.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.auto import Decision, Stand, keeping, told
+        >>> found = keeping(Decision(Stand("soft", best=0.25), {}), np.array([0.0, 0.0, 1.0]), keep=0.05)
+        >>> found.stand.how, told(found.why)
+        (None, 'what is watched has come to 0.3333 from 0.25, which is more than may be lost: all in turn')
+    """
+    mean = sum_of(lambda start, stop: watched[start:stop], len(watched)) / len(watched)
+    best = mean if decision.stand.best is None else min(mean, decision.stand.best)
+    decision = decision._replace(stand=decision.stand._replace(best=best))
+    if decision.stand.how is None or mean - best <= keep:
+        return decision
+    return _in_turn(decision.stand, {"sign": "forgotten", "watched": mean, "best": best})
 
 
 def _in_turn(stand: Stand, why: Why) -> Decision:
@@ -201,20 +228,23 @@ def _try(how: How, stand: Stand, why: Why) -> Decision:
     return Decision(stand._replace(how=how, tries=_TRIES[how]), why)
 
 
-def _at_first_sight(latest: Numbers) -> Decision:
+def _at_first_sight(latest: Numbers, stand: Stand) -> Decision:
     seen = np.isfinite(latest)
     many = int(np.count_nonzero(seen))
     if not many:
-        return Decision(Stand(), {"sign": "no losses"})
+        return Decision(stand, {"sign": "no losses"})
     whole = _sum(latest, seen)
     first = whole / many
     if many < 2 * _FEWEST or first == 0:
-        return Decision(Stand(first=first or None), {"sign": "too few"})
+        return Decision(stand._replace(first=first or None), {"sign": "too few"})
     share = _sum(latest, _hardest(latest, seen, many - many // 2)) / whole
-    stand = Stand(first=first)
+    stand = stand._replace(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
     if share >= KNOWN:
+        tenth = _sum(latest, _hardest(latest, seen, many // 10)) / whole
+        if share >= MOST and tenth < FEW:
+            return Decision(stand._replace(over=True), {"sign": "spread", "share": share, "tenth": tenth})
         return _try("hard", stand._replace(known=True), {"sign": "known", "share": share})
     return _try("soft", stand, {"sign": "uneven", "share": share})
 
@@ -285,6 +315,12 @@ def _too_large(*losses: Numbers) -> bool:
 
 def _times(stand: Stand, factor: float) -> Stand:
     return stand if stand.first is None else stand._replace(first=stand.first * factor)
+
+
+def _shown(key: str, number: float) -> str:
+    if key in ("watched", "best"):  # in a unit of the user's
+        return f"{number:.4g}"
+    return _percent(number) if key in ("share", "tenth") else f"{number:.2f}"
 
 
 def _percent(share: float) -> str:

@@ -30,6 +30,7 @@ OFFERS = {
     "taught": "int64 ids last trained, ascending; None: all",
     "groups": "int64, one per score: the group of each example, as the learner names them",
     "costs": "float64, one per score: what each example costs, as the learner says, above 0",
+    "watched": "float64, one per watched example, lower is better: what the learner's watch() says now",
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
@@ -148,7 +149,7 @@ def choose(
     def offered(held: Any) -> Any:
         return _read_only(_taken(held, len(scores), ids))
 
-    given = {name: offered(held) for name, held in (offers or {}).items()}
+    given = {name: offered(held) if name != "watched" else _read_only(held) for name, held in (offers or {}).items()}
     if "ask" in given:
         given["ask"] = functools.partial(_asked, given["ask"], offered)
     answer = _answer(policy, _read_only(known), wanted, noise, _read_only(ids), given)

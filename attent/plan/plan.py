@@ -311,14 +311,15 @@ class Plan:
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
-    def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+    def auto(cls, *, epochs: int, batch_size: int, keep: float | None = None, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
         epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
         losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
         and all in turn (`attent.choose.auto`). The signs can fail: docs/results.md says where they did.
-        Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
+        Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes. ``keep``: by
+        how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched.
 
         Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
@@ -336,7 +337,10 @@ class Plan:
         """
         cool_down = 1 if checked_epochs(epochs) >= 4 else 0
         return cls._in_passes(
-            epochs, batch_size, {"cool_down": cool_down, **changes}, lambda ratio: Auto(bonus=round(0.3 * ratio, 12))
+            epochs,
+            batch_size,
+            {"cool_down": cool_down, **changes},
+            lambda ratio: Auto(bonus=round(0.3 * ratio, 12), keep=keep),
         )
 
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,10 @@ from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
 from attent.errors import CourseError, ScoreError
-from attent.learner import Ids, Numbers, State, checked_numbers
+from attent.learner import Ids, Numbers, State, checked_numbers, checked_watch
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.given_scores import checked_given
+from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
 
@@ -68,6 +68,7 @@ class Course:
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
     ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
+    ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
     Example:
         >>> import numpy as np, attent
@@ -90,6 +91,7 @@ class Course:
         replay: Mapping[int, Numbers] | None = None,
         groups: Ids | None = None,
         costs: Numbers | None = None,
+        watch: Callable[[], Numbers] | None = None,
     ) -> None:
         self.segment_steps = checks.whole("segment_steps", segment_steps, 1, error=CourseError)
         self.score_examples: int | None = None
@@ -98,6 +100,8 @@ class Course:
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
+        self._watch = checked_watching(plan, watch)
+        self._watched: int | None = None  # how many are
         # Of each epoch the order it is trained in; passes that are parts of one epoch share it. The last: not seen.
         self._orders = np.array([*(row.shuffle for row in self.timeline), -1], np.int32)
         self.epoch = 0  # index of the epoch under way
@@ -201,6 +205,10 @@ class Course:
             return self.epoch - self.seen
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
+        if name == "watched":
+            numbers = checked_watch(self._watch(), self._watched)
+            self._watched = len(numbers)
+            return numbers
         if name == "progress":
             return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Feed:
         groups: each example's group, shape (n,), for a policy that asks for groups: whole numbers from 0, or texts.
         costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
             for costs.
+        watch: what says how the model does on examples that it must not forget, one finite number of each, lower is
+            better: float64, shape (m,). Called before a pass, for a policy that asks for it; it must change nothing.
         reference: a reference model's loss of each example, float64, shape (n,), subtracted before ranking.
         replay: the trace whose scores a plan that replays goes by.
         keep_scores: write the scores of every selection; None: up to 100,000 examples.
@@ -70,6 +72,7 @@ class Feed:
         resume: bool = False,
         groups: Any = None,
         costs: Any = None,
+        watch: Callable[[], Numbers] | None = None,
         reference: Numbers | None = None,
         replay: Trace | None = None,
         keep_scores: bool | None = None,
@@ -90,6 +93,7 @@ class Feed:
         self._reference = reference
         self._groups = None if groups is None else groups_from(groups, n)
         self._costs = None if costs is None else costs_from(costs, n)
+        self._watch = watch
         self._course = self._new_course()
         self._recorder = recorder_of(
             header_of(plan, n, versions, recipe, fingerprint),
@@ -236,6 +240,7 @@ class Feed:
             replay=self._scores,
             groups=self._groups,
             costs=self._costs,
+            watch=self._watch,
         )
 
     def _now(self) -> Lesson:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from attent.checks import shown
 from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
 from attent.choose.sources import Replay, share_of
@@ -96,3 +97,17 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         ks = [row.k for row in rows]
         check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), min(n, max(ks) + outside))
     return groups
+
+
+def checked_watching(plan: Plan, watch: object) -> Callable[[], Numbers]:
+    """Return what tells how watched examples do. Raises PlanError where the policy asks for it and there is nothing."""
+    if callable(watch):
+        return watch
+    if watch is not None:
+        raise PlanError(f"watch must be a function that returns one number per watched example, got {shown(watch)}")
+    if "watched" in asks(plan.select):
+        raise PlanError(
+            f"{plan.select!r} watches what must not be forgotten, and nothing is watched: give the learner a method "
+            "watch() that returns one number per watched example, lower is better, or give watch= to a feed"
+        )
+    return lambda: np.empty(0)

@@ -56,16 +56,6 @@ def check_loss(loss: Any) -> None:
         )
 
 
-def check_extra(extra: Any) -> None:
-    """Raise LearnerError naming what cannot be kept in a state and put back."""
-    if extra is not None and not isinstance(extra, Mapping):
-        raise LearnerError(f"extra must be a dict of objects by name, got {type(extra).__name__}")
-    for name, each in (extra or {}).items():
-        for method in ("state_dict", "load_state_dict"):
-            if not callable(getattr(each, method, None)):
-                raise LearnerError(f"extra[{name!r}] must have {method}(), {type(each).__name__} has none")
-
-
 def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
     """Raise LearnerError where model, optimiser and schedule do not belong together, or cannot be stepped."""
     if isinstance(optimizer, LBFGS):
