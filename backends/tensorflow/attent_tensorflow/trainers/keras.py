@@ -18,7 +18,7 @@ from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
 from attent.run.files import read_plain, write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
-from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told
+from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told, validation_of
 from attent_tensorflow.trainers.keras_schedule import check_schedule
 
 _NOT_WITH_A_PLAN = {
@@ -293,8 +293,9 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
             UserWarning,
             stacklevel=3,
         )
-    if isinstance(settings.get("validation_data"), tuple | list):
-        settings.setdefault("validation_batch_size", plan.batch_size)
+    if isinstance(data := settings.get("validation_data"), tuple | list):
+        size = settings.setdefault("validation_batch_size", plan.batch_size)
+        settings["validation_data"] = validation_of(data, size)
 
 
 def _backup(callbacks: Any) -> bool:

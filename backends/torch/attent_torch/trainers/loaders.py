@@ -55,7 +55,7 @@ def with_batches(loader: Any, batches: Any, generator: torch.Generator | None = 
     )  # fmt: skip
 
 
-def fetched(loader: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+def fetched(loader: Any, batches: Sequence[Iterable[int]]) -> Iterator[Any]:
     """Yield a loader's batches, which are to hold these ids. Raises LearnerError naming an example that fails."""
     fetching = iter(loader)
     for place in itertools.count():
@@ -80,16 +80,17 @@ def _worker_died(loader: Any, error: Exception) -> bool:
     return isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in str(error)
 
 
-def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> str:
+def _failed(data: Any, batches: Sequence[Iterable[int]], error: Exception) -> str:
     """Return in words which example failed, of the batch asked for or, since accelerate looks ahead, the next."""
-    for each in itertools.chain(*batches):
+    ids = [int(each) for each in itertools.chain(*batches)]
+    for each in ids:
         try:
             data[each]
         except Exception as own:
             return f"example {each} of the loader's dataset cannot be fetched: {type(own).__name__}: {own}"
     told = str(error).strip().splitlines()[-1:] or [type(error).__name__]
     return (
-        f"the loader failed on a batch of the examples {list(itertools.chain(*batches))}, each of which can be "
+        f"the loader failed on a batch of the examples {ids}, each of which can be "
         f"fetched alone: {told[0]}. Look at its collate_fn and, where it has workers, at worker_init_fn"
     )
 

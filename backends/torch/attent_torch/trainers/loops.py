@@ -107,7 +107,8 @@ class Teacher:
             if name in settings:
                 settings[name] = column(name, settings[name], data)
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
-        if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
+        self._rows = plan.timeline(n)
+        if (model is None or loss is None) and any(row.score for row in self._rows):
             raise PlanError(
                 "the plan has scoring passes: give model=... and loss=..., a function of (model, batch) that returns "
                 "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
@@ -126,10 +127,10 @@ class Teacher:
         self._model, self._loss = model, loss
         self._weights = None if model is None else Weights(model, self.workers)
         if model is not None:
-            smallest, row = smallest_batch(plan.timeline(n))
+            smallest, row = smallest_batch(self._rows)
             if smallest // (self.workers.world * self._parts) <= 1:
                 refuse_alone(model, row, smallest)
-        self.ends = epoch_ends(plan.timeline(n), plan.full_epochs)  # the pass before which each epoch ends
+        self.ends = epoch_ends(self._rows, plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
         self._generator = torch.Generator()  # of the workers' seeds, so that a loader draws nothing from the global one
@@ -149,8 +150,7 @@ class Teacher:
     @property
     def steps(self) -> list[int]:
         """Optimiser steps of each epoch of the run."""
-        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self.ends]
-        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+        return [sum(row.steps for row in self._rows[a:b]) for a, b in itertools.pairwise([0, *self.ends])]
 
     @property
     def waiting(self) -> bool:
@@ -208,11 +208,10 @@ class Teacher:
                 "them, over tokens with attent_torch.token_mean"
             )
         losses = per_example(losses, len(share), None)
-        self._last = [*self._last, losses.detach()][-self._parts :]
-        padding = taught.padding[place]
-        self._kept.append(losses.detach()[: 0 if padding else None].clone())
-        whole = taught.weights is None and self.workers.world == self._parts == 1
-        result = losses.mean() if whole else losses @ self._scale(taught, place, losses)
+        own = losses.detach().clone()  # a view would keep a batch's logits alive
+        self._last = [*self._last, own][-self._parts :]
+        self._kept.append(own[:0] if taught.padding[place] else own)
+        result = losses @ self._scale(taught, place, losses) if taught.factors else losses.mean()
         if self.feed.plan.non_finite == "error":
             self._settle()  # else its last step may be left out, which is told by `finite`
         return result
@@ -258,6 +257,7 @@ class Teacher:
     def _clear(self) -> None:
         self._taught: Pass | None = None
         self._kept: list[torch.Tensor] = []  # losses of this rank, batch by batch, that the feed does not have yet
+        self._done = self.feed.done * self._parts  # batches of the pass whose losses the feed has
         self._given = 0  # batches of the pass that were given out
         self._last: list[torch.Tensor] = []  # losses of the step under way
         self._skipped = 0  # steps left out that the feed was not told of yet
@@ -266,7 +266,7 @@ class Teacher:
     @property
     def _place(self) -> int:
         """Batches of the loader, in the pass, whose losses are recorded."""
-        return self.feed.done * self._parts + len(self._kept)
+        return self._done + len(self._kept)
 
     def _begun(self) -> Pass:
         """Return the pass under way; one that has not begun begins, with a scoring pass where the plan has one."""
@@ -300,6 +300,8 @@ class Teacher:
             last = self._last  # its step is still to be taken
             self._clear()
             self._last = last
+        else:
+            self._done = self.feed.done * self._parts
 
     def _scale(self, taught: Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
         """Return by what each loss counts in the objective of this rank: shape (B,)."""
@@ -345,7 +347,7 @@ class Epoch:
 
     def _left(self) -> int:
         teacher = self._teacher
-        rows = teacher.feed.plan.timeline(teacher.feed.n)[teacher.feed.epoch : self._end()]
+        rows = teacher._rows[teacher.feed.epoch : self._end()]
         return max(0, sum(row.steps for row in rows) * teacher._parts - teacher._place)
 
     def __iter__(self) -> Iterator[Any]:
@@ -358,7 +360,7 @@ class Epoch:
             epoch = teacher.feed.epoch
             shares, place = teacher._begun().shares, teacher._place
             teacher._generator.manual_seed(mixed(mixed(mixed(teacher.feed.plan.seed, _LOADER), epoch), place))
-            for batch in fetched(self._loader, [ids.tolist() for ids in shares[place:]]):
+            for batch in fetched(self._loader, shares[place:]):
                 teacher._given = place = place + 1
                 yield batch
                 if teacher.feed.epoch == epoch and teacher._place < place:

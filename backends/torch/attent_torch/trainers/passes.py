@@ -20,8 +20,7 @@ class Pass(NamedTuple):
 
     shares: list[Ids]
     padding: list[bool]
-    weights: list[Any] | None
-    factors: list[Any]  # by what each loss of a share counts, float64
+    factors: list[Any]  # by what each loss of a share counts, float64; none where a batch's mean is taken as it is
     starts: list[int]  # of each share among the factors
     scales: torch.Tensor | None = None  # the factors on the device, once
 
@@ -29,6 +28,8 @@ class Pass(NamedTuple):
     def of(cls, feed: attent.Feed, workers: Workers, parts: int) -> Pass:
         """Return the feed's pass as this rank trains it, each share in so many parts."""
         batches, weights = feed.batches(), feed.weights()
+        if weights is None and workers.world == parts == 1:
+            return cls(batches, [False] * len(batches), [], [])
         shares, padding, factors = [], [], []
         for at, ids in enumerate(batches):
             weighed = np.ones(len(ids)) if weights is None else weights[at]
@@ -41,4 +42,4 @@ class Pass(NamedTuple):
                 # Gradients are averaged over ranks and parts: each counts as many times its part of the batch's mean.
                 factors.append(np.zeros(1) if empty else each[mine] * workers.world * parts / len(ids))
         starts = np.cumsum([0, *map(len, factors)]).tolist()
-        return cls(shares, padding, weights, factors, starts)
+        return cls(shares, padding, factors, starts)
