@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -114,12 +115,20 @@ def _part(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array[:1], array, array[:1]])[1:-1]
 
 
+def _mapped(array: np.ndarray) -> np.ndarray:
+    with tempfile.TemporaryFile() as file:
+        kept = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    kept[:] = array
+    return kept
+
+
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "strided": _strided,
     "backwards in memory": _backwards,
     "read-only": _read_only,
     "unaligned": _unaligned,
     "a part of a larger array": _part,
+    "in a mapped file": _mapped,
 }
 
 

@@ -176,6 +176,11 @@ def _torch_settings(torch: Any) -> Around:
             torch.backends.cudnn.benchmark,
             torch.backends.cudnn.enabled,
         ),
+        "torch's hooks of all modules": {
+            name: len(hooks)
+            for name, hooks in vars(torch.nn.modules.module).items()
+            if name.startswith("_global_") and isinstance(hooks, dict)
+        },
     }
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attent.learner import Evaluates, Ids, Learner, Numbers, State
-from attent.reference import NumpyLearner, Optimiser
+from attent.reference import SGD, NumpyLearner, Optimiser
 from attent_conformance.comparing import copied, require_close, require_same_state
 from attent_conformance.draws import (
     LARGEST,
@@ -193,9 +193,10 @@ def _optimised(subject: Subject, dtype: str, name: str, optimiser: Optimiser | N
     """Return a learner after many steps of an optimiser, always the same one."""
 
     def made() -> _Optimised:
-        learner = _built(functools.partial(subject.learner, dtype=dtype), subject.seed, _steps(subject), optimiser, told)
+        steps = _steps(subject)
+        learner = _built(functools.partial(subject.learner, dtype=dtype), subject.seed, steps, optimiser, told)
         built = copied(learner.state())
-        return _Optimised(learner, built, _long(learner, subject.seed, _steps(subject)))
+        return _Optimised(learner, built, _long(learner, subject.seed, steps))
 
     return subject.kept(("optimised", dtype, name), made)
 
@@ -208,7 +209,7 @@ def _require_the_same(subject: Subject, dtype: str, found: Numbers, expected: Nu
 
 def _built(made: Callable[..., Learner], seed: int, steps: int, optimiser: Optimiser | None, told: bool) -> Learner:
     """Return a learner for many steps; with no optimiser all settings are left out."""
-    peak = 0.01 if optimiser is None or hasattr(optimiser, "beta1") else 0.05
+    peak = 0.02 if isinstance(optimiser, SGD) else 0.01 if told else 0.002  # of more, rounding grows to anything
     learning_rate = schedule(generator(seed, "schedule"), peak, steps) if told else peak
     return made(task("many"), optimiser=optimiser, learning_rate=None if optimiser is None else learning_rate)
 

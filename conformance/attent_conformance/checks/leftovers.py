@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
+import itertools
 import tempfile
 import threading
 import tracemalloc
@@ -28,19 +28,31 @@ _LEAST = {"bytes of memory": 512}  # in each round; of all else 1
 def check_calls_leave_nothing_behind(subject: Subject) -> None:
     """P9: calls of all kinds, made again and again, leave no more files, threads, processes or memory than before."""
     one = pair(subject, "classes", subject.precision)
-    for what, call in _calls(subject, one).items():
-        with _watched():
-            _repeat(call)  # what is made once, at the first calls, stays
-            looks = [_look()]
-            for _ in range(_SPANS):
-                _repeat(call)
+    calls = _calls(subject, one)
+    if _grown(list(calls.values())) is None:
+        return
+    for what, call in calls.items():  # once more, one by one, to name it
+        grown = _grown([call])
+        if grown is not None:
+            where = f"{what} of {one.where}, made {_ROUNDS} times between two looks; drawn with seed {subject.seed}"
+            raise CheckFailed("P9", grown, "as many as before", where)
+
+
+def _grown(calls: list[Callable[[], Any]]) -> str | None:
+    """Return what there is more of after each span of calls, and how much; None where there is nothing."""
+    with _watched():
+        looks = []
+        for span in range(_SPANS + 2):
+            for _ in range(_ROUNDS):
+                for call in calls:
+                    call()
+            if span:  # what is made once, at the first calls, stays
                 looks.append(_look())
-        for name in looks[0]:
-            least = _ROUNDS * _LEAST.get(name, 1)
-            counts = [look[name] for look in looks]
-            if all(after - before >= least for before, after in zip(counts, counts[1:], strict=False)):
-                where = f"{what} of {one.where}, made {_ROUNDS} times between two looks; drawn with seed {subject.seed}"
-                raise CheckFailed("P9", f"{' then '.join(map(str, counts))} {name}", "as many as before", where)
+    for name in looks[0]:
+        least, counts = _ROUNDS * _LEAST.get(name, 1), [look[name] for look in looks]
+        if all(after - before >= least for before, after in itertools.pairwise(counts)):
+            return f"{' then '.join(map(str, counts))} {name}"
+    return None
 
 
 def _calls(subject: Subject, one: Pair) -> dict[str, Callable[[], Any]]:
@@ -71,11 +83,6 @@ def _refused(learner: Learner) -> None:
             call(wrong)  # type: ignore[arg-type]
 
 
-def _repeat(call: Callable[[], Any]) -> None:
-    for _ in range(_ROUNDS):
-        call()
-
-
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
     """Count memory, and have temporary files made in a folder of their own."""
@@ -95,11 +102,10 @@ def _watched() -> Iterator[None]:
 def _look() -> dict[str, int]:
     """Return how much there is of what calls could leave; what this system does not tell is left out."""
     gc.collect()
+    memory = tracemalloc.get_traced_memory()[0]
     found = {
-        "bytes of memory": tracemalloc.get_traced_memory()[0],
-        "objects": len(gc.get_objects()),
         "threads": threading.active_count(),
-        "temporary files": len(os.listdir(tempfile.gettempdir())),
+        "temporary files": len(list(Path(tempfile.gettempdir()).iterdir())),
     }
     with contextlib.suppress(OSError):
         tasks = list(Path("/proc/self/task").iterdir())
@@ -107,6 +113,6 @@ def _look() -> dict[str, int]:
         found["processes"] = sum(len((task / "children").read_text("utf-8").split()) for task in tasks)
     for place in ("/proc/self/fd", "/dev/fd"):
         with contextlib.suppress(OSError):
-            found["open files"] = len(os.listdir(place))
+            found["open files"] = len(list(Path(place).iterdir()))
             break
-    return found
+    return {**found, "objects": len(gc.get_objects()), "bytes of memory": memory}
