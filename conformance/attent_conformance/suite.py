@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from attent_conformance.checks import (
     agreement,
+    another_process,
     arguments,
     drawn_training,
     feeds,
@@ -44,6 +45,7 @@ _MODULES = (
     sizes,
     state,
     taking_up,
+    another_process,
     refusals,
     non_finite,
     leftovers,
