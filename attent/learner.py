@@ -21,7 +21,7 @@ State = dict[str, npt.NDArray[Any]]
 
 @runtime_checkable
 class Learner(Protocol):
-    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P8 of docs/spec.md.
+    """What a model, its data and its optimiser must offer to be taught. Rules P1 to P9 of docs/spec.md.
 
     Example ids run from 0 to ``len(learner) - 1``. Any object with these five methods is a learner;
     there is nothing to inherit.

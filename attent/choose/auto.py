@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attent.choose.chunks import each
 from attent.choose.order import highest
-from attent.choose.scaling import sum_of
+from attent.choose.scaling import sum_of, tree_sum
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
@@ -19,11 +19,12 @@ Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
-# Above this the rest is known or alike: the hardest are tried, else a soft choice is.
+# Above this the rest is alike or known: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
-# Above this the model knows the rest. Then what it does not know must lie with few, else to teach it is paid for by
-# what was known, which no loss of training shows: the hardest tenth must hold this much.
-MOST, FEW = 0.93, 0.57
+# Before training has changed it, a model that knows most examples has nearly all loss in one half of them: so much of
+# it. Then what it does not know must be few, so much of the loss in the hardest 15 %: else to teach it is paid for by
+# what was known, which no loss of training shows.
+MOST, FEW, _FEW_OF = 0.93, 0.9, 0.15
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
@@ -109,8 +110,17 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
     return Signs(_sum(latest, half) / sums[0], _sum(latest, tenth) / sums[1], _sum(latest, others) / sums[2], many)
 
 
-def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: Stand | None = None) -> Decision:
+def decide(
+    before: Numbers,
+    latest: Numbers,
+    taught: Ids | None = None,
+    stand: Stand | None = None,
+    opening: Ids | None = None,
+) -> Decision:
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
+
+    opening: the ids that the first epoch began with, whose losses are nearly those of the model as it was given; they
+    count at first sight only.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
@@ -135,10 +145,10 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     if _any_below_0(before, latest):
         return _in_turn(stand, {"sign": "below 0"})
     if _too_large(before, latest):
-        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening)
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
-        return _at_first_sight(latest, stand)
+        return _at_first_sight(latest, stand, opening)
     seen = np.isfinite(latest)
     share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
@@ -174,8 +184,8 @@ SIGNS = {
     "too few": "too few losses above 0: all in turn",
     "alike at first": f"at first sight {_HALF}: too alike, all in turn",
     "known": f"at first sight {_HALF}: try the hardest",
-    "spread": "at first sight the hardest tenth holds {tenth} of the loss, the harder half {share}: too many to be "
-    "new, all in turn to the end",
+    "spread": "as it was given the model knew most, and the hardest 15 % held {share} of the loss: too many are hard "
+    "to be new, all in turn to the end",
     "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
     "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
     "too few twice": "too few losses above 0 seen twice: all in turn",
@@ -228,7 +238,7 @@ def _try(how: How, stand: Stand, why: Why) -> Decision:
     return Decision(stand._replace(how=how, tries=_TRIES[how]), why)
 
 
-def _at_first_sight(latest: Numbers, stand: Stand) -> Decision:
+def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decision:
     seen = np.isfinite(latest)
     many = int(np.count_nonzero(seen))
     if not many:
@@ -241,12 +251,21 @@ def _at_first_sight(latest: Numbers, stand: Stand) -> Decision:
     stand = stand._replace(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
+    few = None if opening is None else _held_by_few(latest[opening])
+    if few is not None and few < FEW:
+        return Decision(stand._replace(over=True), {"sign": "spread", "share": few})
     if share >= KNOWN:
-        tenth = _sum(latest, _hardest(latest, seen, many // 10)) / whole
-        if share >= MOST and tenth < FEW:
-            return Decision(stand._replace(over=True), {"sign": "spread", "share": share, "tenth": tenth})
         return _try("hard", stand._replace(known=True), {"sign": "known", "share": share})
     return _try("soft", stand, {"sign": "uneven", "share": share})
+
+
+def _held_by_few(losses: Numbers) -> float | None:
+    """Return the share of the loss that the hardest 15 % hold, None where no model knows most of the examples."""
+    ranked = np.sort(losses[np.isfinite(losses)])[::-1]
+    many, whole = len(ranked), tree_sum(ranked)
+    if many < _FEWEST or whole <= 0 or tree_sum(ranked[: many - many // 2]) < MOST * whole:
+        return None
+    return tree_sum(ranked[: round(_FEW_OF * many)]) / whole
 
 
 def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
@@ -320,7 +339,7 @@ def _times(stand: Stand, factor: float) -> Stand:
 def _shown(key: str, number: float) -> str:
     if key in ("watched", "best"):  # in a unit of the user's
         return f"{number:.4g}"
-    return _percent(number) if key in ("share", "tenth") else f"{number:.2f}"
+    return _percent(number) if key == "share" else f"{number:.2f}"
 
 
 def _percent(share: float) -> str:

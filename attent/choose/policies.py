@@ -281,7 +281,9 @@ class Auto:
         **handed: Any,
     ) -> Choice:
         """Return k, chosen as the losses say, how and why."""
-        decision = auto.decide(before, losses, taught, None if memory is None else auto.Stand(**memory))
+        stand = auto.Stand() if memory is None else auto.Stand(**memory)
+        opening = ask("opening") if stand.first is None else None
+        decision = auto.decide(before, losses, taught, stand, opening)
         if self.keep is not None:
             decision = auto.keeping(decision, handed["watched"], self.keep)
         if last:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from attent import checks
 from attent.choose import policy
+from attent.choose.buckets import Buckets
 from attent.choose.chunks import CHUNK
 from attent.choose.noise import ORDER, POOL, Noise
 from attent.choose.policy import Choice
@@ -30,6 +31,8 @@ from attent.plan.timeline import Epoch
 from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
+
+_OPENING = 60  # examples at least that tell how an epoch begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Course:
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
-    ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
+    ``costs``: what each example costs, float64, shape (n,), above 0, for records, a policy that asks and ``bucket``.
     ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
     Example:
@@ -123,7 +126,7 @@ class Course:
         self.skipped = 0  # steps of it that were skipped (rule P8)
         self._finite = 0  # examples of it whose loss is finite
         self._loss_sum = 0.0  # of these
-        self._order: Shuffle | None = None
+        self._order: Shuffle | Buckets | None = None
         self._lesson: Lesson | None = None
 
     @property
@@ -203,6 +206,9 @@ class Course:
             return turns
         if name == "ages":
             return self.epoch - self.seen
+        if name == "opening":
+            order = self._order_of(self.timeline[self.epoch - 1], None)
+            return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
@@ -242,11 +248,19 @@ class Course:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
-    def _ordered(self) -> Shuffle:
-        """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
+    def _ordered(self) -> Shuffle | Buckets:
+        """Return the order of the epoch under way, as positions in the ids taught."""
         if self._order is None:
-            self._order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
+            self._order = self._order_of(self.row, self.ids)
         return self._order
+
+    def _order_of(self, row: Epoch, ids: Ids | None) -> Shuffle | Buckets:
+        """Return an epoch's order as positions in the ids: by the noise of each id (rules S9, T14)."""
+        order = Shuffle(Noise(self.plan.seed, ORDER + row.shuffle), self.n, ids)
+        if self.plan.bucket is None:
+            return order
+        assert self.costs is not None  # refused when the course was made
+        return Buckets(order, self.costs if ids is None else self.costs[ids], row.batch_size, self.plan.bucket)
 
     def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from attent.run.recorder import recorder_of
 from attent.run.records import EpochRecord
 from attent.run.teaching_checks import check_given
 from attent.run.trace import Trace, replayed
+
+_ENDLESS = 100  # epochs asked for beyond the plan's end
 
 
 class Feed:
@@ -287,6 +290,18 @@ class Feed:
         if self.finished:
             self._recorder.close()
         return record
+
+
+def epoch_beyond_end(epochs: int, before: int) -> int:
+    """Warn that a plan of so many epochs has none left, and return how many were asked for beyond: ``before`` and one.
+
+    Raises CourseError at the hundredth: a loop that waits for another batch would never end.
+    """
+    told = f"the plan is at its end after {epochs} epochs: there is nothing more to train"
+    if before + 1 >= _ENDLESS:
+        raise CourseError(f"{told}. {before + 1} more were asked for: let the loop stop where teacher.finished says so")
+    warnings.warn(told, UserWarning, stacklevel=3)
+    return before + 1
 
 
 def _asked(lesson: Lesson) -> Ids:

@@ -198,23 +198,33 @@ def test_at_first_sight_how_alike_the_losses_are_decides_what_is_tried(level, ho
 
 
 @pytest.mark.parametrize("few", [7, 20])
-def test_what_a_model_that_knows_the_rest_does_not_know_must_be_few(few):
-    loss = np.r_[np.full(100 - few, 0.02), np.full(few, 2.0)]
-    stand, reason = decide(np.full(100, np.nan), loss)
-    if few < 10:
+def test_what_a_model_that_knows_most_does_not_know_must_be_few(few):
+    loss, nothing = np.r_[np.full(100 - few, 0.01), np.full(few, 2.0)], np.full(100, np.nan)
+    stand, reason = decide(nothing, loss, opening=np.arange(100))
+    if few < 15:
         assert (stand.how, stand.known, stand.over, reason["sign"]) == ("hard", True, False, "known")
         return
     assert stand == Stand(first=pytest.approx(loss.mean(), rel=1e-15), over=True)
-    assert reason == {
-        "sign": "spread",
-        "share": pytest.approx(40.6 / 41.6, rel=1e-12),
-        "tenth": pytest.approx(20 / 41.6),
-    }
+    assert reason == {"sign": "spread", "share": pytest.approx(30 / 40.8, rel=1e-12)}
     assert told(reason) == (
-        "at first sight the hardest tenth holds 48 % of the loss, the harder half 97 %: too many to be new, all in turn "
-        "to the end"
+        "as it was given the model knew most, and the hardest 15 % held 73 % of the loss: too many are hard to be new, "
+        "all in turn to the end"
     )
     assert decide(loss, loss * 0.5, None, stand).why == {"sign": "over"}
+    # Only how the run begins tells that, before training has changed the model; and only of one that knew most.
+    assert decide(nothing, loss, opening=np.arange(60)).why["sign"] == "known"
+    unknown = np.linspace(1.0, 2.0, 100)
+    assert decide(nothing, unknown, opening=np.arange(100)) == decide(nothing, unknown)
+
+
+def test_a_course_says_how_the_epoch_before_began():
+    plan = Plan.auto(epochs=3, batch_size=10, seed=5)
+    for n, many in ((50, 50), (100, 60), (1200, 100)):
+        course, batches = Course(plan, n), []
+        while course.epoch == 0:
+            batches += course.next().batches
+            course.record(np.ones(len(np.concatenate(course.next().batches))))
+        assert course._offered("ask")("opening").tolist() == np.concatenate(batches)[:many].tolist()
 
 
 def test_what_a_model_that_knows_the_rest_must_learn_at_once():

@@ -145,6 +145,6 @@ def test_a_feed_watches_before_each_pass_that_is_chosen():
 
 def test_keep_is_part_of_the_plan_and_can_be_typed():
     plan = Plan.auto(epochs=3, batch_size=8, keep=0.1)
-    assert plan.select == Auto(bonus=0.1, keep=0.1)
+    assert plan.select == Auto(bonus=0.2, keep=0.1)
     assert Plan.from_dict(plan.to_dict()) == plan
     assert Plan(epochs=3, batch_size=8, warm_up=1, select="auto(keep=0.1)").select == Auto(keep=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -114,12 +115,20 @@ def _part(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array[:1], array, array[:1]])[1:-1]
 
 
+def _mapped(array: np.ndarray) -> np.ndarray:
+    with tempfile.TemporaryFile() as file:
+        kept = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    kept[:] = array
+    return kept
+
+
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "strided": _strided,
     "backwards in memory": _backwards,
     "read-only": _read_only,
     "unaligned": _unaligned,
     "a part of a larger array": _part,
+    "in a mapped file": _mapped,
 }
 
 
@@ -138,7 +147,7 @@ def optimisers(rng: np.random.Generator) -> dict[str, tuple[Optimiser | None, bo
     decay, momentum = round(float(rng.uniform(0.1, 0.4)), 2), round(float(rng.uniform(0.4, 0.8)), 3)
     drawn: list[tuple[Optimiser | None, bool]] = [
         (AdamW(beta1, beta2, float(rng.choice([1e-3, 1e-4])), decay), True),
-        (AdamW(beta1=0.0, weight_decay=0.0), False),
+        (AdamW(beta1=0.0, beta2=0.0, epsilon=1e-3, weight_decay=0.0), False),
         (SGD(momentum, round(decay / 10, 3)), True),
         (SGD(momentum=0.0, weight_decay=round(decay / 10, 3)), False),
         (None, False),

@@ -88,6 +88,18 @@ def lasting() -> Around:
     return {name: value for name, value in found.items() if name not in passing}
 
 
+def modes(learner: object) -> Around:
+    """Return whether each module that a learner holds is in training mode, where its framework has such a mode.
+
+    Which those are is seen by their form: they have ``training`` and ``modules()``, as PyTorch's do.
+    """
+    found: Around = {}
+    for name, value in vars(learner).items() if hasattr(learner, "__dict__") else ():
+        if isinstance(getattr(value, "training", None), bool) and callable(getattr(value, "modules", None)):
+            found[name] = [module.training for module in value.modules()]
+    return found
+
+
 @contextlib.contextmanager
 def unusual(seed: int) -> Iterator[None]:
     """Put the global generators where nobody left them, and a filter before all warnings', until the block ends.
@@ -164,6 +176,11 @@ def _torch_settings(torch: Any) -> Around:
             torch.backends.cudnn.benchmark,
             torch.backends.cudnn.enabled,
         ),
+        "torch's hooks of all modules": {
+            name: len(hooks)
+            for name, hooks in vars(torch.nn.modules.module).items()
+            if name.startswith("_global_") and isinstance(hooks, dict)
+        },
     }
 
 

@@ -16,6 +16,7 @@ from attent.reference import Architecture, Parameters, initial_parameters
 
 Array = npt.NDArray[Any]
 _SEED = 2602  # of all data; draws of it are numbered from LEARNER on
+HELD_OUT = slice(5, 42)  # the examples of a task that its learners are judged on
 _MOST = 128  # examples that checks go through one by one
 _WRONG = 0.35  # share of examples with a target drawn at random, so that losses keep a spread
 
@@ -54,8 +55,7 @@ class Task:
     @property
     def held_out(self) -> tuple[Array, ...]:
         """Examples to be judged on: some of the task's own, so that every backend has them."""
-        rows = slice(5, 42)
-        return tuple(array[rows] for array in (self.inputs, self.targets, self.lengths) if array is not None)
+        return tuple(array[HELD_OUT] for array in (self.inputs, self.targets, self.lengths) if array is not None)
 
     @property
     def parameters(self) -> Parameters:

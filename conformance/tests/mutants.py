@@ -2,6 +2,7 @@
 
 import mutants_around
 import mutants_float32
+import mutants_fourth
 import mutants_optimisers
 import mutants_refusals
 import mutants_scoring
@@ -17,6 +18,7 @@ __all__ = ["MUTANTS"]
 FILES = (
     mutants_around,
     mutants_float32,
+    mutants_fourth,
     mutants_optimisers,
     mutants_refusals,
     mutants_scoring,

@@ -79,7 +79,7 @@ def test_a_fault_is_told_once():
     assert failed == ["numbers_are_float64_one_per_example"]
     blocked = {result.check.rule: result.reason for result in reversed(results) if result.status == "skip"}
     assert blocked["P1"] == "rests on numbers_are_float64_one_per_example, which failed"
-    assert set(blocked) == {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "L1", "L2"}
+    assert set(blocked) == {"P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "L1", "L2"}
 
 
 @parametrize_with_checks(NUMPY, rules="P,R")

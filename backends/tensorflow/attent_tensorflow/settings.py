@@ -49,6 +49,10 @@ def check_strategy(variables: Iterable[Any]) -> None:
 
 def check_optimizer(optimizer: Any, learning_rate: Callable[[int], float] | None) -> None:
     """Raise LearnerError unless the optimiser can be stepped, and take the learning rates that are meant for it."""
+    if isinstance(optimizer, type):
+        raise LearnerError(
+            f"optimizer must be built, such as {optimizer.__name__}(1e-3), got the class {optimizer.__name__}"
+        )
     for name in ("apply", "variables"):
         if not hasattr(optimizer, name):
             raise LearnerError(

@@ -337,6 +337,20 @@ class TooLong(Module):
         return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 400), "interval": "step"}]
 
 
+class ByEpoch(Module):
+    """Its schedule is stepped once an epoch, as Lightning does where nothing is said."""
+
+    length = 4
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.5)
+        return [optimizer], [CosineAnnealingLR(optimizer, self.length)]
+
+
+class ByEpochTooLong(ByEpoch):
+    length = DEFAULT.total_steps(N)
+
+
 class ByLbfgs(Module):
     def configure_optimizers(self):
         return torch.optim.LBFGS(self.parameters())
@@ -353,6 +367,7 @@ class Endless(IterableDataset):
         ("Mean.training_step gave no losses of its examples", {"module": Mean}),
         ("takes one loss per example, got their mean", {"module": OnlyMean}),
         ("the scheduler is too long", {"module": TooLong}),
+        ("the scheduler is too long: .*, and it is stepped after each of 4 epochs", {"module": ByEpochTooLong}),
         ("max_epochs=9 and the plan spends 4", {"epochs": 9}),
         ("limit_train_batches=0.5", {"limit_train_batches": 0.5}),
         ("overfit_batches=1", {"overfit_batches": 1}),
@@ -386,6 +401,12 @@ def test_says_what_is_wrong_before_the_first_step(told, given):
     with pytest.raises(attent.AttentError, match=told):
         taught(DEFAULT, *more, module=module, loader=loader, **settings)
     assert torch.equal(weights_of(module.net), before)
+
+
+def test_a_schedule_of_the_plans_epochs_ends_with_them():
+    _, teaching, trainer = taught(DEFAULT, module=ByEpoch())
+    assert teaching.teacher.finished
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
 
 
 def test_an_epoch_that_is_left_early_is_refused():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.parallelism_config import ParallelismConfig
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -175,9 +176,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     recorded = {}
     record = attent.Feed.record
 
-    def spy(feed, numbers, ids):
+    def spy(feed, numbers, ids, skipped=0):
         recorded.update(zip(ids.tolist(), numbers.tolist(), strict=True))
-        return record(feed, numbers, ids)
+        return record(feed, numbers, ids, skipped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attent.Feed, "record", spy)
@@ -338,12 +339,38 @@ def test_two_processes_train_what_one_trains(tmp_path):
 
 REFUSED = [
     ({"size": 5}, "batch_size is 10, an optimiser step of the trainer takes 5 examples: 5 on each device"),
-    ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' orders the examples"),
+    ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy='sequential' orders the examples"),
+    ({"train_sampling_strategy": "batch_rebalance"}, "train_sampling_strategy='random', or 'group_by_length' for"),
     ({"dataloader_drop_last": True}, "set dataloader_drop_last=False"),
     ({"auto_find_batch_size": True}, "changes the batches that the plan lays out"),
     ({"ignore_data_skip": True}, "ignore_data_skip=True trains examples"),
     ({"plan": 3}, "plan must be an attent.Plan, got 3"),
 ]
+
+
+@pytest.mark.parametrize(("flag", "told"), [("is_fsdp_enabled", "FSDP"), ("is_deepspeed_enabled", "DeepSpeed")])
+def test_a_model_that_is_sharded_is_refused_when_the_trainer_is_made(flag, told, taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def sharded(trainer):
+        own(trainer)
+        setattr(trainer, flag, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", sharded)
+    with pytest.raises(PlanError, match=f"the trainer divides the model or its examples by {told}, .*fully_shard"):
+        taught("plain")
+
+
+def test_a_model_of_parallel_layers_is_refused_when_the_trainer_is_made(taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def parallel(trainer):
+        own(trainer)
+        trainer.accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", parallel)
+    with pytest.raises(PlanError, match="the trainer divides the model or its examples by a parallelism_config"):
+        taught("plain")
 
 
 @pytest.mark.parametrize(("changes", "told"), REFUSED)

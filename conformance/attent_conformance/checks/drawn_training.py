@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attent.learner import Evaluates, Ids, Learner, Numbers
-from attent.reference import NumpyLearner, Optimiser
-from attent_conformance.comparing import copied, require_close
+from attent.learner import Evaluates, Ids, Learner, Numbers, State
+from attent.reference import SGD, NumpyLearner, Optimiser
+from attent_conformance.comparing import copied, require_close, require_same_state
 from attent_conformance.draws import (
     LARGEST,
     batches,
@@ -30,6 +30,7 @@ from attent_conformance.tasks import task
 
 _STEPS = 540  # more than 512: a counter of few bits comes round
 _BRIEF = 300  # of a quick run: more than 256
+_FIRST = 12
 
 
 def check_any_batches_train_every_task(subject: Subject) -> Margins:
@@ -69,10 +70,10 @@ def check_any_weights_train_every_task(subject: Subject) -> Margins:
 def check_every_setting_of_the_optimisers_agrees(subject: Subject) -> Margins:
     """A3: hundreds of steps of AdamW and SGD with drawn settings, schedules and numbers as rates follow NumPy's."""
     margins = {}
-    steps = _BRIEF if subject.quick else _STEPS
+    steps = _steps(subject)
     for dtype in subject.precisions:
         for name, (optimiser, told) in optimisers(generator(subject.seed, "optimisers")).items():
-            found = _long(functools.partial(subject.learner, dtype=dtype), subject.seed, steps, optimiser, told)
+            found = _optimised(subject, dtype, name, optimiser, told).losses
             numpys = functools.partial(_long_numpy, subject.seed, steps, name)
             expected = numpys("float64")
             tolerance = allowed(dtype, numpys, expected)
@@ -80,6 +81,31 @@ def check_every_setting_of_the_optimisers_agrees(subject: Subject) -> Margins:
             order = np.concatenate(_long_batches(subject.seed, steps))
             margins[f"{name}, {dtype}"] = require_close("A3", found, expected, order, tolerance, where)
     return margins
+
+
+def check_a_state_of_each_optimiser_is_taken_up(subject: Subject) -> None:
+    """P6: so it is with each of these optimisers: a state goes on as it did, whatever was trained or asked since."""
+    for dtype in subject.precisions:
+        for name, (optimiser, told) in optimisers(generator(subject.seed, "optimisers")).items():
+            made = _optimised(subject, dtype, name, optimiser, told)
+            learner, rng = made.learner, generator(subject.seed, "states of optimisers", name)
+            where = f"{name}, task 'many', {dtype}; drawn with seed {subject.seed}"
+            every = _long_batches(subject.seed, _steps(subject))
+            drawn = [every[i] for i in rng.choice(len(every), 6)]
+            state = copied(learner.state())
+            first, ended = learner.train(handed(drawn)).copy(), copied(learner.state())
+            learner.load_state(copied(state))
+            again = []
+            for ids in drawn:  # asked for its state, and given it, it goes on all the same
+                learner.load_state(copied(learner.state()))
+                again.append(learner.train(handed([ids])).copy())
+            _require_the_same(subject, dtype, np.concatenate(again), first, f"losses after a state of {where}")
+            if subject.exact:
+                require_same_state("P6", learner.state(), ended, f"state() after those steps of {where}")
+            learner.load_state(copied(made.built))
+            again = [learner.train(handed(every[:_FIRST])).copy()]
+            where = f"losses of the first {_FIRST} steps once more, after the state from before them, {where}"
+            _require_the_same(subject, dtype, again[0], made.losses[: len(again[0])], where)
 
 
 def check_a_rate_of_zero_trains_nothing(subject: Subject) -> None:
@@ -153,20 +179,52 @@ def _long_batches(seed: int, steps: int) -> list[Ids]:
     ]
 
 
-def _long(made: Callable[..., Learner], seed: int, steps: int, optimiser: Optimiser | None, told: bool) -> Numbers:
-    """Return the losses of many steps in calls of drawn lengths; with no optimiser all settings are left out."""
-    peak = 0.01 if optimiser is None or hasattr(optimiser, "beta1") else 0.05
+class _Optimised(NamedTuple):
+    learner: Learner
+    built: State  # from before its first step
+    losses: Numbers
+
+
+def _steps(subject: Subject) -> int:
+    return _BRIEF if subject.quick else _STEPS
+
+
+def _optimised(subject: Subject, dtype: str, name: str, optimiser: Optimiser | None, told: bool) -> _Optimised:
+    """Return a learner after many steps of an optimiser, always the same one."""
+
+    def made() -> _Optimised:
+        steps = _steps(subject)
+        learner = _built(functools.partial(subject.learner, dtype=dtype), subject.seed, steps, optimiser, told)
+        built = copied(learner.state())
+        return _Optimised(learner, built, _long(learner, subject.seed, steps))
+
+    return subject.kept(("optimised", dtype, name), made)
+
+
+def _require_the_same(subject: Subject, dtype: str, found: Numbers, expected: Numbers, where: str) -> None:
+    """Raise CheckFailed unless numbers are equal: bit for bit on the CPU."""
+    order, tolerance = np.arange(len(found)), 0.0 if subject.exact else 100 * ROUNDING[dtype]
+    require_close("P6", found, expected, order, tolerance, where)
+
+
+def _built(made: Callable[..., Learner], seed: int, steps: int, optimiser: Optimiser | None, told: bool) -> Learner:
+    """Return a learner for many steps; with no optimiser all settings are left out."""
+    peak = 0.02 if isinstance(optimiser, SGD) else 0.01 if told else 0.002  # of more, rounding grows to anything
     learning_rate = schedule(generator(seed, "schedule"), peak, steps) if told else peak
-    learner = made(task("many"), optimiser=optimiser, learning_rate=None if optimiser is None else learning_rate)
+    return made(task("many"), optimiser=optimiser, learning_rate=None if optimiser is None else learning_rate)
+
+
+def _long(learner: Learner, seed: int, steps: int) -> Numbers:
+    """Return the losses of many steps, the first `_FIRST` in one call, the others in calls of drawn lengths."""
     every = _long_batches(seed, steps)
-    calls = cut(generator(seed, "calls"), np.arange(steps))
+    calls = [np.arange(_FIRST), *cut(generator(seed, "calls"), np.arange(_FIRST, steps))]
     return np.concatenate([learner.train([every[i] for i in call]).copy() for call in calls])
 
 
 @functools.cache
 def _long_numpy(seed: int, steps: int, name: str, dtype: str) -> Numbers:
     made = functools.partial(built, NumpyLearner, parameters=None, dtype=dtype)
-    return _long(made, seed, steps, *optimisers(generator(seed, "optimisers"))[name])
+    return _long(_built(made, seed, steps, *optimisers(generator(seed, "optimisers"))[name]), seed, steps)
 
 
 class _Called(NamedTuple):

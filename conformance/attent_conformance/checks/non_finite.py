@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attent.learner import Ids, Learner, Numbers, State
+from attent.learner import CountsSkipped, Ids, Learner, Numbers, State
 from attent.reference import Architecture, initial_parameters
 from attent.reference.network import gradients
 from attent_conformance.comparing import copied, require_close
@@ -72,7 +72,7 @@ def check_a_step_with_a_gradient_that_is_not_finite_changes_nothing(subject: Sub
                 require_close("P8", found, expected[one], one, _tolerance(dtype), where)
 
             what = f"a batch whose gradient by {name} overflows"
-            margins[f"{name}, {dtype}"] = _undisturbed(subject, dtype, disturb, None, what)
+            margins[f"{name}, {dtype}"] = _undisturbed(subject, dtype, disturb, 1, None, what)
     return margins
 
 
@@ -88,7 +88,13 @@ def _with_a_nan(subject: Subject, dtype: str, sick: Ids, weight: Numbers | None)
                 require_close("P8", others[0], expected[others[1]], others[1], _tolerance(dtype), where)
 
     weighted = "" if weight is None else " of weight 0"
-    return _undisturbed(subject, dtype, disturb, [sick] if weight is None else None, f"a batch with a NaN{weighted}")
+    inside = [sick] if weight is None else None
+    return _undisturbed(subject, dtype, disturb, 3, inside, f"a batch with a NaN{weighted}")
+
+
+def _skipped(learner: Learner) -> int | None:
+    """Return how many steps a learner says it skipped, None where it does not count them."""
+    return int(learner.skipped) if isinstance(learner, CountsSkipped) else None
 
 
 def _tolerance(dtype: str) -> float:
@@ -96,14 +102,24 @@ def _tolerance(dtype: str) -> float:
 
 
 def _undisturbed(
-    subject: Subject, dtype: str, disturb: Callable[[Learner, Numbers], None], inside: list[Ids] | None, what: str
+    subject: Subject,
+    dtype: str,
+    disturb: Callable[[Learner, Numbers], None],
+    bad: int,
+    inside: list[Ids] | None,
+    what: str,
 ) -> float:
-    """Return how far scores are apart after steps with such batches between them, and without."""
+    """Return how far scores are apart after steps with such batches between them, and without.
+
+    bad: how many of them ``disturb`` has trained. inside: one to train twice within a call besides.
+    """
+    bad += 0 if inside is None else 2
     first, second, third = _GOOD[:6], _GOOD[6:12], _GOOD[12:18]
     plain = _fresh(subject, dtype)
     plain.train([first, second, third])
     alone = plain.score(_GOOD)
     disturbed = _fresh(subject, dtype)
+    skipped = _skipped(disturbed)
     disturbed.train([first])
     expected = np.full(24, np.nan)
     expected[_GOOD] = disturbed.score(_GOOD)
@@ -111,6 +127,8 @@ def _undisturbed(
         disturb(disturbed, expected)
         disturbed.train([second] if inside is None else [inside[0], second, inside[0]])
     disturbed.train([third])  # moments show in the next steps
+    if skipped is not None and (counted := (_skipped(disturbed) or 0) - skipped) != bad:
+        raise CheckFailed("P8", f"{counted} more skipped", f"{bad}", f"skipped after {bad} steps of {what}, {dtype}")
     tolerance = 0.0 if subject.exact else _tolerance(dtype)
     where = f"score() after three steps with {what} between them, {dtype}, against the three alone"
     return require_close("P8", disturbed.score(_GOOD), alone, _GOOD, tolerance, where)

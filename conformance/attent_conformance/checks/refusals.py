@@ -118,7 +118,10 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
         if one.case.name == "many":  # once a precision: a framework may compile a learner to know its state
             sgd = subject.learner(one.case, dtype=one.dtype, optimiser=SGD()).state()
             calls["load_state() of a state of a learner with SGD for AdamW"] = partial(_load, sgd), ""
-        calls["load_state() of a state with an array too many"] = partial(_load, {**other, "x": np.ones(2)}), ""
+        beginnings = ("x", "extra", "extra_x", "module.x", "epoch", "_x", "optimizer/x", f"{names[0]}_x")
+        more = rng.choice(beginnings, 3, replace=False)
+        for name in more.tolist():  # some leave out what they do not know by a prefix
+            calls[f"load_state() of a state with {name!r} too many"] = partial(_load, {**other, name: np.ones(2)}), ""
         calls["load_state() of a state whose first array is too many"] = partial(_load, {"x": np.ones(2), **other}), ""
         _refused(subject, one, calls)
 

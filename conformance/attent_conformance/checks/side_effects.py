@@ -46,6 +46,18 @@ def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
     _require_same(subject.around, surroundings.lasting(), "some call since the suite began, such as load_state()")
 
 
+def check_modes_stay(subject: Subject) -> None:
+    """P1: modules that a learner holds are in training or evaluation mode after every call as they were before it."""
+    for one in pairs(subject):
+        one.learner.train(batches(generator(subject.seed, "modes", one.where), one.case.ids, 1))
+        before = surroundings.modes(one.learner)
+        for what, call in _calls(subject, one).items():
+            call()
+            if surroundings.modes(one.learner) != before:
+                got = "a module in another mode, training or evaluation"
+                raise CheckFailed("P1", got, "each in that which train() left", f"{what} of {one.where}")
+
+
 @needs("held-out")
 def check_evaluating_changes_nothing(subject: Subject) -> Margins:
     """P1: ``evaluate`` gives the same numbers again, and leaves state, scores and what follows bit for bit."""

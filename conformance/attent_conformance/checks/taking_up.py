@@ -15,6 +15,7 @@ from attent_conformance.draws import batches, generator, handed, some_ids, weigh
 from attent_conformance.failures import CheckFailed
 from attent_conformance.pairs import ROUNDING, Pair, pair, pairs
 from attent_conformance.subject import Subject
+from attent_conformance.tasks import HELD_OUT
 
 
 def check_a_used_learner_takes_up_a_state(subject: Subject) -> None:
@@ -45,6 +46,7 @@ def check_states_of_as_many_steps_are_told_apart(subject: Subject) -> None:
         _look(subject, learner, one.case.ids)  # so that what is kept by steps is made anew on the other way
         learner.train(batches(rng, one.case.ids, 3))
         _look(subject, learner, one.case.ids)
+        _require_judged_as_scored(subject, one)
         learner.load_state(copied(state))
         where = f"{one.where}, after a state of as many steps was taken up; drawn with seed {subject.seed}"
         require_same_state("P6", learner.state(), state, f"state() of {where}")
@@ -196,6 +198,19 @@ def _followed(subject: Subject, one: Pair, rng_words: str) -> Numbers:
         _judged(subject, one.learner),
     ]
     return np.concatenate(numbers)
+
+
+def _require_judged_as_scored(subject: Subject, one: Pair) -> None:
+    """Raise CheckFailed unless ``evaluate`` gives the mean loss that ``score`` gives of the same examples."""
+    if not (isinstance(one.learner, Evaluates) and subject.evaluates):
+        return
+    rows = np.arange(len(one.case))[HELD_OUT]
+    tokens = None if one.case.lengths is None or one.case.architecture.kind == "classify" else one.case.lengths[rows]
+    expected = float(np.average(one.learner.score(rows), weights=tokens))
+    found = one.learner.evaluate()["loss"]
+    if not abs(found - expected) <= ROUNDING[one.dtype] * abs(expected):
+        where = f"evaluate() of {one.where}, at as many steps as before on another way; drawn with seed {subject.seed}"
+        raise CheckFailed("P6", f"a loss of {found!r}", f"{expected!r}, the mean of the same examples' scores", where)
 
 
 def _look(subject: Subject, learner: Learner, ids: Ids) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.plan.plan import Plan
-from attent_torch.schedule import check_total
+from attent_torch.schedule import check_epochs, check_total
 from attent_torch.trainers.loops import Teacher
 from attent_torch.trainers.skipping import Skipping
 from attent_torch.trainers.workers import Workers
@@ -146,8 +146,12 @@ class Teaching(Callback):
         self._begun = True
         loop._combined_loader = None  # where a schedule asked for the number of steps it was of no epoch yet
         for config in trainer.lr_scheduler_configs:
-            if config.interval == "step" and not config.reduce_on_plateau and not trainer.fast_dev_run:
+            if config.reduce_on_plateau or trainer.fast_dev_run:
+                continue
+            if config.interval == "step":
                 check_total(config.scheduler, loop.max_steps // config.frequency, loop.max_epochs)
+            else:
+                check_epochs(config.scheduler, loop.max_epochs // config.frequency)
         loop.epoch_loop.max_steps = self._own[1]  # with one, Lightning does not go on right at an epoch's end
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

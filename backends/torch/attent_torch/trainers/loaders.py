@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 from torch.utils.data import SequentialSampler as InOrder
 
-from attent.errors import CourseError, LearnerError
+from attent.errors import CourseError, LearnerError, PlanError
 
 _KEPT = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
@@ -100,6 +100,23 @@ def accumulated(loader: Any) -> int | None:
     return int(loader.gradient_state.num_steps) if _prepared(loader) else None
 
 
+def length_of(data: Any) -> int:
+    """Return the number of examples of a loader, of its dataset, or as given. Raises PlanError for what has none.
+
+    Example:
+        >>> from attent_torch.trainers.loaders import length_of
+        >>> length_of([3, 1, 4])
+        3
+    """
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
+        raise PlanError(
+            f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
+        )
+    return data if isinstance(data, int) else len(data)
+
+
 def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -> None:
     """Raise CourseError, naming the way out, unless the plan's batches can take the place of the loader's own."""
     if not isinstance(loader, DataLoader):
@@ -134,7 +151,7 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -
             "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
             "An epoch's last batch may then be smaller"
         )
-    if accumulated(loader) not in (None, parts):
+    if accumulated(loader) not in (None, 1, parts):  # a script may also accumulate by itself
         raise CourseError(
             f"accelerate takes a step after {accumulated(loader)} batches, the teacher goes by {parts}: give the "
             "teacher the prepared loader, or accumulate=accelerator.gradient_accumulation_steps"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,17 +15,25 @@ import attent
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids
 from attent.plan.timeline import epoch_ends, smallest_batch
+from attent.run.feed import epoch_beyond_end
 from attent_torch.batch_norm import refuse_alone
 from attent_torch.data import column
 from attent_torch.devices import accelerators, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
-from attent_torch.schedule import check_total
 from attent_torch.steps import not_finite
-from attent_torch.trainers.loaders import accumulated, check_loader, fetched, list_batches, with_batches
+from attent_torch.trainers.loaders import (
+    accumulated,
+    check_loader,
+    fetched,
+    length_of,
+    list_batches,
+    with_batches,
+)
 from attent_torch.trainers.passes import Pass
 from attent_torch.trainers.skipping import Weights
+from attent_torch.trainers.stepping import Stepping
 from attent_torch.trainers.workers import Workers
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -95,7 +102,7 @@ class Teacher:
     ) -> None:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
-        n, write = _length(data), self.workers.rank == 0
+        n, write = length_of(data), self.workers.rank == 0
         for name in ("groups", "costs"):
             if name in settings:
                 settings[name] = column(name, settings[name], data)
@@ -107,13 +114,16 @@ class Teacher:
                 "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
                 "Plan.default do"
             )
-        if scheduler is not None and not resume:  # what is resumed was looked at when it began
-            # accelerate takes a step for each process unless it splits the batches itself.
-            times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
-            check_total(scheduler, times * self.feed.total_steps, plan.epochs)
         self._parts = accumulated(data) or 1 if accumulate is None else accumulate
         if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
             raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
+        if isinstance(data, DataLoader):
+            check_loader(data, n, plan.batch_size, self.workers.world, self._parts)
+        # accelerate takes a step for each process unless it splits the batches itself.
+        times, total = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1, self.total_steps
+        self._stepping = None
+        if scheduler is not None:
+            self._stepping = Stepping(scheduler, total, plan.epochs, times=times, anew=not resume)
         self._model, self._loss = model, loss
         self._weights = None if model is None else Weights(model, self.workers)
         if model is not None:
@@ -188,6 +198,8 @@ class Teacher:
         taught, place = self._begun(), self._place
         if place >= self._given:
             raise CourseError("no batch waits for its losses: call teacher.record(losses) once for each batch")
+        if self._stepping is not None:
+            self._stepping.check(self._steps + place // self._parts)
         share = taught.shares[place]
         if isinstance(losses, torch.Tensor) and losses.ndim == 0:
             raise LearnerError(
@@ -238,6 +250,8 @@ class Teacher:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one after the last recorded. Raises as `attent.Feed.load_state`."""
         self.feed.load_state(state)
+        if self._stepping is not None:
+            self._stepping.restored()
         self._clear()
 
     def _clear(self) -> None:
@@ -247,6 +261,7 @@ class Teacher:
         self._given = 0  # batches of the pass that were given out
         self._last: list[torch.Tensor] = []  # losses of the step under way
         self._skipped = 0  # steps left out that the feed was not told of yet
+        self._beyond = 0  # epochs asked for beyond the plan's end
 
     @property
     def _place(self) -> int:
@@ -261,6 +276,10 @@ class Teacher:
             if ids is not None:
                 self._score(ids)
             self._taught = Pass.of(self.feed, self.workers, self._parts)
+            if self._stepping is not None:
+                rows = self.feed.plan.timeline(self.feed.n)[: self.feed.epoch]
+                self._steps = sum(row.steps for row in rows)  # before the pass
+                self._stepping.begin(self._steps + self.feed.done)
         return self._taught
 
     def _settle(self) -> None:
@@ -336,11 +355,7 @@ class Epoch:
         teacher, end = self._teacher, self._end()
         self._length = self._left()
         if teacher.finished:
-            warnings.warn(
-                f"the plan is at its end after {len(teacher.ends)} epochs: there is nothing more to train",
-                UserWarning,
-                stacklevel=2,
-            )
+            teacher._beyond = epoch_beyond_end(len(teacher.ends), teacher._beyond)
         while teacher.feed.epoch < end:
             epoch = teacher.feed.epoch
             shares, place = teacher._begun().shares, teacher._place
@@ -389,14 +404,3 @@ class Batches(Sampler[list[int]]):
                 teacher._given = at + 1
                 self._exhausted = epoch if at + 1 == len(shares) else -1
             yield shares[at].tolist()
-
-
-def _length(data: Any) -> int:
-    """Return the number of examples. Raises PlanError for what has none."""
-    if isinstance(data, DataLoader):
-        data = data.dataset
-    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
-        raise PlanError(
-            f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
-        )
-    return data if isinstance(data, int) else len(data)

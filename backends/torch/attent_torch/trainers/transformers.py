@@ -38,6 +38,7 @@ from attent_torch.trainers.transformers_checks import (
     fingerprint,
     mend_scale,
 )
+from attent_torch.trainers.transformers_lengths import bucketed, lengths_of
 from attent_torch.trainers.transformers_losses import causal_loss, losses_of, shifts
 from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
 from attent_torch.trainers.workers import Workers
@@ -66,7 +67,8 @@ class Teaching:
         per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
             have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
         groups: The group of each example, for a policy by group: a column of train_dataset, or an array.
-        costs: What each example costs, such as its tokens: a column of train_dataset, or an array.
+        costs: What each example costs, such as its tokens: a column of train_dataset, or an array. Where batches are
+            of similar length (``train_sampling_strategy="group_by_length"``, or a plan with ``bucket``), its length.
         feed_options: More arguments of `attent.Feed`, for plans that need them: ``reference``, ``replay``.
         **kwargs: Trainer's own.
 
@@ -87,7 +89,7 @@ class Teaching:
     ) -> None:
         check_version()
         super().__init__(*args, **kwargs)
-        self.plan, self.attent_run, self.per_example_loss = plan, attent_run, per_example_loss
+        self.attent_run, self.per_example_loss = attent_run, per_example_loss
         given = {name: held for name, held in (("groups", groups), ("costs", costs)) if held is not None}
         self.feed_options = {**given, **(feed_options or {})}
         self.feed: Feed | None = None
@@ -95,6 +97,7 @@ class Teaching:
         self._clear()
         check_data(self.train_dataset)
         check_arguments(self, plan)
+        self.plan = bucketed(plan, self.args.train_sampling_strategy, len(self.train_dataset))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train by the plan, from its start or a checkpoint, and return what Trainer's ``train`` does."""
@@ -106,6 +109,9 @@ class Teaching:
             name: column(name, held, self.train_dataset) if name in ("groups", "costs") else held
             for name, held in self.feed_options.items()
         }
+        if self.plan.bucket is not None and "costs" not in known:
+            named = getattr(self.processing_class, "model_input_names", ["input_ids"])[0]
+            known["costs"] = lengths_of(self.train_dataset, self.args.length_column_name, named)
         self.feed = Feed(
             self.plan,
             len(self.train_dataset),
@@ -130,7 +136,12 @@ class Teaching:
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of this process' shares of the pass under way."""
-        own, args = super().get_train_dataloader(), self.args
+        args, strategy = self.args, self.args.train_sampling_strategy
+        args.train_sampling_strategy = "random"  # the sampler is replaced: to group by length takes a look at all data
+        try:
+            own = super().get_train_dataloader()
+        finally:
+            args.train_sampling_strategy = strategy
         accumulate, processes = args.gradient_accumulation_steps, args.world_size
         shares = Shares(lambda: self.feed, args.train_batch_size, accumulate, processes, args.process_index)
         settings = {name: getattr(own, name) for name in _LOADER}
