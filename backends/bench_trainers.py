@@ -26,7 +26,10 @@ import numpy as np
 
 HERE = Path(__file__).parent
 SETTINGS = {"keras_fit": [{"KERAS_BACKEND": name} for name in ("tensorflow", "jax", "torch")]}  # else none
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ALIKE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"), "1") | {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}  # one pool of memory, so that no side's thread takes more page faults than the other's
 Side = Callable[[int, Callable[[], None]], object]
 
 
@@ -99,7 +102,7 @@ def main() -> None:
             continue
         for settings in SETTINGS.get(file.stem, [{}]):
             command = [sys.executable, __file__, "--file", str(file), "--pairs", str(arguments.pairs)]
-            if subprocess.run(command, check=False, env=os.environ | ONE_THREAD | settings).returncode:
+            if subprocess.run(command, check=False, env=os.environ | ALIKE | settings).returncode:
                 print(f"| {file.stem} {' '.join(settings.values())} | failed | | |", flush=True)
 
 
