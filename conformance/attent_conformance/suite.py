@@ -75,6 +75,8 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "A2": ("P1", "P2", "P5", "A4"),
     "P3": ("P1", "P2", "A1", "A2"),
     "P4": ("P3",),
+    "as_many_steps_as_batches": ("A3", "P6"),
+    "a_batch_of_all_and_of_more_trains_alike": ("A3", "P6"),
     "A3": ("P4",),
     "every_setting_of_the_optimisers_agrees": ("A3",),
     "a_rate_of_zero_trains_nothing": ("A3",),
