@@ -177,3 +177,11 @@ def bench(session: nox.Session, framework: str) -> None:
     session.install(*CONSTRAINTS, "-e", ".", "-e", f"backends/{framework}")
     for script in sorted(Path("backends", framework, "benchmarks").glob("bench_*.py")):
         session.run("python", str(script), *session.posargs)
+
+
+@nox.session
+def overhead(session: nox.Session) -> None:
+    """What attent costs beside each trainer, in one table; in part: ``nox -s overhead -- keras --pairs 20``."""
+    session.install(*CONSTRAINTS, "flax", "equinox", "lightning", "accelerate", "-e", ".", "-e", "backends/torch[hf]")
+    session.install(*CONSTRAINTS, "-e", "backends/jax", "-e", "backends/tensorflow")
+    session.run("python", "backends/bench_trainers.py", *session.posargs)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from attent.judging.judge import judge
     from attent.judging.judgement import Judgement
-    from attent.learner import Costs, Evaluates, Groups, Learner
+    from attent.learner import Costs, Evaluates, Groups, Learner, Watches
     from attent.plan.plan import Plan
     from attent.plan.schedules import constant, cosine, linear, step
     from attent.plugins import Backend, hookimpl, recipe
@@ -54,7 +54,7 @@ _HOME = {
     ),
     "attent.judging.judge": ("judge",),
     "attent.judging.judgement": ("Judgement",),
-    "attent.learner": ("Costs", "Evaluates", "Groups", "Learner"),
+    "attent.learner": ("Costs", "Evaluates", "Groups", "Learner", "Watches"),
     "attent.plan.plan": ("Plan",),
     "attent.plan.schedules": ("constant", "cosine", "linear", "step"),
     "attent.plugins": ("Backend", "hookimpl", "recipe"),
@@ -71,9 +71,9 @@ __all__ = [
     "CourseError", "Done", "Evaluates", "Feed", "Fresh", "Groups", "Hard", "InTurn", "InfoBatch", "Judgement",
     "Learner", "LearnerError", "Noise", "PerCost", "Plan", "PlanError", "PluginError", "Policy", "Pool", "Progress",
     "Proxy", "Random", "RecipeError", "Replay", "Reuse", "Score", "ScoreError", "Soft", "Tempered", "Trace",
-    "TraceError", "TraceWarning", "Train", "Workers", "WorkersError", "band", "constant", "correction_weights",
-    "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge", "linear", "random",
-    "recipe", "soft", "step", "teach",
+    "TraceError", "TraceWarning", "Train", "Watches", "Workers", "WorkersError", "band", "constant",
+    "correction_weights", "cosine", "first_difference", "hard", "hookimpl", "inclusion_probabilities", "judge",
+    "linear", "random", "recipe", "soft", "step", "teach",
 ]  # fmt: skip
 
 

@@ -141,6 +141,18 @@ class Costs(Protocol):
         ...
 
 
+@runtime_checkable
+class Watches(Protocol):
+    """A learner that can tell how it does on examples which it must not forget: held out, or of an earlier task."""
+
+    def watch(self) -> Numbers:
+        """Return one finite number per watched example, lower is better: float64, shape (m,), m the same at every call.
+
+        Such as its loss, or 1 where the answer is wrong and 0 where it is right. Changes nothing, like ``score``.
+        """
+        ...
+
+
 def checked_numbers(values: object, count: int, call: str) -> Numbers:
     """Return ``values`` if it is a float64 array of shape (count,); raise LearnerError naming ``call`` if not.
 
@@ -340,3 +352,24 @@ def _column(name: str, given: object, n: int, data: object) -> npt.NDArray[Any]:
     if found.shape != (n,):
         raise LearnerError(f"{name} must be one for each of the {n} examples, shape ({n},), got shape {found.shape}")
     return found
+
+
+def checked_watch(watched: object, count: int | None = None) -> Numbers:
+    """Return what ``watch()`` said if it is finite float64 of shape (m,), m at least 1 and, where given, ``count``.
+
+    Raises LearnerError.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.learner import checked_watch
+        >>> checked_watch(np.array([0.0, 1.0])).tolist()
+        [0.0, 1.0]
+    """
+    many = count if count is not None else max(1, np.size(watched))  # type: ignore[arg-type]
+    numbers = checked_numbers(watched, many, "learner.watch()")
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise LearnerError(
+            f"learner.watch() must return finite numbers, got {numbers[bad[0]]} for watched example {bad[0]}"
+        )
+    return numbers

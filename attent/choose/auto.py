@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attent.choose.chunks import each
 from attent.choose.order import highest
-from attent.choose.scaling import sum_of
+from attent.choose.scaling import sum_of, tree_sum
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
@@ -19,8 +19,12 @@ Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
-# Above this the model knows the rest: the hardest are tried, else a soft choice is.
+# Above this the rest is alike or known: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
+# Before training has changed it, a model that knows most examples has nearly all loss in one half of them: so much of
+# it. Then what it does not know must be few, so much of the loss in the hardest 15 %: else to teach it is paid for by
+# what was known, which no loss of training shows.
+MOST, FEW, _FEW_OF = 0.93, 0.9, 0.15
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
@@ -58,7 +62,8 @@ class Stand(NamedTuple):
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
-    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed, so there is no other.
+    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed or was not begun, so
+    there is no other. ``best``: the lowest mean so far of what is watched, None where nothing is.
     """
 
     how: How | None = None
@@ -66,6 +71,7 @@ class Stand(NamedTuple):
     first: float | None = None
     known: bool = False
     over: bool = False
+    best: float | None = None
 
 
 class Decision(NamedTuple):
@@ -104,13 +110,22 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
     return Signs(_sum(latest, half) / sums[0], _sum(latest, tenth) / sums[1], _sum(latest, others) / sums[2], many)
 
 
-def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: Stand | None = None) -> Decision:
+def decide(
+    before: Numbers,
+    latest: Numbers,
+    taught: Ids | None = None,
+    stand: Stand | None = None,
+    opening: Ids | None = None,
+) -> Decision:
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
+
+    opening: the ids that the first epoch began with, whose losses are nearly those of the model as it was given; they
+    count at first sight only.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
-    rest, what is hard to it must fall fast at once: else it is not new, and all are in turn to the end. Where a loss is
-    below 0 no share can be told: all in turn.
+    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end.
+    Where a loss is below 0 no share can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -130,10 +145,10 @@ def decide(before: Numbers, latest: Numbers, taught: Ids | None = None, stand: S
     if _any_below_0(before, latest):
         return _in_turn(stand, {"sign": "below 0"})
     if _too_large(before, latest):
-        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER))
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening)
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
-        return _at_first_sight(latest)
+        return _at_first_sight(latest, stand, opening)
     seen = np.isfinite(latest)
     share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
@@ -155,8 +170,7 @@ def told(why: Why) -> str:
     """
     if str(why.get("sign")) not in SIGNS:
         return ", ".join(f"{name}: {held}" for name, held in why.items())
-    shown = {key: _percent(number) if key == "share" else f"{number:.2f}"
-             for key, number in why.items() if isinstance(number, float)}  # fmt: skip
+    shown = {key: _shown(key, number) for key, number in why.items() if isinstance(number, float)}
     if why["sign"] == "learnt":  # a share of the first mean, not of the loss
         shown["share"] = f"{why['share']:.2f}"
     return SIGNS[str(why["sign"])].format(**shown)
@@ -170,6 +184,8 @@ SIGNS = {
     "too few": "too few losses above 0: all in turn",
     "alike at first": f"at first sight {_HALF}: too alike, all in turn",
     "known": f"at first sight {_HALF}: try the hardest",
+    "spread": "as it was given the model knew most, and the hardest 15 % held {share} of the loss: too many are hard "
+    "to be new, all in turn to the end",
     "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
     "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
     "too few twice": "too few losses above 0 seen twice: all in turn",
@@ -184,6 +200,7 @@ SIGNS = {
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
     "go on": "what is taught is learnt (x {fall}): go on",
+    "forgotten": "what is watched has come to {watched} from {best}, which is more than may be lost: all in turn",
     "end": "the end: all in turn",
 }
 
@@ -191,6 +208,26 @@ SIGNS = {
 def at_the_end(decision: Decision) -> Decision:
     """Return the decision of a run's last pass: all in turn."""
     return _in_turn(decision.stand, {"sign": "end"})
+
+
+def keeping(decision: Decision, watched: Numbers, keep: float) -> Decision:
+    """Return the decision, or all in turn where the mean of what is watched is more than ``keep`` above its lowest.
+
+    watched: float64, shape (m,), lower is better.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.auto import Decision, Stand, keeping, told
+        >>> found = keeping(Decision(Stand("soft", best=0.25), {}), np.array([0.0, 0.0, 1.0]), keep=0.05)
+        >>> found.stand.how, told(found.why)
+        (None, 'what is watched has come to 0.3333 from 0.25, which is more than may be lost: all in turn')
+    """
+    mean = sum_of(lambda start, stop: watched[start:stop], len(watched)) / len(watched)
+    best = mean if decision.stand.best is None else min(mean, decision.stand.best)
+    decision = decision._replace(stand=decision.stand._replace(best=best))
+    if decision.stand.how is None or mean - best <= keep:
+        return decision
+    return _in_turn(decision.stand, {"sign": "forgotten", "watched": mean, "best": best})
 
 
 def _in_turn(stand: Stand, why: Why) -> Decision:
@@ -201,22 +238,34 @@ def _try(how: How, stand: Stand, why: Why) -> Decision:
     return Decision(stand._replace(how=how, tries=_TRIES[how]), why)
 
 
-def _at_first_sight(latest: Numbers) -> Decision:
+def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decision:
     seen = np.isfinite(latest)
     many = int(np.count_nonzero(seen))
     if not many:
-        return Decision(Stand(), {"sign": "no losses"})
+        return Decision(stand, {"sign": "no losses"})
     whole = _sum(latest, seen)
     first = whole / many
     if many < 2 * _FEWEST or first == 0:
-        return Decision(Stand(first=first or None), {"sign": "too few"})
+        return Decision(stand._replace(first=first or None), {"sign": "too few"})
     share = _sum(latest, _hardest(latest, seen, many - many // 2)) / whole
-    stand = Stand(first=first)
+    stand = stand._replace(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
+    few = None if opening is None else _held_by_few(latest[opening])
+    if few is not None and few < FEW:
+        return Decision(stand._replace(over=True), {"sign": "spread", "share": few})
     if share >= KNOWN:
         return _try("hard", stand._replace(known=True), {"sign": "known", "share": share})
     return _try("soft", stand, {"sign": "uneven", "share": share})
+
+
+def _held_by_few(losses: Numbers) -> float | None:
+    """Return the share of the loss that the hardest 15 % hold, None where no model knows most of the examples."""
+    ranked = np.sort(losses[np.isfinite(losses)])[::-1]
+    many, whole = len(ranked), tree_sum(ranked)
+    if many < _FEWEST or whole <= 0 or tree_sum(ranked[: many - many // 2]) < MOST * whole:
+        return None
+    return tree_sum(ranked[: round(_FEW_OF * many)]) / whole
 
 
 def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
@@ -285,6 +334,12 @@ def _too_large(*losses: Numbers) -> bool:
 
 def _times(stand: Stand, factor: float) -> Stand:
     return stand if stand.first is None else stand._replace(first=stand.first * factor)
+
+
+def _shown(key: str, number: float) -> str:
+    if key in ("watched", "best"):  # in a unit of the user's
+        return f"{number:.4g}"
+    return _percent(number) if key == "share" else f"{number:.2f}"
 
 
 def _percent(share: float) -> str:

@@ -234,7 +234,9 @@ class Auto:
     """Before each pass the losses seen so far decide between the hardest, a soft choice, and all in turn.
 
     bonus: standard deviations added per epoch since a score was seen, in passes on the hardest, at least 0: what was
-    skipped may have been forgotten. soft: the soft choice. The signs and thresholds: `attent.choose.auto`.
+    skipped may have been forgotten. soft: the soft choice. The signs and thresholds: `attent.choose.auto`. keep: by how
+    much the mean of what is watched (`attent.Watches`) may be above its lowest so far before a pass, in its unit, at
+    least 0: beyond that all are in turn until it is back. None: nothing is watched.
 
     Example:
         >>> import attent
@@ -246,13 +248,21 @@ class Auto:
 
     bonus: float = 0.0
     soft: Soft = Soft()
+    keep: float | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         checks.number("bonus", self.bonus, 0, LARGEST_BONUS)
+        if self.keep is not None:
+            checks.number("keep", self.keep, 0, checks.FINITE, rule="at least 0, or None")
         object.__setattr__(self, "soft", policy_of(self.soft, CHOOSING))
         if not isinstance(self.soft, Soft) or self.soft.correction is not None:
             raise PlanError(f"must be a soft policy without correction, got {shown(self.soft, CHOOSING)}", field="soft")
+
+    @property
+    def hands_on(self) -> frozenset[str]:
+        """What is watched, where something must be kept."""
+        return frozenset() if self.keep is None else frozenset({"watched"})
 
     def choose(
         self,
@@ -268,10 +278,14 @@ class Auto:
         memory: Mapping[str, Any] | None,
         last: bool,
         ask: Callable[[str], Any],
+        **handed: Any,
     ) -> Choice:
         """Return k, chosen as the losses say, how and why."""
-        stand = None if memory is None else auto.Stand(**memory)
-        decision = auto.decide(before, losses, taught, stand)
+        stand = auto.Stand() if memory is None else auto.Stand(**memory)
+        opening = ask("opening") if stand.first is None else None
+        decision = auto.decide(before, losses, taught, stand, opening)
+        if self.keep is not None:
+            decision = auto.keeping(decision, handed["watched"], self.keep)
         if last:
             decision = auto.at_the_end(decision)
         found = decision.stand.how

@@ -30,14 +30,16 @@ OFFERS = {
     "taught": "int64 ids last trained, ascending; None: all",
     "groups": "int64, one per score: the group of each example, as the learner names them",
     "costs": "float64, one per score: what each example costs, as the learner says, above 0",
+    "watched": "float64, one per watched example, lower is better: what the learner's watch() says now",
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
-    "ask": "function: ask('ages') and ask('turns') make these when called, for what does not need them every time",
+    "ask": "function: ask('ages'), ask('turns') and ask('opening') make these when called, for what does not need them "
+    "every time; the last: int64 ids, in order, of the first twelfth, at least 60, of the epoch trained before",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
-_WHEN_ASKED = ("ages", "turns")
+_WHEN_ASKED = ("ages", "turns", "opening")
 
 
 class Choice(NamedTuple):
@@ -148,7 +150,7 @@ def choose(
     def offered(held: Any) -> Any:
         return _read_only(_taken(held, len(scores), ids))
 
-    given = {name: offered(held) for name, held in (offers or {}).items()}
+    given = {name: offered(held) if name != "watched" else _read_only(held) for name, held in (offers or {}).items()}
     if "ask" in given:
         given["ask"] = functools.partial(_asked, given["ask"], offered)
     answer = _answer(policy, _read_only(known), wanted, noise, _read_only(ids), given)
@@ -169,7 +171,7 @@ def choose(
 
 def _asked(ask: Callable[[str], Any], offered: Callable[[Any], Any], name: str) -> Any:
     if name not in _WHEN_ASKED:
-        raise PlanError(f"ask() makes {' and '.join(_WHEN_ASKED)}, got {name!r}: name others as arguments of choose()")
+        raise PlanError(f"ask() makes {', '.join(_WHEN_ASKED)}, got {name!r}: name others as arguments of choose()")
     return offered(ask(name))
 
 

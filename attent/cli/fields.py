@@ -49,6 +49,9 @@ PLAN_FIELDS: dict[str, Field] = {
     "reselect": Field("switch", "Select again before every epoch of an interval."),
     "non_finite": Field("word", "What a NaN score means: error, drop or last."),
     "seed": Field("whole", "Of every random choice."),
+    "bucket": Field(
+        "whole", "Batches sorted by cost at once, so that those of a batch cost alike, or none.", optional=True
+    ),
 }
 
 RUN_FIELDS: dict[str, Field] = {

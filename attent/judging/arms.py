@@ -29,7 +29,7 @@ DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 DEFAULT_ARMS = ("rs2", "official", "default", "auto")
 _OWN_NAMES = (FULL, SHORT, *CONTROLS)  # no names for policies
 NOTHING_KNOWN = Known()
-_SAME_FOR_ALL = ("batch_size", "seed")
+_SAME_FOR_ALL = ("batch_size", "seed", "bucket")
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -109,6 +109,7 @@ def plans_of(
     policies, against, suggested = question.policies, question.against, question.suggested
     forward_share = 1 / 3 if question.forward_share is None else question.forward_share
     settings: dict[str, Any] = {"epochs": question.epochs, "batch_size": batch_size, "seed": seed}
+    suggested = {**suggested, "bucket": _bucket_of(policies, suggested)}
     base = preset_plan(FULL, settings, suggested).plan
     made: dict[str, tuple[Plan, Arm]] = {}
 
@@ -140,6 +141,15 @@ def plans_of(
     for length in lengths[1:]:
         add_full(length)
     return made
+
+
+def _bucket_of(policies: Mapping[str, Policy | Plan], suggested: Mapping[str, Any]) -> int | None:
+    """Return what all arms have as ``bucket``: what a plan among them says, or else the recipe. Raises PlanError."""
+    said = {plan.bucket: name for name, plan in policies.items() if isinstance(plan, Plan) and plan.bucket is not None}
+    if len(said) > 1:
+        told = ", ".join(f"{value} in {name!r}" for value, name in said.items())
+        raise PlanError(f"bucket is the same for all arms, got {told}")
+    return next(iter(said), suggested.get("bucket"))
 
 
 def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
@@ -229,7 +239,7 @@ def policy_plan(
         '3 cycles instead of 10, which would need 31 epochs'
     """
     if isinstance(policy, Plan):
-        return dataclasses.replace(policy, batch_size=batch_size, seed=seed), None
+        return dataclasses.replace(policy, batch_size=batch_size, seed=seed, bucket=suggested.get("bucket")), None
     values = {"epochs": epochs, "batch_size": batch_size, "seed": seed, **policy.fields}
     notes = []
     if policy.preset == "official" and "cycles" not in values:

@@ -73,7 +73,8 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
 
 def _in_place(plan: Plan, select: Policy) -> Plan:
     if plan.unit == "pass":
-        return Plan.balanced(epochs=plan.full_epochs, batch_size=plan.batch_size, seed=plan.seed, select=select)
+        made = Plan.balanced(epochs=plan.full_epochs, batch_size=plan.batch_size, seed=plan.seed, select=select)
+        return dataclasses.replace(made, bucket=plan.bucket)
     return dataclasses.replace(plan, select=select, source=Reuse(), non_finite="error", reselect=False)
 
 
@@ -91,4 +92,5 @@ def _of_new(plan: Plan, n: int, total: int, known: Known, share: float) -> Plan:
         ratio=k / n,
         select=ByGroup(share=weights),  # type: ignore[arg-type]  # a mapping is taken
         seed=plan.seed,
+        bucket=plan.bucket,
     )

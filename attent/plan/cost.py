@@ -72,13 +72,14 @@ def same_training(one: Plan, other: Plan, n: int) -> bool:
     """
     if one == other:
         return True
-    alike = (one.epochs, one.batch_size, one.seed) == (other.epochs, other.batch_size, other.seed)
+    same = ("epochs", "batch_size", "seed", "bucket")
+    alike = all(getattr(one, name) == getattr(other, name) for name in same)
     return alike and all(row.k == n for plan in (one, other) for row in plan.timeline(n))
 
 
 def _epochs_on_all(plan: Plan, epochs: int) -> Plan:
     everything = Plan.full(epochs=epochs, batch_size=plan.batch_size, seed=plan.seed)
-    return dataclasses.replace(everything, non_finite=plan.non_finite)
+    return dataclasses.replace(everything, non_finite=plan.non_finite, bucket=plan.bucket)
 
 
 def warn_if_losing(plan: Plan, n: int) -> None:

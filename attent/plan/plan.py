@@ -1,8 +1,9 @@
-"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T13 of docs/spec.md."""
+"""The plan: the whole timeline of a run as data, known before anything is spent. Rules T1 to T14 of docs/spec.md."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
 from attent.errors import PlanError
 from attent.plan import schedules
+from attent.plan.passes import in_passes
 from attent.plan.schedules import Schedule
 from attent.plan.timeline import Cost, Epoch, Round, cost_of, lay_out, rounds_of
 
@@ -42,6 +44,8 @@ class Plan:
         cycle: epochs from one selection to the next; those beyond the interval train on all examples.
             None: as long as the interval.
         reselect: select again before every epoch of an interval, at the same ratio.
+        bucket: how many batches are sorted by cost at once, so that the examples of a batch cost alike (the lengths of
+            sequences, which are padded to the longest); 2 or more. None: the order is random alone.
         non_finite: what a NaN or infinite score means: ``error``; ``drop``: not taught; ``last``: taught last.
         seed: of every random choice, in [0, 2**64).
 
@@ -69,6 +73,7 @@ class Plan:
     reselect: bool = False
     non_finite: NonFinite = "error"
     seed: int = 0
+    bucket: int | None = None
 
     def __post_init__(self) -> None:
         """Check every field, what policy and source need, and every round's ratio and interval."""
@@ -84,15 +89,17 @@ class Plan:
             )
         if self.cycle is not None:
             self._take("cycle", checks.whole("cycle", self.cycle, 1))
+        if self.bucket is not None:
+            self._take("bucket", checks.whole("bucket", self.bucket, 2))
         self._take("reselect", checks.flag("reselect", self.reselect))
         checks.one_of("non_finite", self.non_finite, NON_FINITE)
         for name in ("ratio", "interval"):
-            self._take(name, _schedule_of(name, getattr(self, name)))
+            self._take(name, _named(name, functools.partial(schedules.read, getattr(self, name))))
         if not callable(self.ratio):
             self._take("ratio", checks.number("ratio", self.ratio, 0, 1, open_below=True))
         if not callable(self.interval):
             self._take("interval", checks.whole("interval", self.interval, 1))
-        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further_policies)))
+        self._take("select", _named("select", lambda: built_in.policy_of(self.select, _further)))
         self._take("source", _named("source", lambda: sources.source_of(self.source)))
         self._check_together()
 
@@ -189,8 +196,10 @@ class Plan:
         for name in ("ratio", "interval"):
             if callable(fields[name]):
                 fields[name] = repr(fields[name])
-        fields["select"] = built_in.shown(self.select, _further_policies)
+        fields["select"] = built_in.shown(self.select, _further)
         fields["source"] = sources.shown(self.source)
+        if self.bucket is None:  # of a plan without one nothing is written that was not always written
+            del fields["bucket"]
         return fields
 
     @classmethod
@@ -222,9 +231,9 @@ class Plan:
         return cls(**fields)
 
     @classmethod
-    def full(cls, *, epochs: int, batch_size: int, seed: int = 0) -> Plan:
+    def full(cls, *, epochs: int, batch_size: int, seed: int = 0, bucket: int | None = None) -> Plan:
         """Return the plan that teaches nothing: every epoch on all examples."""
-        return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed)
+        return cls(epochs=epochs, batch_size=batch_size, warm_up=epochs, seed=seed, bucket=bucket)
 
     @classmethod
     def default(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
@@ -311,14 +320,15 @@ class Plan:
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
-    def auto(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:
+    def auto(cls, *, epochs: int, batch_size: int, keep: float | None = None, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
         epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
-        losses seen so far decide between the hardest examples (with a bonus of 0.3 per epoch skipped), a soft choice,
+        losses seen so far decide between the hardest examples (with a bonus of 0.6 per epoch skipped), a soft choice,
         and all in turn (`attent.choose.auto`). The signs can fail: docs/results.md says where they did.
-        Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes.
+        Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes. ``keep``: by
+        how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched.
 
         Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
@@ -336,7 +346,10 @@ class Plan:
         """
         cool_down = 1 if checked_epochs(epochs) >= 4 else 0
         return cls._in_passes(
-            epochs, batch_size, {"cool_down": cool_down, **changes}, lambda ratio: Auto(bonus=round(0.3 * ratio, 12))
+            epochs,
+            batch_size,
+            {"cool_down": cool_down, **changes},
+            lambda ratio: Auto(bonus=round(0.6 * ratio, 12), keep=keep),
         )
 
     @classmethod
@@ -359,25 +372,8 @@ class Plan:
         cls, epochs: int, batch_size: int, changes: Mapping[str, Any], select: Callable[[float], Policy]
     ) -> Plan:
         """Return the plan of as many passes as cost ``epochs`` epochs on all examples, both ends included."""
-        epochs = checked_epochs(epochs)
-        fields = {"warm_up": 1, "ratio": 1 / 3, **changes}
-        warm_up, cool_down = (checks.whole(name, fields.pop(name), 0) for name in ("warm_up", "cool_down"))
-        if warm_up + cool_down > epochs:
-            raise PlanError(
-                f"must be at most epochs ({epochs}), got {warm_up} + {cool_down}", field=("warm_up", "cool_down")
-            )
-        if fields.get("cycle") is not None:
-            raise PlanError(
-                f"must be None, got {checks.shown(fields['cycle'])}: passes alone make up the cost", field="cycle"
-            )
-        ratio = checks.number("ratio", fields["ratio"], 0.01, 0.5, rule="a number in [0.01, 0.5] for passes")
-        left = epochs - warm_up - cool_down
-        passes = math.floor(left / ratio + 0.5)
-        if passes:  # whole passes that cost what is left, neither more nor less
-            fields["ratio"] = left / passes
-        ends = {"warm_up": warm_up, "cool_down": cool_down}
-        counted = {"epochs": warm_up + passes + cool_down, "batch_size": batch_size}
-        plan = cls._preset({**counted, **ends, "select": select(ratio), **fields})
+        fields, ratio = in_passes(checked_epochs(epochs), changes)
+        plan = cls._preset({"batch_size": batch_size, "select": select(ratio), **fields})
         if plan.unit != "pass":
             raise PlanError(f"must count passes, as Auto() does, got {plan.select!r}", field="select")
         return plan
@@ -388,16 +384,8 @@ def checked_epochs(epochs: object) -> int:
     return checks.whole("epochs", epochs, 1, _MOST_EPOCHS)
 
 
-def _further_policies() -> dict[str, Any]:
+def _further() -> dict[str, Any]:
     return plugins.gather("attent_policies")
-
-
-def _schedule_of(name: str, given: Any) -> Any:
-    """Return a number or schedule; a text, such as TOML and the command line give, is read."""
-    if not isinstance(given, str):
-        return given
-    further = "(" in given and given.split("(")[0].strip() not in schedules.BUILT_IN
-    return _named(name, lambda: schedules.parse(given, plugins.gather("attent_schedules") if further else None))
 
 
 def _named(name: str, make: Callable[[], Any]) -> Any:

@@ -25,7 +25,7 @@ PRESETS: dict[str, Callable[..., Plan]] = {
 }
 """The presets by name as typed."""
 NEEDED = ("epochs", "batch_size")
-SHARED = (*NEEDED, "seed")  # what every preset takes from a recipe's suggestions; `default` takes all of them
+SHARED = (*NEEDED, "seed", "bucket")  # what every preset takes from a recipe's suggestions; `default` takes all of them
 _MEANT_WHERE_ALL_ARE_TAUGHT = (*SHARED, "warm_up", "cool_down", "non_finite")
 
 
@@ -115,4 +115,4 @@ def _full(values: Mapping[str, Any]) -> Plan:
 
 def _typed(key: str, value: Any) -> Any:
     """Return a field's value as `Plan` takes it, which reads texts of schedules, policies and sources itself."""
-    return None if key == "cycle" and isinstance(value, str) and value.lower() == "none" else value
+    return None if key in ("cycle", "bucket") and isinstance(value, str) and value.lower() == "none" else value

@@ -11,9 +11,9 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from attent import checks
+from attent import checks, plugins
 from attent.choose import values
 from attent.errors import PlanError
 
@@ -136,6 +136,20 @@ BUILT_IN: dict[str, Callable[..., Schedule]] = {
     "cosine": cosine,
     "step": step,
 }
+
+
+def read(given: Any) -> Any:
+    """Return a number or schedule as it is; a text, such as TOML and the command line give, is read, plugins' too.
+
+    Example:
+        >>> from attent.plan.schedules import read
+        >>> read("cosine(0.2, 0.8)")(0.5), read(0.4)
+        (0.5, 0.4)
+    """
+    if not isinstance(given, str):
+        return given
+    further = "(" in given and given.split("(")[0].strip() not in BUILT_IN
+    return parse(given, plugins.gather("attent_schedules") if further else None)
 
 
 def _number(name: str, value: float) -> float:

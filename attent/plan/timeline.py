@@ -156,6 +156,18 @@ def epoch_ends(rows: Sequence[Epoch], epochs: int) -> list[int]:
     return sorted({*ends, len(rows)})
 
 
+def smallest_batch(rows: Sequence[Epoch]) -> tuple[int, Epoch]:
+    """Return the size of a run's smallest batch, which is the last of its epoch, and the first such epoch's row.
+
+    Example:
+        >>> import attent
+        >>> from attent.plan.timeline import smallest_batch
+        >>> smallest_batch(attent.Plan.full(epochs=2, batch_size=20).timeline(81))[0]
+        1
+    """
+    return min(((row.k % row.batch_size or row.batch_size, row) for row in rows), key=lambda pair: pair[0])
+
+
 def _share(number: int, of: int) -> float:
     return number / (of - 1) if of > 1 else 1.0
 

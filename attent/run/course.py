@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from attent import checks
 from attent.choose import policy
+from attent.choose.buckets import Buckets
 from attent.choose.chunks import CHUNK
 from attent.choose.noise import ORDER, POOL, Noise
 from attent.choose.policy import Choice
@@ -24,12 +25,14 @@ from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
 from attent.errors import CourseError, ScoreError
-from attent.learner import Ids, Numbers, State, checked_numbers
+from attent.learner import Ids, Numbers, State, checked_numbers, checked_watch
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.given_scores import checked_given
+from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
+
+_OPENING = 60  # examples at least that tell how an epoch begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Course:
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
-    ``costs``: what each example costs, float64, shape (n,), above 0, for a policy that asks for costs and for records.
+    ``costs``: what each example costs, float64, shape (n,), above 0, for records, a policy that asks and ``bucket``.
+    ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
     Example:
         >>> import numpy as np, attent
@@ -90,6 +94,7 @@ class Course:
         replay: Mapping[int, Numbers] | None = None,
         groups: Ids | None = None,
         costs: Numbers | None = None,
+        watch: Callable[[], Numbers] | None = None,
     ) -> None:
         self.segment_steps = checks.whole("segment_steps", segment_steps, 1, error=CourseError)
         self.score_examples: int | None = None
@@ -98,6 +103,8 @@ class Course:
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
+        self._watch = checked_watching(plan, watch)
+        self._watched: int | None = None  # how many are
         # Of each epoch the order it is trained in; passes that are parts of one epoch share it. The last: not seen.
         self._orders = np.array([*(row.shuffle for row in self.timeline), -1], np.int32)
         self.epoch = 0  # index of the epoch under way
@@ -119,7 +126,7 @@ class Course:
         self.skipped = 0  # steps of it that were skipped (rule P8)
         self._finite = 0  # examples of it whose loss is finite
         self._loss_sum = 0.0  # of these
-        self._order: Shuffle | None = None
+        self._order: Shuffle | Buckets | None = None
         self._lesson: Lesson | None = None
 
     @property
@@ -199,8 +206,15 @@ class Course:
             return turns
         if name == "ages":
             return self.epoch - self.seen
+        if name == "opening":
+            order = self._order_of(self.timeline[self.epoch - 1], None)
+            return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
+        if name == "watched":
+            numbers = checked_watch(self._watch(), self._watched)
+            self._watched = len(numbers)
+            return numbers
         if name == "progress":
             return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":
@@ -234,11 +248,19 @@ class Course:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
-    def _ordered(self) -> Shuffle:
-        """Return the epoch's order as positions in the ids taught: by the noise of each id (rule S9)."""
+    def _ordered(self) -> Shuffle | Buckets:
+        """Return the order of the epoch under way, as positions in the ids taught."""
         if self._order is None:
-            self._order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
+            self._order = self._order_of(self.row, self.ids)
         return self._order
+
+    def _order_of(self, row: Epoch, ids: Ids | None) -> Shuffle | Buckets:
+        """Return an epoch's order as positions in the ids: by the noise of each id (rules S9, T14)."""
+        order = Shuffle(Noise(self.plan.seed, ORDER + row.shuffle), self.n, ids)
+        if self.plan.bucket is None:
+            return order
+        assert self.costs is not None  # refused when the course was made
+        return Buckets(order, self.costs if ids is None else self.costs[ids], row.batch_size, self.plan.bucket)
 
     def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.

@@ -22,7 +22,7 @@ def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Pl
 
     Schedules are compared by the rounds they gave, so a function is the same if it says the same.
     """
-    mine = json.loads(json.dumps(plan.to_dict()))
+    mine = _recorded(plan)
     told = [
         f"{name} was {checks.shown(fields.get(name))}, is {checks.shown(mine[name])}"
         for name in mine
@@ -35,7 +35,7 @@ def plan_difference(fields: Mapping[str, Any], rounds: list[list[Any]], plan: Pl
 
 def lengthens(fields: Mapping[str, Any], plan: Plan) -> bool:
     """Return whether ``plan`` has more epochs than a recorded one, and all else but its ends is as it was."""
-    mine, epochs = json.loads(json.dumps(plan.to_dict())), fields.get("epochs")
+    mine, epochs = _recorded(plan), fields.get("epochs")
     alike = all(fields.get(name) == mine[name] for name in mine if name not in ("ratio", "interval", *_MAY_DIFFER))
     return alike and isinstance(epochs, int) and plan.epochs > epochs
 
@@ -76,6 +76,11 @@ def continuation_difference(
     if begun >= before.epochs and "last" in policy.asks(plan.select) and before.timeline(n)[-1].select:
         return f"{difference}: {plan.select!r} chose its last epoch as the last one"
     return None
+
+
+def _recorded(plan: Plan) -> dict[str, Any]:
+    """Return a plan's fields as they are read back, with what is only written where it is used."""
+    return {"bucket": None, **json.loads(json.dumps(plan.to_dict()))}
 
 
 def _told(row: Epoch) -> str:

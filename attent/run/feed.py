@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from attent.run.records import EpochRecord
 from attent.run.teaching_checks import check_given
 from attent.run.trace import Trace, replayed
 
+_ENDLESS = 100  # epochs asked for beyond the plan's end
+
 
 class Feed:
     """A plan under way for a trainer that owns its loop: it gives a pass's batches and takes their losses back.
@@ -40,6 +43,8 @@ class Feed:
         groups: each example's group, shape (n,), for a policy that asks for groups: whole numbers from 0, or texts.
         costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
             for costs.
+        watch: what says how the model does on examples that it must not forget, one finite number of each, lower is
+            better: float64, shape (m,). Called before a pass, for a policy that asks for it; it must change nothing.
         reference: a reference model's loss of each example, float64, shape (n,), subtracted before ranking.
         replay: the trace whose scores a plan that replays goes by.
         keep_scores: write the scores of every selection; None: up to 100,000 examples.
@@ -70,6 +75,7 @@ class Feed:
         resume: bool = False,
         groups: Any = None,
         costs: Any = None,
+        watch: Callable[[], Numbers] | None = None,
         reference: Numbers | None = None,
         replay: Trace | None = None,
         keep_scores: bool | None = None,
@@ -90,6 +96,7 @@ class Feed:
         self._reference = reference
         self._groups = None if groups is None else groups_from(groups, n)
         self._costs = None if costs is None else costs_from(costs, n)
+        self._watch = watch
         self._course = self._new_course()
         self._recorder = recorder_of(
             header_of(plan, n, versions, recipe, fingerprint),
@@ -236,6 +243,7 @@ class Feed:
             replay=self._scores,
             groups=self._groups,
             costs=self._costs,
+            watch=self._watch,
         )
 
     def _now(self) -> Lesson:
@@ -282,6 +290,18 @@ class Feed:
         if self.finished:
             self._recorder.close()
         return record
+
+
+def epoch_beyond_end(epochs: int, before: int) -> int:
+    """Warn that a plan of so many epochs has none left, and return how many were asked for beyond: ``before`` and one.
+
+    Raises CourseError at the hundredth: a loop that waits for another batch would never end.
+    """
+    told = f"the plan is at its end after {epochs} epochs: there is nothing more to train"
+    if before + 1 >= _ENDLESS:
+        raise CourseError(f"{told}. {before + 1} more were asked for: let the loop stop where teacher.finished says so")
+    warnings.warn(told, UserWarning, stacklevel=3)
+    return before + 1
 
 
 def _asked(lesson: Lesson) -> Ids:

@@ -213,7 +213,7 @@ def unchecked_arrays(path: Path, of: str = "") -> tuple[State, dict[str, str]]:
         raise _unreadable(path, error, f". {WAY_OUT}") from None
 
 
-def checked_state(state: object, owner: str) -> State:
+def keepable_state(state: object, owner: str) -> State:
     """Return a learner's state if a run folder can hold it; raise LearnerError naming what it cannot hold."""
     if not isinstance(state, dict):
         raise LearnerError(f"{owner}.state() must return a dict of NumPy arrays, got {type(state).__name__}")

@@ -222,7 +222,7 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint, and the last one in place of the one before it.
 
-        Whoever asked the learner for its state has checked that it can be kept (`checked_state`).
+        Whoever asked the learner for its state has checked that it can be kept (`keepable_state`).
         """
         arrays = {f"course/{name}": array for name, array in checkpoint.course.items()}
         arrays.update({f"learner/{name}": array for name, array in checkpoint.learner.items()})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from attent.checks import shown
 from attent.choose.policy import asks
 from attent.choose.scores import checked_reference
 from attent.choose.sources import Replay, share_of
@@ -27,8 +28,8 @@ def checked_given(
 
     reference: float64, shape (n,). replay: by draw, float64, shape (n,) each, for a plan with ``source=Replay()``.
     groups: int64, shape (n,), at least 0, for a policy that asks for groups. costs: float64, shape (n,), above 0; they
-    count in the digest where the policy asks for costs. Raises PlanError where they do not belong to the plan,
-    ScoreError or LearnerError where they are not such arrays.
+    count in the digest where the policy asks for costs, or the plan has a bucket. Raises PlanError where they do not
+    belong to the plan, ScoreError or LearnerError where they are not such arrays.
 
     Example:
         >>> import attent, numpy as np
@@ -58,11 +59,12 @@ def checked_given(
         parts.append(checked_groups(groups, n, plan).astype(np.float64))
     if costs is not None:
         checked_costs(costs, n)
-    if "costs" in asks(plan.select):
+    if "costs" in asks(plan.select) or plan.bucket is not None:
         if costs is None:
+            told = f"bucket={plan.bucket}" if plan.bucket is not None else f"{plan.select!r}"
             raise PlanError(
-                f"{plan.select!r} goes by costs, and none are known: give the learner a method costs() that returns "
-                "what each example costs (float64, one per example, above 0), or choose by another policy"
+                f"{told} goes by costs, and none are known: give the learner a method costs() that returns what each "
+                "example costs (float64, one per example, above 0), a feed or trainer costs=...; or choose without"
             )
         parts.append(costs)
     return digest_of_numbers(np.concatenate(parts)) if parts else None
@@ -96,3 +98,17 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         ks = [row.k for row in rows]
         check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), min(n, max(ks) + outside))
     return groups
+
+
+def checked_watching(plan: Plan, watch: object) -> Callable[[], Numbers]:
+    """Return what tells how watched examples do. Raises PlanError where the policy asks for it and there is nothing."""
+    if callable(watch):
+        return watch
+    if watch is not None:
+        raise PlanError(f"watch must be a function that returns one number per watched example, got {shown(watch)}")
+    if "watched" in asks(plan.select):
+        raise PlanError(
+            f"{plan.select!r} watches what must not be forgotten, and nothing is watched: give the learner a method "
+            "watch() that returns one number per watched example, lower is better, or give watch= to a feed"
+        )
+    return lambda: np.empty(0)

@@ -15,7 +15,7 @@ from attent.errors import LearnerError, TraceError
 from attent.learner import Learner, State
 from attent.plan.plan import Plan
 from attent.run.course import Course
-from attent.run.files import checked_state, present
+from attent.run.files import keepable_state, present
 from attent.run.finite import check_stays_finite, not_finite
 from attent.run.folder import Checkpoint, RunFolder, taken
 from attent.run.records import EpochRecord, Seconds
@@ -162,7 +162,7 @@ class FolderRecorder(Recorder):
         """Take course and learner to the last checkpoint; where there is none, keep the first."""
         if self._checkpoint is None:
             # The learner as it came: a run stopped early goes on from here, whatever became of the learner.
-            state = checked_state(learner.state(), "learner")
+            state = keepable_state(learner.state(), "learner")
             self._not_finite = frozenset(not_finite(state))
             self._folder.lengthen(self.header)  # it may have been killed before its first checkpoint
             self.save(course, state)
@@ -178,7 +178,7 @@ class FolderRecorder(Recorder):
 
     def state_of(self, learner: Learner) -> State:
         """Return the learner's state, if it can be kept and is finite. Raises LearnerError."""
-        state = checked_state(learner.state(), "learner")
+        state = keepable_state(learner.state(), "learner")
         check_stays_finite(state, self._not_finite)
         return state
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, checked_length
+from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, Watches, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
@@ -127,7 +127,16 @@ def teach(
     costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
     scores = None if replay is None else replayed(replay, plan, n)
     steps = 1 if segment_steps is None else segment_steps
-    course = Course(plan, n, segment_steps=steps, reference=reference, replay=scores, groups=groups, costs=costs)
+    course = Course(
+        plan,
+        n,
+        segment_steps=steps,
+        reference=reference,
+        replay=scores,
+        groups=groups,
+        costs=costs,
+        watch=learner.watch if isinstance(learner, Watches) else None,
+    )
     pace = Pace(course, asked, segment_steps)
     header = header_of(plan, n, versions, recipe)
     if isinstance(learner, ChecksSchedule) and not resume:

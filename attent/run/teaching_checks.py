@@ -14,7 +14,7 @@ from attent.choose.sources import Proxy
 from attent.errors import LearnerError, PlanError
 from attent.learner import ChecksBatches, Costs, Groups, Ids, Learner, Numbers
 from attent.plan.plan import Plan
-from attent.plan.timeline import Epoch
+from attent.plan.timeline import Epoch, smallest_batch
 from attent.run.trace import Trace
 
 
@@ -62,7 +62,7 @@ def check_batches(learner: Learner, timeline: Sequence[Epoch]) -> None:
     """Raise LearnerError naming the epoch whose last batch, the smallest there will be, cannot be trained."""
     if not isinstance(learner, ChecksBatches):
         return
-    smallest, row = min(((row.k % row.batch_size or row.batch_size, row) for row in timeline), key=lambda pair: pair[0])
+    smallest, row = smallest_batch(timeline)
     try:
         learner.check_batches(min(row.batch_size, max(row.k for row in timeline)), smallest)
     except LearnerError as error:

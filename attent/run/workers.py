@@ -21,6 +21,7 @@ from attent.run.course import Course
 
 T = TypeVar("T")
 Gather = Callable[[bytes], Sequence[bytes]]
+Answering = Callable[[], contextlib.AbstractContextManager[None]]
 _TOLD, _FAILED = b"t", b"f"  # how a message begins
 _DIGEST = 32  # bytes of SHA-256
 _SHORT = 120  # bytes of a message that go with its length, in one exchange
@@ -44,6 +45,8 @@ class Workers:
         rank, world: this process' number, from 0, and how many there are.
         gather: given bytes of this process, returns those of every process, by rank. All call it equally often, in one
             order. It raises ``WorkersError`` where a process is gone or does not answer in time.
+        answering: returns a context for every call of the learner and of ``gather``, which says as a WorkersError what
+            the framework raises where another process is gone.
         shares: False for a learner that divides batches among the processes itself, and returns all numbers to each.
 
     Raises WorkersError where the processes disagree; all of them raise it, and it names the ranks.
@@ -57,16 +60,25 @@ class Workers:
         True
     """
 
-    def __init__(self, learner: Learner, rank: int, world: int, gather: Gather, *, shares: bool = True) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        rank: int,
+        world: int,
+        gather: Gather,
+        *,
+        answering: Answering = contextlib.nullcontext,
+        shares: bool = True,
+    ) -> None:
         if not isinstance(learner, Learner):
             raise LearnerError(f"Workers takes an attent.Learner, got {type(learner).__name__}")
         self.world = checks.whole("world", world, 1, error=WorkersError)
         self.rank = checks.whole("rank", rank, 0, world - 1, error=WorkersError)
-        self.learner, self._gather, self._shares = learner, gather, shares
+        self.learner, self._gather, self._answering, self._shares = learner, gather, answering, shares
         self._n = checked_length(learner)
         self._silent = False  # whether others may be waiting elsewhere than in ``gather``
         self._agreed("the number of examples", str(self._n).encode())
-        for name in ("evaluate", "groups", "costs", "check_schedule"):  # what a learner may offer besides
+        for name in ("evaluate", "groups", "costs", "watch", "check_schedule"):  # what a learner may offer besides
             if hasattr(learner, name):
                 setattr(self, name, getattr(learner, name))
 
@@ -97,7 +109,7 @@ class Workers:
         check_ids("ids", ids, self._n)
         self._agreed("the examples to score", _digest([ids]))
         if not self._shares:
-            return self._jointly(lambda: self.learner.score(ids))
+            return self._jointly(lambda: self._scored(ids))
         if not len(ids):
             return np.empty(0)
         spans = [_span(len(ids), rank, self.world) for rank in range(self.world)]
@@ -105,7 +117,7 @@ class Workers:
         longest = max(stop - start for start, stop in spans)
         start, stop = spans[self.rank]
         own = np.append(ids[start:stop], np.repeat(ids[:1], longest - (stop - start)))
-        numbers = checked_numbers(self.learner.score(own), longest, "learner.score()")
+        numbers = checked_numbers(self._scored(own), longest, "learner.score()")
         parts = self._exchanged("the scores", b"", numbers[: stop - start].tobytes())
         return np.concatenate([np.frombuffer(part) for part in parts])
 
@@ -114,7 +126,7 @@ class Workers:
         check_batches(batches, weights, self._n)
         self._agreed("the batches to train", _digest([*batches, *(weights or [])]))
         if not self._shares:
-            return self._jointly(lambda: self.learner.train(batches, weights))
+            return self._jointly(lambda: self._trained(batches, weights))
         spans = [[_span(len(ids), rank, self.world) for ids in batches] for rank in range(self.world)]
         own, factors, kept = [], [], []
         for at, (ids, (start, stop)) in enumerate(zip(batches, spans[self.rank], strict=True)):
@@ -126,7 +138,7 @@ class Workers:
                 weighed[start:stop] * (self.world * (stop - start) / len(ids)) if stop > start else np.zeros(1)
             )
             kept.append(np.full(len(share), stop > start))
-        numbers = self._jointly(lambda: self.learner.train(own, factors))
+        numbers = self._jointly(lambda: self._trained(own, factors))
         numbers = checked_numbers(numbers, sum(map(len, own)), "learner.train()")
         parts = self._exchanged("the losses", b"", numbers[_joined(kept, np.bool_)].tobytes())
         result, begins = np.empty(sum(map(len, batches))), np.cumsum([0, *map(len, batches)])[:-1]
@@ -137,11 +149,13 @@ class Workers:
 
     def state(self) -> State:
         """Return the learner's state, which holds nothing of how many processes there are."""
-        return self.learner.state()
+        with self._answering():
+            return self.learner.state()
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state, of any number of processes."""
-        self.learner.load_state(state)
+        with self._answering():
+            self.learner.load_state(state)
 
     # What teach asks
 
@@ -169,7 +183,7 @@ class Workers:
         if not self._shares:
             return  # its numbers are common ones
         ids = np.unique(np.linspace(0, self._n - 1, _COMPARED).astype(np.int64))
-        own = checked_numbers(self.learner.score(ids), len(ids), "learner.score()")
+        own = checked_numbers(self._scored(ids), len(ids), "learner.score()")
         found = np.stack([np.frombuffer(part) for part in self._exchanged("the losses compared", b"", own.tobytes())])
         with np.errstate(invalid="ignore"):
             usual = found[0] if self.world == 2 else np.median(found, axis=0)
@@ -205,9 +219,17 @@ class Workers:
             raise
         except Exception as error:
             if not self._silent:
-                with contextlib.suppress(WorkersError):
+                with contextlib.suppress(WorkersError), self._answering():
                     self._gather(_FAILED + f"{type(error).__name__}: {error}"[:2000].encode())
             raise
+
+    def _scored(self, ids: Ids) -> Numbers:
+        with self._answering():
+            return self.learner.score(ids)
+
+    def _trained(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None) -> Numbers:
+        with self._answering():
+            return self.learner.train(batches, weights)
 
     def _jointly(self, call: Callable[[], Numbers]) -> Numbers:
         """Return what ``call`` returns, in which the learners exchange numbers themselves."""
@@ -222,7 +244,8 @@ class Workers:
     def _exchanged(self, what: str, said: bytes, payload: bytes) -> list[bytes]:
         """Return every process' payload, by rank; raise WorkersError on all where one failed or said something else."""
         own = _TOLD + hashlib.sha256(f"{what}:".encode() + said).digest() + payload
-        parts = list(self._gather(own))
+        with self._answering():
+            parts = list(self._gather(own))
         if len(parts) != self.world or parts[self.rank] != own:
             raise WorkersError(
                 f"gather must return the bytes of {self.world} processes by rank, with those of rank {self.rank} in "

@@ -51,7 +51,7 @@ def test_a_finished_run_goes_on_as_the_longer_plan_would_have(tmp_path, plan, ch
         (dataclasses.replace(SHORT, cool_down=1), {}, r"epoch 3 was cool-down on 20 examples, and .* is taught on 10"),
         (dataclasses.replace(SHORT, ratio=linear(0.2, 0.8)), {}, r"epoch 2 was taught on 10 examples, and .* on 5"),
         (dataclasses.replace(SHORT, ratio=0.4, select="tempered(1, 0)"), {}, r"how much of the shorter run lay behind"),
-        (Plan.auto(epochs=3, batch_size=4), {}, r"Auto\(bonus=0.1\) chose its last epoch as the last one"),
+        (Plan.auto(epochs=3, batch_size=4), {}, r"Auto\(bonus=0.2\) chose its last epoch as the last one"),
     ],
 )
 def test_where_the_longer_plan_has_other_epochs_so_far_it_is_refused(tmp_path, plan, changes, message):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from attent.tests.faults import disk, flips, inputs, mutations
+from attent.tests.faults import disk, flips, inputs, mutations, targets
 
 
 def test_drawn_inputs_are_taken_or_refused_by_errors_of_attents():
@@ -27,10 +27,10 @@ def test_a_disk_that_fails_costs_nothing_that_was_written():
 
 def test_the_same_seed_draws_the_same():
     drawn = [
-        [mutations.mutated_value(inputs.PLAN_FIELDS, random.Random(number)) for number in range(300)] for _ in range(2)
+        [mutations.mutated_value(targets.PLAN_FIELDS, random.Random(number)) for number in range(300)] for _ in range(2)
     ]
     assert mutations.as_json(drawn[0]) == mutations.as_json(drawn[1])
-    assert inputs.PLAN_FIELDS["epochs"] == 6
+    assert targets.PLAN_FIELDS["epochs"] == 6
 
 
 @pytest.mark.parametrize("target", ["plans", "traces"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import attent
-from attent.judging import referee
+from attent.judging import budget
 from attent.judging.judge import seconds_of
 from attent.judging.picture import picture
 from attent.judging.report import report_text, told
@@ -344,7 +344,7 @@ def test_a_recipe_that_suggests_nothing_needs_numbers():
 
 def timed(monkeypatch, **asked):
     clock = toy.Clock()
-    monkeypatch.setattr(referee, "monotonic", clock)
+    monkeypatch.setattr(budget, "monotonic", clock)
     found = judged(toy.slow(clock), segment_steps=1, **asked)
     return found, clock.now
 

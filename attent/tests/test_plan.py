@@ -153,7 +153,7 @@ def test_a_refusal_carries_its_field(schedule, field):
 def test_plans_read_back():
     plan = Plan(epochs=9, batch_size=4, ratio=cosine(0.2, 0.7), interval=linear(1, 3), select="hard")
     assert Plan.from_dict(plan.to_dict()) == plan
-    with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: batch_size, cool_down, cycle, epochs"):
+    with pytest.raises(attent.PlanError, match="no plan field 'ratios'; known: batch_size, bucket, cool_down, cycle, epochs"):
         Plan.from_dict({"epochs": 1, "batch_size": 1, "ratios": 0.5})
     with pytest.raises(attent.PlanError, match="a plan needs batch_size"):
         Plan.from_dict({"epochs": 1})
@@ -183,7 +183,7 @@ def test_presets():
     "preset", ["default", "paper", "official", "official_simple", "rs2", "infobatch", "auto", "balanced"]
 )
 def test_presets_tell_which_fields_a_plan_has(preset):
-    with pytest.raises(attent.PlanError, match="^no plan field 'foo'; known: batch_size, cool_down, cycle, .*warm_up$"):
+    with pytest.raises(attent.PlanError, match="^no plan field 'foo'; known: batch_size, bucket, cool_down, cycle, .*warm_up$"):
         getattr(Plan, preset)(epochs=20, batch_size=8, foo=1)
 
 

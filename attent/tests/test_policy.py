@@ -143,7 +143,7 @@ class Short:
         (
             Lucky(),
             "cannot be taken: policy Lucky() asks for 'luck', which is not offered; offered: "
-            "losses, before, ages, turns, order, taught, groups, costs, memory, last, progress, ask",
+            "losses, before, ages, turns, order, taught, groups, costs, watched, memory, last, progress, ask",
         ),
         (
             Old(),
@@ -446,7 +446,7 @@ def test_only_what_is_made_when_asked_can_be_asked_for():
             return ask("before")
 
     with pytest.raises(
-        attent.PlanError, match=r"^ask\(\) makes ages and turns, got 'before': name others as arguments"
+        attent.PlanError, match=r"^ask\(\) makes ages, turns, opening, got 'before': name others as arguments"
     ):
         policy.choose(Greedy(), np.zeros(3), 1, Noise(0, 0), offers={"ask": {}.get})
 

@@ -17,7 +17,7 @@ from attent import Trace, teach
 from attent.run.files import read_arrays, read_json, read_plain, sealed, write_arrays, write_json
 from attent.run.folder import CHECKPOINT, EARLIER
 from attent.run.state import digest_of_state
-from attent.tests.faults.inputs import written_anew
+from attent.tests.faults.targets import written_anew
 from attent.tests.test_run import PLAN
 from attent.tests.toy import Toy, drive
 

@@ -16,7 +16,7 @@ LAYERS = (
     ("run",),
     ("plan",),
     ("choose",),
-    ("learner", "checks", "errors", "tables", "plugins", "data"),
+    ("learner", "extra", "checks", "errors", "tables", "plugins", "data"),
 )  # a room imports only from its own layer and from those below
 
 
@@ -39,7 +39,7 @@ def test_imports_go_one_way():
 
 
 def test_a_plan_has_few_fields():
-    assert 0 < len(structure.plan_fields(ROOT)) <= 12
+    assert 0 < len(structure.plan_fields(ROOT)) <= 13
 
 
 # The counter itself, on trees made for it.

@@ -17,7 +17,7 @@ from pathlib import Path
 import attent
 from attent import Trace, teach
 from attent.run import files
-from attent.tests.faults.inputs import PLAN, Careful, Finding, in_memory
+from attent.tests.faults.corpus import PLAN, Careful, Finding, in_memory
 
 SETTINGS = {"checkpoint_seconds": 0, "segment_steps": 2}
 NUMBERS = {errno.ENOSPC: "No space left on device", errno.EIO: "Input/output error", errno.EROFS: "Read-only"}

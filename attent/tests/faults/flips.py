@@ -17,7 +17,7 @@ from attent import Trace, teach
 from attent.cli.report_command import show_report
 from attent.run.folder import CHECKPOINTS
 from attent.tests.cli_toy import command
-from attent.tests.faults.inputs import PLAN, Careful, Corpus, Finding, N, in_memory
+from attent.tests.faults.corpus import PLAN, Careful, Corpus, Finding, N, in_memory
 from attent.tests.faults.mutations import cut, flipped
 
 NOT_READ = ("lock", "report.md", "judge.svg", "spent.json")  # for people, or empty

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from attent.tests import killing
-from attent.tests.faults.inputs import Finding
+from attent.tests.faults.corpus import Finding
 
 AT_ONCE = 10  # kills of one run
 RANKS = Path(__file__).parents[3] / "backends" / "torch" / "tests" / "killed_ranks.py"

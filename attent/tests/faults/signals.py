@@ -14,7 +14,7 @@ from attent import Trace
 from attent.run.files import read_arrays
 from attent.run.folder import CHECKPOINT
 from attent.tests.cli_toy import RECIPE
-from attent.tests.faults.inputs import Finding
+from attent.tests.faults.corpus import Finding
 
 PROGRAM = [sys.executable, "-c", "from attent.cli import main; main()"]
 OPTIONS = ("--preset", "default", "--epochs", "6", "--segment-steps", "1", "--against", "none")

@@ -20,14 +20,15 @@ def from_equinox(
     *,
     model_state: Any = None,
     evaluate: Callable[..., Mapping[str, Any]] | None = None,
+    watch: Callable[..., Any] | None = None,
     **settings: Any,
 ) -> JaxLearner:
     """Return a learner for an equinox module; what is trained are its floating-point arrays.
 
     ``loss(model, batch)`` takes the model, which is per example as usual (``jax.vmap(model)``), and by keyword what
     it names of ``key``, ``train``, ``state`` and ``mask``; see `attent_jax.JaxLearner`, also for data, optimizer
-    and further ``settings``. Training uses the model's own ``inference`` flags, scoring and ``evaluate(model)``
-    (``evaluate(model, state)`` where there is one) set them all to True. ``model_state`` is the state that
+    and further ``settings``. Training uses the model's own ``inference`` flags; scoring, ``watch(model)`` and
+    ``evaluate(model)`` (``(model, state)`` where there is one) set them all to True. ``model_state`` is the state that
     ``eqx.nn.make_with_state`` gave; the loss then takes ``state`` and returns (losses, new_state).
 
     The given model stays as it is. The trained one is ``eqx.combine(learner.params, model)``.
@@ -52,9 +53,12 @@ def from_equinox(
         offered = {"train": train, **given}
         return loss(combined(params, train=train), batch, **{name: offered[name] for name in asked})
 
-    def judge(params: Any, *state: Any) -> Mapping[str, Any]:
-        assert evaluate is not None  # only then is it called
-        return evaluate(combined(params, train=False), *state)
+    def judging(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        def judge(params: Any, *state: Any) -> Any:
+            assert function is not None
+            return function(combined(params, train=False), *state)
+
+        return None if function is None else judge
 
     return JaxLearner(
         params,
@@ -62,6 +66,7 @@ def from_equinox(
         asking(adapted, asked | {"train"}),
         optimizer,
         model_state=model_state,
-        evaluate=None if evaluate is None else judge,
+        evaluate=judging(evaluate),
+        watch=judging(watch),
         **settings,
     )

@@ -13,9 +13,12 @@ import optax
 from jax.sharding import NamedSharding
 
 from attent.errors import LearnerError
+from attent.extra import Extra
 from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
+from attent_jax.extra import as_arrays, as_now
+from attent_jax.frozen import FROZEN, Frozen, joined, split
 from attent_jax.own_settings import differing, warn_of
 from attent_jax.placement import check_params, check_sharding, home, lost, placed
 from attent_jax.processes import check_same
@@ -44,9 +47,14 @@ class JaxLearner:
             ``mask``: bool (B,), False where an example is padding.
         optimizer: An optax transformation, its learning-rate schedule included, which is
             ``plan.total_steps(len(learner))`` steps long.
+        trainable: Which parameters are trained, as a mask of ``optax.masked``: True or False for every array of
+            ``params`` or for all below a place, or a function of ``params`` that returns such a tree. The others get no
+            gradient, the optimizer does not see them (it sees None in their places), and states leave them out: a
+            digest of them is kept. None: all are trained.
         model_state: A pytree of arrays that training changes without a gradient, such as batch statistics.
         evaluate: ``evaluate(params)``, or ``evaluate(params, model_state)`` where there is one, returns quality on
-            held-out data by metric name, the main one first.
+            held-out data by metric name, the main one first. watch: likewise, returns one number for each example that
+            must not be forgotten, lower is better, shape (m,); only then is the learner an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
@@ -61,6 +69,9 @@ class JaxLearner:
             `attent_jax.workers`.
         n: The number of examples, where ``data`` is a function.
         seed: Of ``key``. The plan's, usually.
+        extra: What else goes on exactly, by name: objects with ``state_dict`` and ``load_state_dict``, such as an
+            averaged model or a counter, or pairs of functions (get, set); their states are pytrees of arrays and
+            numbers, and taken up in the structure that they have then.
         own_settings: Go on from a state with the settings of ``optax.inject_hyperparams`` that this learner is built
             with; otherwise those of the state are taken up, with a warning if they differ. Settings and schedules
             that are not in the optimiser's state are always the learner's own.
@@ -82,7 +93,9 @@ class JaxLearner:
         [0.0, 0.0]
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -93,9 +106,11 @@ class JaxLearner:
         loss: Callable[..., Any],
         optimizer: optax.GradientTransformation,
         *,
+        trainable: Any = None,
         model_state: Any = None,
         task_weights: Mapping[str, float] | None = None,
         evaluate: Callable[..., Mapping[str, Any]] | None = None,
+        watch: Callable[..., Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         score_batch_size: int | None = None,
@@ -104,6 +119,7 @@ class JaxLearner:
         batch_sharding: NamedSharding | None = None,
         n: int | None = None,
         seed: int = 0,
+        extra: Mapping[str, Any] | None = None,
         own_settings: bool = False,
     ) -> None:
         check_settings({"score_batch_size": 1 if score_batch_size is None else score_batch_size}, {"seed": seed})
@@ -114,21 +130,25 @@ class JaxLearner:
         self._pad = (not self._stateful or "mask" in asked) if pad is None else pad
         self._shards = check_sharding(batch_sharding, padded=self._pad)
         self._score_batch_size, self._told_batch_size = score_batch_size, 128
-        self._own_settings = own_settings
+        self._own_settings, self._extra = own_settings, Extra(extra)
         where = home(params, batch_sharding)
         if not where.is_fully_addressable:
             check_same("parameters", (params, model_state))
         self._source = source(data, n, where, batch_sharding, keep_on_host=keep_on_host)
-        params = placed(params, where)
-        self._carry = Carry(params, placed(optimizer.init(params), where), placed(model_state, where))
+        trained, frozen = split(placed(params, where), trainable)
+        self._frozen = Frozen(frozen)
+        self._carry = Carry(trained, placed(optimizer.init(trained), where), placed(model_state, where))
         self._programs = Programs(loss, asked, task_weights, optimizer, self._source, batch_sharding, self._carry)
         self._seed, self._count, self._width, self._skipped = seed, 0, 0, 0
         self._key = _key(seed)
         self._failed: str | None = None
-        pack(self._parts())  # names that collide are noticed now, not at the first checkpoint
+        pack(self._parts())  # names that collide, and what cannot be kept, are noticed now, not at the first checkpoint
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(groups, len(self), data).copy
         if costs is not None:
@@ -151,7 +171,7 @@ class JaxLearner:
     @property
     def params(self) -> Any:
         """The parameters as they are now. The next call of `train` donates them: copy what must last."""
-        return self._carry.params
+        return joined(self._carry.params, self._frozen.arrays)
 
     @property
     def model_state(self) -> Any:
@@ -181,10 +201,12 @@ class JaxLearner:
         parts = [ids[start : start + size] for start in range(0, len(ids), size)]
         record = _LossRecord()
         for chunk in chunks(parts, None, lambda count: size, self._source.capacity):
-            examples = self._source.examples(chunk)
-            steps = np.int32(chunk.steps)
-            record.add(chunk, self._programs.score(self._carry, examples, chunk.counts, steps, width=size))
+            record.add(chunk, self._scored(chunk, size))
         return record.fetch()
+
+    def _scored(self, chunk: Chunk, size: int) -> jax.Array:
+        examples, steps = self._source.examples(chunk), np.int32(chunk.steps)
+        return self._programs.score(self._carry, self._frozen.arrays, examples, chunk.counts, steps, width=size)
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Take one optimiser step per batch on ``mean_i(w_i * loss_i)``; return the losses from before each step.
@@ -211,7 +233,7 @@ class JaxLearner:
     def _run(self, chunk: Chunk, examples: Any, record: _LossRecord) -> None:
         first, steps = np.int32(self._count), np.int32(chunk.steps)
         self._carry, (losses, skipped) = self._programs.train(
-            self._carry, self._key, examples, chunk.coefficients, chunk.counts, first, steps
+            self._carry, self._frozen.arrays, self._key, examples, chunk.coefficients, chunk.counts, first, steps
         )
         self._count += chunk.steps
         record.add(chunk, losses, skipped)
@@ -237,19 +259,22 @@ class JaxLearner:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 
         "params/...", "optimizer/..." and "model_state/..." hold the leaves of the pytrees by path; "steps", "seed"
-        and "width", the size that batches are padded to, decide what follows as well.
+        and "width", the size that batches are padded to, decide what follows as well. "extra/..." is what was given so;
+        "frozen" tells parameters that are left out, as training does not change them, by their number and a digest.
         """
         self._check_whole()
-        return pack(self._parts())
+        return {**pack(self._parts()), **self._frozen.told()}
 
     def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take up a state that ``state()`` returned, on the devices where this learner's arrays are.
 
         Warns where ``optax.inject_hyperparams`` holds another setting in the state than in this learner; see
-        ``own_settings``. Raises LearnerError naming what does not fit (a name, shape or dtype); nothing is changed
-        then.
+        ``own_settings``. Raises LearnerError naming what does not fit (a name, shape or dtype, or other parameters
+        where the state leaves them out); nothing is changed then.
         """
         own = self._parts()
+        self._frozen.check(state)
+        state = {name: array for name, array in state.items() if name != FROZEN}
         parts = unpack(state, own)
         numbers = {name: int(parts[name]) for name in ("seed", "steps", "width")}
         for name, value in numbers.items():
@@ -262,6 +287,7 @@ class JaxLearner:
                     parts = unpack({**state, **{name: before[name] for name in names}}, own)
                 else:
                     warn_of(names, before, state)
+        self._extra.load({name: as_now(parts["extra"][name], now) for name, now in self._extra.states().items()})
         self._seed, self._count, self._width = numbers.values()
         self._key = _key(self._seed)
         self._carry = Carry(*(parts[name] for name in Carry._fields))
@@ -269,11 +295,20 @@ class JaxLearner:
 
     def _parts(self) -> dict[str, Any]:
         numbers = {"seed": self._seed, "steps": self._count, "width": self._width}
-        return {**self._carry._asdict(), **{name: np.array(value, np.int64) for name, value in numbers.items()}}
+        return {
+            **self._carry._asdict(),
+            "extra": {name: as_arrays(name, each) for name, each in self._extra.states().items()},
+            **{name: np.array(value, np.int64) for name, value in numbers.items()},
+        }
 
     def _judged(self) -> dict[str, float]:
-        arguments = (self.params, self.model_state) if self._stateful else (self.params,)
-        return {name: float(value) for name, value in self._evaluate(*arguments).items()}
+        return {name: float(value) for name, value in self._evaluate(*self._learnt()).items()}
+
+    def _watched(self) -> Numbers:
+        return np.asarray(self._watch(*self._learnt()), np.float64)
+
+    def _learnt(self) -> tuple[Any, ...]:
+        return (self.params, self.model_state) if self._stateful else (self.params,)
 
     def _divisible(self, count: int) -> int:
         return -(-count // self._shards) * self._shards

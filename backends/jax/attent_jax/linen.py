@@ -23,6 +23,7 @@ def from_linen(
     *,
     rngs: Sequence[str] = ("dropout",),
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+    watch: Callable[[Any], Any] | None = None,
     **settings: Any,
 ) -> JaxLearner:
     """Return a learner for a linen module and the variables that ``module.init`` gave.
@@ -31,7 +32,7 @@ def from_linen(
     what it names of ``key``, ``train`` and ``mask``; see `attent_jax.JaxLearner`, also for data, optimizer and
     further ``settings``. Collections beside "params", such as "batch_stats", are the learner's model state:
     training updates them. In training each name in ``rngs`` has its own stream of random numbers; in scoring
-    there is none. ``evaluate(model)`` judges. Trained variables: ``{"params": learner.params,
+    there is none. ``evaluate(model)`` judges, ``watch(model)`` watches. Trained variables: ``{"params": learner.params,
     **(learner.model_state or {})}``.
 
     Raises LearnerError where ``variables`` lacks "params", or as `attent_jax.JaxLearner`.
@@ -61,9 +62,12 @@ def from_linen(
             return losses
         return losses, {name: model.variables[name] for name in rest} if train else state
 
-    def judge(params: Any, state: Any = None) -> Mapping[str, Any]:
-        assert evaluate is not None  # only then is it called
-        return evaluate(module.bind({"params": params, **(state or {})}))
+    def judging(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        def judge(params: Any, state: Any = None) -> Any:
+            assert function is not None
+            return function(module.bind({"params": params, **(state or {})}))
+
+        return None if function is None else judge
 
     return JaxLearner(
         variables["params"],
@@ -71,6 +75,7 @@ def from_linen(
         asking(adapted, asked | {"key", "train"} | ({"state"} if stateful else set())),
         optimizer,
         model_state=rest if stateful else None,
-        evaluate=None if evaluate is None else judge,
+        evaluate=judging(evaluate),
+        watch=judging(watch),
         **settings,
     )

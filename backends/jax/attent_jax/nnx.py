@@ -20,6 +20,7 @@ def from_nnx(
     optimizer: optax.GradientTransformation,
     *,
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+    watch: Callable[[Any], Any] | None = None,
     **settings: Any,
 ) -> JaxLearner:
     """Return a learner for an nnx model; what is trained are its ``nnx.Param`` variables.
@@ -28,7 +29,8 @@ def from_nnx(
     `attent_jax.JaxLearner`, also for data, optimizer (of optax, not ``nnx.Optimizer``) and further ``settings``.
     The model is trained with the train/eval flags that it has, and scored in ``eval()`` mode. Variables that are
     neither parameters nor random state, such as ``nnx.BatchStat``, are the learner's model state: training updates
-    them. Random streams start anew at each step from (seed, step). ``evaluate(model)`` judges, in ``eval()`` mode.
+    them. Random streams start anew at each step from (seed, step). ``evaluate(model)`` judges and
+    ``watch(model)`` watches, in ``eval()`` mode.
 
     The given model stays as it is. To take over what was learned: ``nnx.update(model, learner.params)``, and with
     batch statistics ``nnx.update(model, learner.params, learner.model_state)``.
@@ -60,9 +62,12 @@ def from_nnx(
             return losses
         return losses, nnx.split(merged, nnx.Param, nnx.RngState, ...)[3] if train else state
 
-    def judge(params: Any, state: Any = None) -> Mapping[str, Any]:
-        assert evaluate is not None  # only then is it called
-        return evaluate(nnx.merge(judged_graph, params, random, rest if state is None else state, copy=True))
+    def judging(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        def judge(params: Any, state: Any = None) -> Any:
+            assert function is not None
+            return function(nnx.merge(judged_graph, params, random, rest if state is None else state, copy=True))
+
+        return None if function is None else judge
 
     return JaxLearner(
         params,
@@ -70,7 +75,8 @@ def from_nnx(
         asking(adapted, asked | {"key", "train"} | ({"state"} if stateful else set())),
         optimizer,
         model_state=rest if stateful else None,
-        evaluate=None if evaluate is None else judge,
+        evaluate=judging(evaluate),
+        watch=judging(watch),
         **settings,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 
 from attent.errors import LearnerError, WorkersError
-from attent.learner import Ids, Learner, Numbers, State
 from attent.run.workers import Workers, framed
 
 _LOST = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "deadline", "connection", "peer")
@@ -55,7 +54,7 @@ def workers(learner: Any) -> Workers:
             f"the learner lies on {len(there)} of {world} processes: give batch_sharding=NamedSharding(mesh, "
             "P('data')), with mesh = jax.make_mesh((jax.device_count(),), ('data',)) over the devices of all"
         )
-    return Workers(_Process(learner), jax.process_index(), world, gather, shares=False)
+    return Workers(learner, jax.process_index(), world, gather, answering=answering, shares=False)
 
 
 def gather(told: bytes) -> Sequence[bytes]:
@@ -95,10 +94,7 @@ def check_same(name: str, tree: Any) -> None:
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             continue  # one array of all
-        key = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
+        add_array(digest, leaf)
     found = gather(digest.digest())
     most = Counter(found).most_common(1)[0][0]
     others = [rank for rank, each in enumerate(found) if each != most]
@@ -110,37 +106,16 @@ def check_same(name: str, tree: Any) -> None:
         )
 
 
+def add_array(digest: Any, leaf: Any) -> None:
+    """Add an array's dtype, shape and content to a hash."""
+    key = isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
+
+
 def whole(leaf: Any) -> Any:
     """Return an array that lies in parts on several processes as a host's array; all must call it."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
         return multihost_utils.process_allgather(leaf, tiled=True)
     return leaf
-
-
-class _Process:
-    """A process' learner, whose errors say so where another process is gone."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._learner = learner
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._learner, name)  # what a learner may offer besides
-
-    def __len__(self) -> int:
-        return len(self._learner)
-
-    def score(self, ids: Ids) -> Numbers:
-        with answering():
-            return self._learner.score(ids)
-
-    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
-        with answering():
-            return self._learner.train(batches, weights)
-
-    def state(self) -> State:
-        with answering():
-            return self._learner.state()
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        with answering():
-            self._learner.load_state(state)

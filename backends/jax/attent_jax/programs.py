@@ -17,11 +17,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from attent.errors import LearnerError
 from attent_jax.data import Source
+from attent_jax.frozen import joined
 from attent_jax.losses import per_example
 
 
 class Carry(NamedTuple):
-    """All that a step changes: pytrees of arrays. They are donated to the step that replaces them."""
+    """All that a step changes: pytrees of arrays. They are donated to the step that replaces them.
+
+    ``params`` has None where training changes nothing; those arrays are given beside it, as ``frozen``.
+    """
 
     params: Any
     optimizer: Any
@@ -58,6 +62,7 @@ class Programs:
     def _train(
         self,
         carry: Carry,
+        frozen: Any,
         key: jax.Array,
         examples: Any,
         coefficients: jax.Array,
@@ -72,7 +77,7 @@ class Programs:
             before, record, skipped = now
             batch = self._batch(examples, index)
             own_key = jax.random.fold_in(key, first + index) if "key" in self._asked else None
-            after, losses, finite = self._step(before, batch, own_key, coefficients[index], counts[index])
+            after, losses, finite = self._step(before, frozen, batch, own_key, coefficients[index], counts[index])
             return after, record.at[index].set(losses.astype(record.dtype)), skipped + ~finite
 
         # The widest dtype of losses there is: the loss's own is known only once it is traced.
@@ -80,19 +85,29 @@ class Programs:
         carry, record, skipped = jax.lax.fori_loop(0, steps, step, (carry, record, jnp.zeros((), jnp.int32)))
         return carry, (record, skipped)
 
-    def _score(self, carry: Carry, examples: Any, counts: jax.Array, steps: jax.Array, *, width: int) -> jax.Array:
+    def _score(
+        self, carry: Carry, frozen: Any, examples: Any, counts: jax.Array, steps: jax.Array, *, width: int
+    ) -> jax.Array:
         """Return the losses of ``steps`` batches of ``width`` examples in evaluation mode: (S, B)."""
         self.traces["score"] += 1
 
         def step(index: jax.Array, record: jax.Array) -> jax.Array:
             mask = jnp.arange(width) < counts[index]
-            losses, _ = self._losses(carry.params, carry.model_state, self._batch(examples, index), None, mask)
+            losses, _ = self._losses(
+                joined(carry.params, frozen), carry.model_state, self._batch(examples, index), None, mask
+            )
             return record.at[index].set(losses.astype(record.dtype))
 
         return jax.lax.fori_loop(0, steps, step, jnp.zeros((len(counts), width), jnp.result_type(float)))
 
     def _step(
-        self, carry: Carry, batch: Any, key: jax.Array | None, coefficients: jax.Array, count: jax.Array
+        self,
+        carry: Carry,
+        frozen: Any,
+        batch: Any,
+        key: jax.Array | None,
+        coefficients: jax.Array,
+        count: jax.Array,
     ) -> tuple[Carry, jax.Array, jax.Array]:
         """Return the carry after a step, its losses, and whether they and the gradient are finite.
 
@@ -101,7 +116,7 @@ class Programs:
         mask = jnp.arange(len(coefficients)) < count
 
         def objective(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-            losses, state = self._losses(params, carry.model_state, batch, key, mask, train=True)
+            losses, state = self._losses(joined(params, frozen), carry.model_state, batch, key, mask, train=True)
             # where, not only a coefficient of 0: 0 times NaN is NaN.
             total = jnp.sum(jnp.where(mask, losses, 0) * coefficients.astype(losses.dtype))
             return total, (losses, state)

@@ -83,7 +83,7 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], current: Mapping[str, Any]) ->
 
 def _leaf(array: npt.NDArray[Any], like: Any) -> Any:
     if not isinstance(like, jax.Array):
-        return array.copy()
+        return np.array(array, order="C").view(like.dtype)
     if _is_key(like):
         key = jax.random.wrap_key_data(jnp.array(array, copy=True), impl=str(jax.random.key_impl(like)))
         return jax.device_put(key, like.sharding)

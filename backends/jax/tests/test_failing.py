@@ -29,9 +29,10 @@ class Failing:
         return loss
 
 
-def test_a_step_that_fails_is_told_until_a_state_is_taken_up(task, assert_same):
+@pytest.mark.parametrize("trainable", [None, {"w1": False, "b1": True, "w2": True}])
+def test_a_step_that_fails_is_told_until_a_state_is_taken_up(task, assert_same, trainable):
     failing = Failing()
-    learner, other = (task.learner(failing.loss(task), optax.adam(0.01)) for _ in range(2))
+    learner, other = (task.learner(failing.loss(task), optax.adam(0.01), trainable=trainable) for _ in range(2))
     for one in (learner, other):
         one.train(BATCHES)
     state = learner.state()

@@ -63,7 +63,7 @@ class KerasLearner(TensorFlowLearner):
         if loss is None:
             loss = model.loss
             task_weights = compiled_weights(model, loss) if task_weights is None else task_weights
-        optimizer = model.optimizer if optimizer is None else keras.optimizers.get(optimizer)
+        optimizer = model.optimizer if optimizer is None else _optimizer(optimizer)
         if _needs_scaling(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().__init__(
@@ -76,6 +76,17 @@ class KerasLearner(TensorFlowLearner):
             penalty=penalty,
             **settings,
         )
+
+
+def _optimizer(given: Any) -> Any:
+    try:
+        return keras.optimizers.get(given)
+    except ValueError as error:
+        got = f"the class {given.__name__}" if isinstance(given, type) else f"{given!r:.100}"
+        raise LearnerError(
+            'optimizer must be one of Keras\', built, such as keras.optimizers.Adam(1e-3), or its name ("adam"), got '
+            f"{got}"
+        ) from error
 
 
 def _needs_scaling(model: keras.Model) -> bool:

@@ -11,12 +11,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from attent.errors import LearnerError
+from attent.extra import Extra
 from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_tensorflow.data import source
+from attent_tensorflow.extra import leaves
+from attent_tensorflow.frozen import Frozen
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
 from attent_tensorflow.programs import Scoring, Training
-from attent_tensorflow.settings import check_model, check_optimizer, check_settings
+from attent_tensorflow.settings import check_model, check_optimizer, check_settings, check_strategy
 from attent_tensorflow.state import Checkpoint
 from attent_tensorflow.steps import Steps
 from attent_tensorflow.variables import Named, bare, model_variables, optimizer_variables, other_variables
@@ -41,7 +44,8 @@ class TensorFlowLearner:
             ``plan.total_steps(len(data))``. Leave out where the optimizer has a schedule of its own.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first.
-            Changes nothing.
+            Changes nothing. watch: likewise, ``watch(model)`` returns one number for each example that must not be
+            forgotten, lower is better, shape (m,); only then is the learner an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of ``data``; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         penalty: ``penalty(model)``, a scalar that each step minimises too, beside the losses.
@@ -49,6 +53,9 @@ class TensorFlowLearner:
         score_batch_size: Examples per forward in scoring; affects memory and speed only. None: as many as a step has,
             once ``attent.teach`` has said how many; 128 before.
         seed: Of ``loss(..., seed)``. The plan's, usually.
+        extra: What else goes on exactly, by name: objects with ``state_dict`` and ``load_state_dict``, such as an
+            averaged model or a counter, or pairs of functions (get, set); their states are tensors, variables, arrays
+            and numbers in dicts, lists and tuples, and taken up in the structure that they have then.
         own_settings: Go on from a state with the learning rate that this learner's optimizer is built with; otherwise
             that of the state is taken up, with a warning if they differ. Schedules are always the learner's own.
 
@@ -71,7 +78,9 @@ class TensorFlowLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -87,19 +96,23 @@ class TensorFlowLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
+        watch: Callable[[Any], Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         penalty: Callable[[Any], tf.Tensor | None] | None = None,
         clip_norm: float | None = None,
         score_batch_size: int | None = None,
         seed: int = 0,
+        extra: Mapping[str, Any] | None = None,
         own_settings: bool = False,
     ) -> None:
         sizes = {"score_batch_size": 1 if score_batch_size is None else score_batch_size}
         check_settings(sizes, {"seed": seed}, clip_norm)
         check_model(model)
+        check_strategy(model_variables(model).values())
         self.model, self.optimizer = model, optimizer
-        self._learning_rate, self._own_settings = learning_rate, own_settings
+        self._learning_rate, self._own_settings, self._extra = learning_rate, own_settings, Extra(extra)
+        leaves(self._extra.states())  # what cannot be kept is noticed now, not at the first checkpoint
         self._score_batch_size, self._told_batch_size = score_batch_size, 128
         self._source = source(data, n)
         self._score_source = (
@@ -117,11 +130,16 @@ class TensorFlowLearner:
         check_optimizer(optimizer, learning_rate)
         steps = Steps(model, optimizer, objective, clip_norm, penalty or (lambda _: None))
         self._training = Training(steps, self._source, self._scoring.dtype, scheduled=learning_rate is not None)
+        self._frozen = Frozen(model, self._training.trained)
         self._checkpoint: Checkpoint | None = None
         self._unknown = False  # how many steps were taken
+        self._share: Callable[[Sequence[tf.Variable]], None] | None = None
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(groups, self._n, data).copy
         if costs is not None:
@@ -186,19 +204,28 @@ class TensorFlowLearner:
         self._training.prepare()  # a loss that is refused is so before any step
         self._unknown = True  # until the graph has come to its end: it may fail after any step
         losses = self._training.run(ids, starts, scale, rates, self._count)
+        if self._share is not None:
+            self._share(self._untrained())
         self._count += len(batches)
         self._unknown = False
         return losses
 
-    def join(self, average: Callable[[Sequence[Any]], list[tf.Tensor]]) -> None:
-        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`."""
+    def join(
+        self, average: Callable[[Sequence[Any]], list[tf.Tensor]], share: Callable[[Sequence[tf.Variable]], None]
+    ) -> None:
+        """Train from now on with the learners of other tasks, each on its share; see `attent_tensorflow.workers`.
+
+        average: of gradients, within the graph. share: gives variables that are not trained one task's values.
+        """
         self._training.average(average)
+        self._share = share
 
     def state(self) -> State:
         """Return everything needed to go on exactly, as named arrays that later training does not change.
 
         Held are all variables of model and optimiser, those that the loss captures besides (a global
-        generator's state), and the number of steps.
+        generator's state), ``extra``, and the number of steps. Variables of the model that are not trained are left out
+        while they are as they were at first, once a step was taken: a digest of them is kept.
         """
         self._check_known()
         return self._checkpointed().gathered(self._count)
@@ -207,7 +234,8 @@ class TensorFlowLearner:
         """Take up a state that ``state()`` returned.
 
         Warns where the state has another learning rate than this learner; see ``own_settings``. Raises LearnerError
-        naming what does not fit (a name, shape, dtype, or another kind of optimiser); nothing is changed then.
+        naming what does not fit (a name, shape, dtype, another kind of optimiser, or other variables where the state
+        left them out); nothing is changed then.
         """
         keeps = self._own_settings and self._learning_rate is None
         rates = self._checkpointed().settings() if self._learning_rate is None else {}
@@ -242,10 +270,18 @@ class TensorFlowLearner:
             }
             # The graph knows what else the loss uses; tracing it runs nothing.
             others = other_variables(self._training.variables, known)
-            self._checkpoint = Checkpoint({**known, **{f"other/{k}": v for k, v in others.items()}}, self.optimizer)
+            every = {**known, **{f"other/{k}": v for k, v in others.items()}}
+            self._checkpoint = Checkpoint(every, self.optimizer, self._frozen, self._extra)
         return self._checkpoint
 
-    def _judged(self) -> dict[str, float]:
+    def _untrained(self) -> list[tf.Variable]:
         trained = {id(v) for v in map(bare, self._training.trained)}
-        with kept([v for v in model_variables(self.model).values() if id(v) not in trained]):
+        return [v for v in model_variables(self.model).values() if id(v) not in trained]
+
+    def _judged(self) -> dict[str, float]:
+        with kept(self._untrained()):
             return {name: float(value) for name, value in self._evaluate(self.model).items()}
+
+    def _watched(self) -> Numbers:
+        with kept(self._untrained()):
+            return np.asarray(self._watch(self.model), np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ import tensorflow as tf
 
 import attent
 from attent.errors import LearnerError, WorkersError
-from attent.learner import Ids, Numbers, State
 from attent.run.workers import framed
 from attent_tensorflow.learner import TensorFlowLearner
-from attent_tensorflow.variables import bare, model_variables
+from attent_tensorflow.variables import model_variables
 
 _GROUP = 7301  # the collective operations' own numbers, apart from those that tf.distribute counts up from 1
 _BYTES, _FIRST = 7400, 7500
@@ -73,8 +72,8 @@ def workers(learner: TensorFlowLearner, strategy: Any, *, timeout: float = 1800.
     if "chief" in spec and strategy.cluster_resolver.task_type == "worker":
         rank += len(spec["chief"])
     tasks = Tasks(rank, world, timeout)
-    learner.join(tasks.average)
-    return attent.Workers(_Task(learner, tasks), rank, world, tasks.gather)
+    learner.join(tasks.average, tasks.share)
+    return attent.Workers(learner, rank, world, tasks.gather, answering=lambda: answering(tasks))
 
 
 class Tasks:
@@ -119,10 +118,9 @@ class Tasks:
 
     def _gathered(self, own: npt.NDArray[np.uint8]) -> list[bytes]:
         key = _BYTES + len(own).bit_length()  # each shape has a number of its own
-        with answering(self):
-            # As int32: there is no gather of bytes.
-            found = tf.raw_ops.CollectiveGatherV2(input=tf.constant(own.view(np.int32)), **self._numbers(key))
-            return [row.tobytes() for row in found.numpy().reshape(self.world, -1)]
+        # As int32: there is no gather of bytes.
+        found = tf.raw_ops.CollectiveGatherV2(input=tf.constant(own.view(np.int32)), **self._numbers(key))
+        return [row.tobytes() for row in found.numpy().reshape(self.world, -1)]
 
     def _numbers(self, key: int) -> dict[str, Any]:
         return {
@@ -142,7 +140,8 @@ def answering(tasks: Tasks) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         text = str(error)
-        if "ollective" not in text and "task" not in text:
+        own = isinstance(error, tf.errors.InvalidArgumentError)  # which names this task, as where it was
+        if "ollective" not in text and (own or "task" not in text):
             raise
         told = text[max(0, text.find("Collective ops is aborted")) :].strip().splitlines()[:2]
         raise WorkersError(
@@ -150,32 +149,3 @@ def answering(tasks: Tasks) -> Iterator[None]:
             f"{' '.join(told):.240}. Look at its output, and start all again with resume=True; workers(timeout=...) "
             "says how long tasks wait"
         ) from error
-
-
-class _Task:
-    """A task's learner, whose errors say so where another task is gone."""
-
-    def __init__(self, learner: TensorFlowLearner, tasks: Tasks) -> None:
-        self._learner, self._tasks = learner, tasks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._learner, name)  # what a learner may offer besides
-
-    def __len__(self) -> int:
-        return len(self._learner)
-
-    def score(self, ids: Ids) -> Numbers:
-        return self._learner.score(ids)
-
-    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
-        with answering(self._tasks):
-            losses = self._learner.train(batches, weights)
-            trained = {id(bare(v)) for v in self._learner.model.trainable_variables}
-            self._tasks.share([v for v in model_variables(self._learner.model).values() if id(bare(v)) not in trained])
-        return losses
-
-    def state(self) -> State:
-        return self._learner.state()
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        self._learner.load_state(state)

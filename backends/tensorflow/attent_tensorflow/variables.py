@@ -12,8 +12,8 @@ Named = dict[str, tf.Variable]
 
 
 def bare(variable: Any) -> tf.Variable:
-    """Return the TensorFlow variable inside a Keras variable, or the variable itself."""
-    return variable if isinstance(variable, tf.Variable) else variable.value
+    """Return the TensorFlow variable inside a Keras variable, or the variable or tensor itself."""
+    return variable if isinstance(variable, tf.Variable | tf.Tensor) else variable.value
 
 
 def model_variables(model: Any) -> Named:

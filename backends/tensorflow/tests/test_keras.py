@@ -154,3 +154,10 @@ def test_a_model_that_is_not_compiled_needs_loss_and_optimizer():
         KerasLearner(classifier(1), (X, X[:, :1]), "mse")
     with pytest.raises(LearnerError, match=r"data must be \(x, y\) or \(x, y, sample_weight\)"):
         KerasLearner(classifier(1), X, "mse", "sgd")
+
+
+@pytest.mark.parametrize("given", [keras.optimizers.Adam, "adamant", lambda: keras.optimizers.Adam()])
+def test_an_optimizer_that_is_not_built_is_refused(given):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    with pytest.raises(LearnerError, match="optimizer must be one of Keras', built, such as"):
+        KerasLearner(model, (X, X), "mse", given)

@@ -176,6 +176,7 @@ def test_a_loss_without_gradient_is_refused(task):
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
         ({"clip_norm": 0.0}, "clip_norm must be above 0, got 0.0"),
         ({"optimizer": object()}, "optimizer must have apply"),
+        ({"optimizer": SGD}, r"optimizer must be built, such as SGD\(1e-3\), got the class SGD"),
         ({"learning_rate": 0.1}, "learning_rate must be a function of the steps already taken, got 0.1"),
         (
             {

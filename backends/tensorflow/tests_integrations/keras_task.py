@@ -56,6 +56,35 @@ def new_model(eagerly: bool = False, **settings) -> keras.Model:
     return model
 
 
+def check_a_step_is_left_out() -> None:
+    """One example has no finite loss: its step changes no weight, is counted, and all else is trained as by hand."""
+    x, y = np.eye(8), np.arange(8) % 2
+    x[3, 3] = np.nan
+    plan = attent.Plan(epochs=3, batch_size=2, ratio=0.5, warm_up=1, non_finite="drop")
+
+    def model() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        made = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+        made.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1)), cross_entropy())
+        return made
+
+    taught, other = model(), model()
+    trace = taught_fit(taught, plan, x, y, verbose=0).trace
+    assert [record.steps_skipped for record in trace.records] == [1, 0, 0]
+    assert int(taught.optimizer.iterations) == plan.total_steps(8) - 1
+    feed = attent.Feed(plan, 8)
+    losses = keras_losses(cross_entropy())
+    other.compile(keras.optimizers.Adam(0.1), cross_entropy())
+    while not feed.finished:
+        for ids in feed.batches():
+            feed.record(ops.convert_to_numpy(losses(y[ids], other(x[ids]))), ids)
+            if 3 not in ids:
+                other.train_on_batch(x[ids], y[ids])
+    assert attent.first_difference(trace, feed.trace()) is None
+    assert all(np.isfinite(each).all() for each in taught.get_weights())
+    assert furthest(taught, other) < 1e-12
+
+
 def by_hand(plan: attent.Plan) -> tuple[attent.Trace, list[list[int]], keras.Model]:
     """Train by train_on_batch, each loss from a forward of its own before the step."""
     model, feed, steps = new_model(), attent.Feed(plan, N), []
@@ -131,6 +160,7 @@ def main(plan: str, folder: str) -> None:
     check_every_step(PLANS[plan])
     if plan == "auto":
         check_goes_on(Path(folder))
+        check_a_step_is_left_out()
 
 
 if __name__ == "__main__":

@@ -369,6 +369,10 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
     assert max(found["history"].history["val_accuracy"]) > 0.9
 
 
+def test_a_step_that_is_not_finite_is_left_out_by_an_optimizer_that_scales_losses():
+    task.check_a_step_is_left_out()
+
+
 def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path):
     x, y = np.eye(8, dtype="float32"), np.arange(8) % 2
     x[3, 3] = np.nan
@@ -376,7 +380,10 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     plan = attent.Plan(epochs=3, batch_size=2, ratio=0.5, warm_up=1, non_finite="drop")
     saved = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
-    with pytest.raises(LearnerError, match="are not finite after pass 0: fit takes every step"):
+    with (
+        pytest.warns(UserWarning, match="the plan has non_finite='drop', and fit takes every step.*LossScaleOptimizer"),
+        pytest.raises(LearnerError, match="are not finite after pass 0: fit takes every step.*LossScaleOptimizer"),
+    ):
         taught_fit(model, plan, x, y, callbacks=[saved], run=tmp_path / "run", verbose=0)
     assert not (tmp_path / "model.keras").exists()
     assert not (tmp_path / "run/states/1.json").exists()

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attent.plan.plan import Plan
     from attent_torch.learner import TorchLearner
     from attent_torch.losses import cross_entropy, token_mean
     from attent_torch.ranks import workers
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from attent_torch.trainers.loops import Teacher
 
 _MODULE_OF = {
+    "Plan": "attent",  # the plan too: a script of one's own needs one import
     "ReferenceNetwork": "attent_torch.reference",
     "Teacher": "attent_torch.trainers.loops",
     "TorchLearner": "attent_torch.learner",
@@ -25,8 +27,8 @@ _MODULE_OF = {
 }
 
 __all__ = [
-    "ReferenceNetwork", "Teacher", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss", "token_mean",
-    "workers",
+    "Plan", "ReferenceNetwork", "Teacher", "TorchLearner", "cross_entropy", "reference_learner", "reference_loss",
+    "token_mean", "workers",
 ]  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from attent.errors import LearnerError
+from attent.extra import Extra
 from attent_torch.frozen import Frozen, bare
 from attent_torch.generators import HostState, check_host, device_states, host_state, restore_devices, restore_host
 from attent_torch.moments import check_moments, kind
@@ -25,7 +25,7 @@ class Parts(NamedTuple):
     model: nn.Module
     steps: Steps
     frozen: Frozen
-    extra: Mapping[str, Any]
+    extra: Extra
     devices: Sequence[torch.device]
 
 
@@ -38,7 +38,7 @@ def gathered(parts: Parts, count: int) -> dict[str, Any]:
         "model": whole({name: value for name, value in held.items() if name not in still}),
         "frozen": {"count": len(still), "digest": frozen.digest(still)},
         "buffers": {name: buffer for name, buffer in steps.buffers.changing().items() if name not in held},
-        "extra": {name: each.state_dict() for name, each in extra.items()},
+        "extra": extra.states(),
         "optimizer": whole(steps.optimizer.state_dict()),
         "scheduler": None if steps.scheduler is None else steps.scheduler.state_dict(),
         "scaler": None if steps.scaler is None else steps.scaler.state_dict(),
@@ -65,7 +65,7 @@ def taken_up(tree: Any, parts: Parts, own_settings: bool) -> int:
         saved = _check(tree, parts, own_settings)
     except (TypeError, KeyError, AttributeError) as error:
         raise LearnerError(f"this is no state of a TorchLearner: {type(error).__name__}: {error}") from error
-    _load_extra(extra, tree["extra"])
+    extra.load(tree["extra"])
     current = model.state_dict()  # carries the versions that modules look for
     current.update({name: like(value, current[name]) for name, value in saved.items()})
     model.load_state_dict(current)
@@ -87,18 +87,6 @@ def taken_up(tree: Any, parts: Parts, own_settings: bool) -> int:
     restore_host(_host(tree["random"]))
     restore_devices(tree["random"], devices)
     return int(tree["steps"])
-
-
-def _load_extra(extra: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Load what was given beside the model; if one of them refuses, all have what they had. Raises LearnerError."""
-    before = {name: copy.deepcopy(each.state_dict()) for name, each in extra.items()}
-    for name, each in extra.items():
-        try:
-            each.load_state_dict(saved[name])
-        except Exception as error:  # each has its own
-            for again, state in before.items():
-                extra[again].load_state_dict(state)
-            raise LearnerError(f"extra[{name!r}] refused its state: {type(error).__name__}: {error}") from error
 
 
 def _check(tree: Any, parts: Parts, own_settings: bool) -> dict[str, Any]:
@@ -125,10 +113,7 @@ def _check(tree: Any, parts: Parts, own_settings: bool) -> dict[str, Any]:
             "those of this learner are others: build it from the very model that the run began with"
         )
     _check_tensors("buffers", tree["buffers"], {name: steps.buffers.all().get(name) for name in tree["buffers"]})
-    if set(tree["extra"]) != set(extra):
-        raise LearnerError(
-            f"the state's extra is of {_listed(sorted(tree['extra']))}, this learner's of {_listed(sorted(extra))}"
-        )
+    extra.check_names(tree["extra"])
     try:
         check_host(_host(tree["random"]))
     except (RuntimeError, ValueError, TypeError, LookupError) as error:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
+from attent.extra import Extra
 from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
 from attent_torch.batch_norm import unable_alone
 from attent_torch.buffers import Buffers
@@ -27,7 +28,7 @@ from attent_torch.generators import mixed
 from attent_torch.losses import LossRecord, per_example
 from attent_torch.requests import Request, split
 from attent_torch.schedule import check_total
-from attent_torch.settings import check_alone, check_extra, check_loss, check_optimizer, check_settings
+from attent_torch.settings import check_alone, check_loss, check_optimizer, check_settings
 from attent_torch.sharded import is_sharded
 from attent_torch.state import pack, unpack
 from attent_torch.steps import Steps
@@ -60,7 +61,8 @@ class TorchLearner:
             one of another length, or that counts epochs, before the first step.
         score_data: The same examples without augmentation, for scoring only.
         evaluate: ``evaluate(model)`` returns quality on held-out data by metric name, the main one first. Run
-            in evaluation mode without gradients; changes nothing.
+            in evaluation mode without gradients; changes nothing. watch: likewise, ``watch(model)`` returns one number
+            for each example that must not be forgotten, lower is better, shape (m,); only then an `attent.Watches`.
         groups: The group of each example, whole numbers from 0 or texts, or the name of a column of the data; only then
             is the learner an `attent.Groups`, for policies by group. costs: likewise what each example costs.
         device: Where batches go; where the model is, unless given.
@@ -73,7 +75,7 @@ class TorchLearner:
         num_workers: Processes that fetch items; kept between calls. Tensors in memory need none.
         seed: Of random items. The plan's, usually.
         extra: What else goes on exactly, by name: objects with ``state_dict`` and ``load_state_dict``, such as an
-            averaged model, a schedule of your own, a counter.
+            averaged model, a schedule of your own, a counter; or pairs of functions (get, set) of such a state.
         own_settings: Go on from a state with the learning rate, the optimiser's other settings and the schedule that
             this learner is built with. Otherwise those of the state are taken up, with a warning if they differ.
 
@@ -92,7 +94,9 @@ class TorchLearner:
         ((40,), True)
     """
 
+    new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
     evaluate: Callable[[], dict[str, float]]
+    watch: Callable[[], Numbers]
     groups: Callable[[], Ids]
     costs: Callable[[], Numbers]
 
@@ -107,6 +111,7 @@ class TorchLearner:
         task_weights: Mapping[str, float] | None = None,
         score_data: Any = None,
         evaluate: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        watch: Callable[[nn.Module], Any] | None = None,
         groups: Any = None,
         costs: Any = None,
         device: torch.device | str | None = None,
@@ -128,7 +133,7 @@ class TorchLearner:
             clip_norm,
         )
         check_loss(loss)
-        check_extra(extra)
+        beside = Extra(extra)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         # DistributedDataParallel exchanges buffers at each forward: scored is the module in it, which waits for nobody.
@@ -143,13 +148,16 @@ class TorchLearner:
         self._buffers = Buffers(self._bare)
         self._steps, self._count = Steps(optimizer, scheduler, scaler, clip_norm, self._buffers), 0
         self._accelerators = accelerators(model, self.device)
-        self._parts = Parts(self._bare, self._steps, Frozen(self._bare, optimizer), extra or {}, self._accelerators)
+        self._parts = Parts(self._bare, self._steps, Frozen(self._bare, optimizer), beside, self._accelerators)
         self._own_settings = own_settings
         self._source, self._score_source = sources(data, score_data, collate_fn, num_workers, self.device)
         self._n = len(self._source)
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
+        if watch is not None:
+            self._watch = watch
+            self.watch = self._watched
         if groups is not None:
             self.groups = groups_from(column("groups", groups, data), self._n).copy
         if costs is not None:
@@ -245,6 +253,8 @@ class TorchLearner:
                     self._steps.backward(losses, None if scale is None else scale[span], len(ids))
             self._steps.update(record.last(len(ids)))
             self._count += 1
+        if self._ranks is not None:
+            self._ranks.share(self.model.buffers())
         return record.fetch()
 
     def join(self, ranks: Ranks) -> None:
@@ -305,6 +315,11 @@ class TorchLearner:
             return {name: float(value) for name, value in found.items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise LearnerError(f"evaluate must return numbers by metric name, got {found!r:.200}") from error
+
+    def _watched(self) -> Numbers:
+        with averaged(self.optimizer), evaluation(self._bare, self._accelerators, mixed(self._seed, _MODEL)):
+            found = self._watch(self._bare)
+        return np.asarray(found.cpu() if isinstance(found, torch.Tensor) else found, np.float64)
 
     def _losses(self, model: nn.Module, batch: Any, count: int) -> torch.Tensor:
         return per_example(self._loss(model, moved(batch, self.device)), count, self._task_weights)

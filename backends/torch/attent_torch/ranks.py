@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ import torch.distributed as dist
 
 import attent
 from attent.errors import LearnerError, WorkersError
-from attent.learner import Ids, Numbers, State
 from attent.run.workers import framed
 from attent_torch.generators import mixed, seed_device, seed_host
 from attent_torch.learner import TorchLearner
@@ -54,7 +52,7 @@ def workers(learner: TorchLearner) -> attent.Workers:
         return attent.Workers(learner, 0, 1, lambda told: [told])
     ranks = Ranks()
     learner.join(ranks)
-    return attent.Workers(_Rank(learner, ranks), ranks.rank, ranks.world, ranks.gather)
+    return attent.Workers(learner, ranks.rank, ranks.world, ranks.gather, answering=ranks.answering)
 
 
 class Ranks:
@@ -72,9 +70,8 @@ class Ranks:
     def _gathered(self, own: npt.NDArray[np.uint8]) -> list[bytes]:
         sent = torch.from_numpy(own).to(self._device)
         parts = [torch.empty_like(sent) for _ in range(self.world)]
-        with self.answering():
-            dist.all_gather(parts, sent)
-            return [part.cpu().numpy().tobytes() for part in parts]
+        dist.all_gather(parts, sent)
+        return [part.cpu().numpy().tobytes() for part in parts]
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -114,44 +111,17 @@ class Ranks:
                     p.grad = average.clone() if p.grad is None else p.grad.copy_(average)
                 starts += p.numel()
 
+    def share(self, buffers: Iterable[torch.Tensor]) -> None:
+        """Give running statistics, each rank's of its own shares, the values that they have on rank 0."""
+        for buffer in buffers:
+            _from_first(buffer)
+
     def seed(self, key: int, devices: Sequence[torch.device]) -> None:
         """Start the global generators from a key, on each rank from another."""
         own = mixed(key, self.rank)
         seed_host(own)
         for device in devices:
             seed_device(device, own)
-
-
-class _Rank:
-    """A rank's learner, whose errors say so where another rank is gone."""
-
-    def __init__(self, learner: TorchLearner, ranks: Ranks) -> None:
-        self._learner, self._ranks = learner, ranks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._learner, name)  # what a learner may offer besides
-
-    def __len__(self) -> int:
-        return len(self._learner)
-
-    def score(self, ids: Ids) -> Numbers:
-        with self._ranks.answering():
-            return self._learner.score(ids)
-
-    def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
-        with self._ranks.answering():
-            losses = self._learner.train(batches, weights)
-            for buffer in self._learner.model.buffers():  # running statistics, each rank's of its own shares
-                _from_first(buffer)
-        return losses
-
-    def state(self) -> State:
-        with self._ranks.answering():
-            return self._learner.state()
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        with self._ranks.answering():
-            self._learner.load_state(state)
 
 
 def _from_first(buffer: torch.Tensor) -> None:

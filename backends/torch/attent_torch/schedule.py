@@ -30,6 +30,24 @@ _DEAD = 1e-6  # of the highest learning rate
 _DEAD_STEPS, _DEAD_SHARE = 10, 0.05
 
 
+def check_epochs(scheduler: LRScheduler, epochs: int) -> None:
+    """Raise LearnerError for a schedule stepped once an epoch that declares another length than so many epochs.
+
+    Example:
+        >>> import torch
+        >>> from attent_torch.schedule import check_epochs
+        >>> optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.1)
+        >>> check_epochs(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5), 5)
+    """
+    end = end_of(scheduler)
+    if end is not None and not (0 if end.final else -1) <= end.left - epochs <= 1:
+        told = "too long" if end.left > epochs else "too short"
+        raise LearnerError(
+            f"the scheduler is {told}: its {end.part}, {max(0, end.left)} steps are left, and it is stepped after each "
+            f"of {epochs} epochs: build it for these, or step it after every optimiser step"
+        )
+
+
 def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
     """Raise LearnerError unless a schedule was built for a run of so many optimiser steps.
 
@@ -58,7 +76,7 @@ def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
             f"{_ADVICE}"
         )
     for part in getattr(scheduler, "_schedulers", [scheduler]):
-        told = _counts_epochs(part, steps + max(0, scheduler.last_epoch), epochs)
+        told = _counts_epochs(part, steps + max(0, steps_of(scheduler)), epochs)
         if told is not None:
             raise LearnerError(
                 f"the scheduler seems to count epochs: {told}, and the run takes {steps} steps. {_ADVICE}"
@@ -133,6 +151,11 @@ class Schedule:
         if not self._told:
             self._told = True
             warnings.warn(told, UserWarning, stacklevel=2)
+
+
+def steps_of(scheduler: LRScheduler) -> int:
+    """Return how many steps a schedule took; a chain, which does not tell, by its first part."""
+    return int(scheduler._schedulers[0].last_epoch if isinstance(scheduler, ChainedScheduler) else scheduler.last_epoch)
 
 
 class End(NamedTuple):

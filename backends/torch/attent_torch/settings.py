@@ -56,18 +56,26 @@ def check_loss(loss: Any) -> None:
         )
 
 
-def check_extra(extra: Any) -> None:
-    """Raise LearnerError naming what cannot be kept in a state and put back."""
-    if extra is not None and not isinstance(extra, Mapping):
-        raise LearnerError(f"extra must be a dict of objects by name, got {type(extra).__name__}")
-    for name, each in (extra or {}).items():
-        for method in ("state_dict", "load_state_dict"):
-            if not callable(getattr(each, method, None)):
-                raise LearnerError(f"extra[{name!r}] must have {method}(), {type(each).__name__} has none")
+def check_scheduler(scheduler: Any) -> None:
+    """Raise LearnerError unless it is one of torch's learning-rate schedulers, or tells its steps as those do."""
+    if not isinstance(scheduler, LRScheduler) and (isinstance(scheduler, type) or not hasattr(scheduler, "last_epoch")):
+        raise LearnerError(
+            "scheduler must be one of torch.optim.lr_scheduler's, built on the optimizer, such as "
+            f"CosineAnnealingLR(optimizer, plan.total_steps(n)), got {_named(scheduler)}"
+        )
 
 
 def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler | None) -> None:
     """Raise LearnerError where model, optimiser and schedule do not belong together, or cannot be stepped."""
+    if not isinstance(model, nn.Module):
+        raise LearnerError(f"model must be a torch.nn.Module, built, got {_named(model)}")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "param_groups"):
+        raise LearnerError(
+            "optimizer must be one of torch's, built on the model's parameters, such as "
+            f"torch.optim.AdamW(model.parameters(), lr=1e-3), got {_named(optimizer)}"
+        )
+    if scheduler is not None:
+        check_scheduler(scheduler)
     if isinstance(optimizer, LBFGS):
         raise LearnerError("optimizer must not need a closure: LBFGS takes several forwards per step")
     if isinstance(scheduler, ReduceLROnPlateau):
@@ -78,3 +86,7 @@ def check_optimizer(model: nn.Module, optimizer: Optimizer, scheduler: LRSchedul
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     if own and own.isdisjoint(held):
         raise LearnerError("optimizer holds no parameter of the model; build it on model.parameters()")
+
+
+def _named(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.100}"

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 import attent
 from attent.data import digits
 from attent.reference import Architecture, initial_parameters
-from attent_torch import ReferenceNetwork, Teacher, TorchLearner, cross_entropy
+from attent_torch import ReferenceNetwork, TorchLearner, cross_entropy
 
 BATCH, SCORE_BATCH, SEGMENT = 64, 128, 32
 
@@ -112,26 +112,6 @@ def items_ratio(rounds: int, device: str) -> list[float]:
     return paired(lambda: learner.train(batches), by_hand(theirs, lambda: iter(loader), device), rounds, device)
 
 
-def loop_ratio(rounds: int, device: str) -> list[float]:
-    """Time an epoch of a user's own loop with a `Teacher` at ratio 1 against the same loop without one."""
-    (ours, x, y), (theirs, *_) = vision(device), vision(device)
-    loader = DataLoader(Pairs(x.cpu(), y.cpu()), BATCH, shuffle=True)
-    teacher = Teacher(attent.Plan.full(epochs=rounds + 2, batch_size=BATCH), loader)
-    optimizer, scheduler = trained(ours)
-
-    def taught() -> None:
-        for inputs, labels in teacher(loader):
-            loss = teacher.record(F.cross_entropy(ours(inputs.to(device)), labels.to(device), reduction="none"))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return paired(taught, by_hand(theirs, lambda: iter(loader), device), rounds, device)
-
-
 def shuffled(n: int) -> list[np.ndarray]:
     """Return one epoch of batches."""
     order = np.random.default_rng(0).permutation(n)
@@ -187,7 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for measure in (score_ratio, train_ratio, teach_ratio, items_ratio, loop_ratio):
+    for measure in (score_ratio, train_ratio, teach_ratio, items_ratio):
         low, middle, high = np.quantile(measure(arguments.rounds, arguments.device), [0.25, 0.5, 0.75])
         print(f"{measure.__name__:12s} {middle:.3f}  (quartiles {low:.3f} to {high:.3f})")
 

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+import attent
 from attent.errors import LearnerError
-from attent_torch import token_mean
+from attent_torch import Teacher, TorchLearner, token_mean
 
 GOOD = np.array([0, 1])
 BAD_IDS = [
@@ -130,6 +131,32 @@ def test_settings(task, settings, message):
 def test_an_optimizer_of_another_model(task):
     with pytest.raises(LearnerError, match="optimizer holds no parameter of the model"):
         task.learner(optimizer=torch.optim.SGD(task.model().parameters(), 0.1))
+
+
+@pytest.mark.parametrize("given", [torch.optim.AdamW, "adamw", None, lambda parameters: None])
+def test_an_optimizer_that_is_not_built(task, given):
+    message = (
+        r"optimizer must be one of torch's, built on the model's parameters, such as .*, got (the class|'|None|<fun)"
+    )
+    with pytest.raises(LearnerError, match=message):
+        TorchLearner(task.model(), (task.x, task.y), task.loss, given)
+
+
+@pytest.mark.parametrize(
+    "given", [torch.optim.lr_scheduler.CosineAnnealingLR, "cosine", torch.optim.SGD([torch.zeros(1)])]
+)
+def test_a_schedule_that_is_none(task, given):
+    model = task.model()
+    with pytest.raises(LearnerError, match="scheduler must be one of torch.optim.lr_scheduler's, built"):
+        task.learner(model, optimizer=torch.optim.SGD(model.parameters(), 0.1), scheduler=given)
+    with pytest.raises(LearnerError, match="scheduler must be one of torch.optim.lr_scheduler's, built"):
+        Teacher(attent.Plan.full(epochs=1, batch_size=2), 4, scheduler=given)
+
+
+def test_a_model_that_is_not_built(task):
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    with pytest.raises(LearnerError, match="model must be a torch.nn.Module, built, got the class Linear"):
+        TorchLearner(torch.nn.Linear, (task.x, task.y), task.loss, optimizer)
 
 
 def test_an_optimizer_that_needs_a_closure(task):

@@ -16,10 +16,10 @@ def changed(before, after):
 
 
 @pytest.mark.parametrize("name", ["torch_loop", "accelerate_loop"])
-def test_an_example_changes_at_most_five_lines_of_at_most_forty(name):
+def test_an_example_changes_four_lines_of_at_most_forty(name):
     before = (EXAMPLES / f"{name}_before.py").read_text().splitlines()
     after = (EXAMPLES / f"{name}.py").read_text().splitlines()
-    assert changed(before, after) == 5
+    assert changed(before, after) == 4
     assert max(len(before), len(after)) <= 40
 
 

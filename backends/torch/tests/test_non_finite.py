@@ -132,3 +132,104 @@ def test_a_loop_leaves_such_a_step_out_where_it_asks():
     assert teacher.finished
     assert taken.count(False) == 1
     assert bool(torch.isfinite(model.weight).all())
+
+
+@pytest.mark.parametrize("sick_steps", [{0}, {5, 8}, {2, 5, 8}, set()])
+def test_steps_that_a_loop_leaves_out_are_counted_in_their_passes(sick_steps):
+    """Also those of a pass's last step, whose losses are recorded before it is known; here gradients alone are sick."""
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    model = nn.Linear(5, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-2)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    teacher = Teacher(attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite="drop"), loader)
+    step = 0
+    for _ in range(2):
+        for inputs, targets in teacher(loader):
+            loss = teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none"))
+            optimizer.zero_grad()
+            loss.backward()
+            if step in sick_steps:
+                model.bias.grad[0] = torch.inf
+            assert teacher.finite(optimizer) == (step not in sick_steps)
+            step += 1
+    assert teacher.finished
+    counted = [sum(step < 6 for step in sick_steps), sum(step >= 6 for step in sick_steps)]
+    assert [record.steps_skipped for record in teacher.trace().records] == counted
+
+
+def test_a_loop_that_does_not_ask_still_comes_to_its_end():
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(10, 2)), batch_size=4, shuffle=True)
+    plan = attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite="drop")
+    teacher = Teacher(plan, loader)
+    for _ in range(2):
+        for (inputs,) in teacher(loader):
+            teacher.record(inputs.sum(1))
+    assert teacher.finished
+    own = Teacher(plan, 10)
+    while not own.finished:
+        for ids in own.batch_sampler:
+            own.record(torch.ones(len(ids)))
+    assert attent.first_difference(own.trace(), teacher.trace()) is None
+
+
+def test_a_loop_keeps_no_weights_that_are_not_finite():
+    model = nn.Linear(2, 1)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(10, 2)), batch_size=4, shuffle=True)
+    teacher = Teacher(attent.Plan.full(epochs=1, batch_size=4), loader, model=model)
+    for at, (inputs,) in enumerate(teacher(loader)):
+        teacher.record(model(inputs)[:, 0])
+        if at == 0:
+            teacher.state_dict()
+            nn.init.constant_(model.weight, torch.nan)
+            with pytest.raises(
+                attent.LearnerError, match="'weight' of the model is not finite in pass 0. Nothing of it is kept"
+            ):
+                teacher.state_dict()
+            nn.init.constant_(model.weight, 1.0)
+    masked = nn.Linear(2, 1)
+    masked.register_buffer("mask", torch.tensor([-torch.inf]))  # what is not finite at first may stay
+    assert set(Teacher(attent.Plan.full(epochs=1, batch_size=4), 10, model=masked).state_dict()) == set(
+        teacher.state_dict()
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "accumulate", "told"),
+    [
+        (
+            [nn.BatchNorm1d(5)],
+            4,
+            1,
+            r"epoch 0 trains 9 examples in batches of 4, the last of 1: BatchNorm \('0'\) cannot",
+        ),
+        ([nn.BatchNorm1d(5)], 6, 3, "the last of 3: .*, and some part of that batch has no more"),
+        ([nn.BatchNorm1d(5)], 3, 1, None),
+        ([nn.Unflatten(1, (1, 5)), nn.BatchNorm1d(1), nn.Flatten()], 4, 1, None),  # five values a channel
+        ([nn.LayerNorm(5)], 4, 1, None),
+    ],
+)
+def test_a_loop_is_told_of_batch_norms_batch_of_one_before_a_step(layers, size, accumulate, told):
+    model = nn.Sequential(*layers, nn.Linear(5, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    data = torch.utils.data.TensorDataset(torch.randn(9, 5), torch.arange(9) % 3)
+    loader = torch.utils.data.DataLoader(data, batch_size=size // accumulate, shuffle=True)
+    teacher = Teacher(attent.Plan.full(epochs=1, batch_size=size), loader, model=model, accumulate=accumulate)
+    with torch.no_grad():
+        model(torch.randn(4, 5))  # as a validation before training: nothing is told of it
+    taken = 0
+
+    def train():
+        nonlocal taken
+        for inputs, targets in teacher(loader):
+            teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none")).backward()
+            optimizer.step()
+            taken += 1
+
+    if told is None:
+        train()
+        assert teacher.finished
+        return
+    with pytest.raises(attent.LearnerError, match=told):
+        train()
+    assert taken == 0

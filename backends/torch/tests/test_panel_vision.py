@@ -9,15 +9,9 @@ import pytest
 import attent
 from attent.errors import RecipeError
 
-ACCURACY = ["accuracy", "loss"]
-METRICS = {
-    "mnist": ACCURACY,
-    "cifar": ACCURACY,
-    "known_digits": [*ACCURACY, "known_accuracy"],
-    "long_tail": ["balanced_accuracy", "accuracy"],
-    "redundant": ACCURACY,
-    "wrong_labels": ACCURACY,
-}
+EACH = [f"accuracy:{digit}" for digit in range(10)]
+NAMES = ("mnist", "cifar", "known_digits", "long_tail", "redundant", "wrong_labels")
+METRICS = {name: ["accuracy", *([] if name == "long_tail" else ["loss"]), *EACH] for name in NAMES}
 
 
 @pytest.fixture
@@ -35,6 +29,7 @@ def build(vision, name, seed=0, examples=300, epochs=1):
 def test_a_seed_decides_everything_and_training_helps(vision, name):
     one, two, other = (build(vision, name, seed=seed, epochs=16) for seed in (0, 0, 1))
     assert list(one.evaluate()) == METRICS[name]
+    assert one.new_groups == ((7, 8, 9) if name == "known_digits" else ())
     ids = np.arange(len(one))
     before = one.score(ids)
     assert (before == two.score(ids)).all()

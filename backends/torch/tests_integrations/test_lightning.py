@@ -337,6 +337,20 @@ class TooLong(Module):
         return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 400), "interval": "step"}]
 
 
+class ByEpoch(Module):
+    """Its schedule is stepped once an epoch, as Lightning does where nothing is said."""
+
+    length = 4
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.5)
+        return [optimizer], [CosineAnnealingLR(optimizer, self.length)]
+
+
+class ByEpochTooLong(ByEpoch):
+    length = DEFAULT.total_steps(N)
+
+
 class ByLbfgs(Module):
     def configure_optimizers(self):
         return torch.optim.LBFGS(self.parameters())
@@ -353,6 +367,7 @@ class Endless(IterableDataset):
         ("Mean.training_step gave no losses of its examples", {"module": Mean}),
         ("takes one loss per example, got their mean", {"module": OnlyMean}),
         ("the scheduler is too long", {"module": TooLong}),
+        ("the scheduler is too long: .*, and it is stepped after each of 4 epochs", {"module": ByEpochTooLong}),
         ("max_epochs=9 and the plan spends 4", {"epochs": 9}),
         ("limit_train_batches=0.5", {"limit_train_batches": 0.5}),
         ("overfit_batches=1", {"overfit_batches": 1}),
@@ -386,6 +401,12 @@ def test_says_what_is_wrong_before_the_first_step(told, given):
     with pytest.raises(attent.AttentError, match=told):
         taught(DEFAULT, *more, module=module, loader=loader, **settings)
     assert torch.equal(weights_of(module.net), before)
+
+
+def test_a_schedule_of_the_plans_epochs_ends_with_them():
+    _, teaching, trainer = taught(DEFAULT, module=ByEpoch())
+    assert teaching.teacher.finished
+    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
 
 
 def test_an_epoch_that_is_left_early_is_refused():
@@ -484,3 +505,73 @@ def test_a_policy_by_group_goes_by_an_attribute_of_the_dataset():
 
 if __name__ == "__main__":
     on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], PARTS[sys.argv[1]], Path(sys.argv[2]))
+
+
+# What is not finite
+
+SICK = 7
+
+
+class Sick(Module):
+    """Has no finite loss of example 7, nor of a batch with it a finite statistic."""
+
+    def __init__(self, normed=True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        norm = nn.BatchNorm1d(8).double() if normed else nn.Identity()
+        self.net = nn.Sequential(self.net[0], norm, *self.net[1:])
+
+    def training_step(self, batch, batch_idx):
+        ids, inputs, labels = batch
+        return self.loss((ids, torch.where((ids == SICK)[:, None], torch.nan, inputs), labels))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_is_not_finite_is_left_out_as_by_teach(accumulate):
+    plan = attent.Plan(epochs=3, batch_size=SIZE, ratio=0.5, warm_up=1, non_finite="last", source=attent.Reuse())
+    module = Sick(normed=accumulate == 1)
+    settings = {"epochs": 3, "loader": loader_of(batch_size=SIZE // accumulate), "held_out": False}
+    module, teaching, _ = taught(plan, module=module, accumulate_grad_batches=accumulate, **settings)
+    learnt = Sick(normed=accumulate == 1).net
+    optimizer = torch.optim.SGD(learnt.parameters(), 0.5)
+    schedule = CosineAnnealingLR(optimizer, plan.total_steps(N))
+    inputs = INPUTS.clone()
+    inputs[SICK] = torch.nan
+    trace = attent.teach(
+        TorchLearner(learnt, (inputs, LABELS), lambda net, batch: losses_of(net, *batch), optimizer, schedule), plan
+    )
+    found = teaching.teacher.trace()
+    assert attent.first_difference(found, trace) is None
+    assert [record.steps_skipped for record in found.records] == [record.steps_skipped for record in trace.records]
+    assert found.records[0].steps_skipped == 1
+    torch.testing.assert_close(weights_of(module.net), weights_of(learnt), rtol=0, atol=1e-12)
+    for mine, theirs in zip(module.net.buffers(), learnt.buffers(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+class Breaking(lightning.pytorch.Callback):
+    """Spoils a weight after a step."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        if trainer.global_step == self.at:
+            with torch.no_grad():
+                pl_module.net[2].bias[1] = torch.inf
+
+
+def test_weights_that_are_not_finite_are_never_kept(tmp_path):
+    kept = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
+    with pytest.raises(attent.LearnerError, match=r"'net.2.bias' of the model is not finite in pass 1\. Nothing of it"):
+        taught(DEFAULT, Breaking(6), kept, held_out=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["step=3.ckpt"]
+    with pytest.raises(attent.LearnerError, match=r"'net.2.bias' of the model is not finite"):
+        taught(DEFAULT, Breaking(DEFAULT.total_steps(N)), held_out=False)
+
+
+def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step():
+    module = Sick()
+    with pytest.raises(attent.LearnerError, match=r"epoch 0 trains 90 examples in batches of 89, the last of 1: Batch"):
+        taught(attent.Plan.full(epochs=4, batch_size=89), module=module, loader=loader_of(batch_size=89))
+    assert module.trainer.global_step == 0

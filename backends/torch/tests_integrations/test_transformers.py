@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.parallelism_config import ParallelismConfig
 from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -175,9 +176,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     recorded = {}
     record = attent.Feed.record
 
-    def spy(feed, numbers, ids):
+    def spy(feed, numbers, ids, skipped=0):
         recorded.update(zip(ids.tolist(), numbers.tolist(), strict=True))
-        return record(feed, numbers, ids)
+        return record(feed, numbers, ids, skipped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attent.Feed, "record", spy)
@@ -338,12 +339,38 @@ def test_two_processes_train_what_one_trains(tmp_path):
 
 REFUSED = [
     ({"size": 5}, "batch_size is 10, an optimiser step of the trainer takes 5 examples: 5 on each device"),
-    ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' orders the examples"),
+    ({"train_sampling_strategy": "sequential"}, "train_sampling_strategy='sequential' orders the examples"),
+    ({"train_sampling_strategy": "batch_rebalance"}, "train_sampling_strategy='random', or 'group_by_length' for"),
     ({"dataloader_drop_last": True}, "set dataloader_drop_last=False"),
     ({"auto_find_batch_size": True}, "changes the batches that the plan lays out"),
     ({"ignore_data_skip": True}, "ignore_data_skip=True trains examples"),
     ({"plan": 3}, "plan must be an attent.Plan, got 3"),
 ]
+
+
+@pytest.mark.parametrize(("flag", "told"), [("is_fsdp_enabled", "FSDP"), ("is_deepspeed_enabled", "DeepSpeed")])
+def test_a_model_that_is_sharded_is_refused_when_the_trainer_is_made(flag, told, taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def sharded(trainer):
+        own(trainer)
+        setattr(trainer, flag, True)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", sharded)
+    with pytest.raises(PlanError, match=f"the trainer divides the model or its examples by {told}, .*fully_shard"):
+        taught("plain")
+
+
+def test_a_model_of_parallel_layers_is_refused_when_the_trainer_is_made(taught, monkeypatch):
+    own = Trainer.create_accelerator_and_postprocess
+
+    def parallel(trainer):
+        own(trainer)
+        trainer.accelerator.state.parallelism_config = ParallelismConfig(tp_size=2)
+
+    monkeypatch.setattr(Trainer, "create_accelerator_and_postprocess", parallel)
+    with pytest.raises(PlanError, match="the trainer divides the model or its examples by a parallelism_config"):
+        taught("plain")
 
 
 @pytest.mark.parametrize(("changes", "told"), REFUSED)
@@ -583,3 +610,88 @@ def test_a_policy_by_group_goes_by_a_column(tiny, taught):
         taught(plan=plan, data=data, groups="sauce").train()
     with pytest.raises(PlanError, match="goes by groups, and none are known"):
         taught(plan=plan, data=data).train()
+
+
+# What is not finite
+
+
+SICK = 7
+
+
+class Sick(torch.nn.Module):
+    """A classifier with statistics that has no finite loss of example 7, nor of a batch with it a finite statistic."""
+
+    def __init__(self, normed=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = torch.nn.Embedding(64, 16), torch.nn.Linear(16, 5)
+        self.norm = torch.nn.BatchNorm1d(16) if normed else torch.nn.Identity()
+
+    def forward(self, input_ids, labels=None):
+        x = self.embed(input_ids).mean(1)
+        x = self.norm(torch.where(input_ids[:, :1] == SICK, torch.nan, x))
+        logits = self.head(x)
+        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_that_is_not_finite_is_left_out_as_by_teach(accumulate, tiny, taught, flat):
+    plan = attent.Plan(epochs=3, batch_size=10, ratio=0.5, warm_up=1, non_finite="last", source=attent.Reuse())
+    model = Sick(normed=accumulate == 1).double()
+    trainer = taught("plain", plan=plan, model=model, size=10 // accumulate, accumulate=accumulate, weight_decay=0.1)
+    trainer.train()
+    learnt = Sick(normed=accumulate == 1).double()
+    steps = plan.total_steps(43)
+    still = [parameter for name, parameter in learnt.named_parameters() if "bias" in name or "norm" in name]
+    decayed = [learnt.embed.weight, learnt.head.weight]  # Trainer leaves out biases and norms
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": still}], 1e-2, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, (steps - step) / steps))
+
+    def loss(model, batch):
+        inputs, labels = batch
+        return F.cross_entropy(model(inputs, labels)["logits"], labels, reduction="none")
+
+    data = torch.tensor(tiny.tokens), torch.tensor(tiny.classes)
+    trace = attent.teach(TorchLearner(learnt, data, loss, optimizer, schedule), plan)
+    assert attent.first_difference(trainer.feed.trace(), trace) is None
+    counted = [record.steps_skipped for record in trainer.feed.trace().records]
+    assert counted == [record.steps_skipped for record in trace.records]
+    assert counted[0] == 1
+    torch.testing.assert_close(flat(model), flat(learnt), rtol=0, atol=1e-12)
+    if accumulate == 1:
+        assert bool(torch.isfinite(model.norm.running_mean).all())
+        torch.testing.assert_close(model.norm.running_mean, learnt.norm.running_mean, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_weights_that_are_not_finite_are_never_kept(policy, taught, tmp_path):
+    class Breaking(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 6:
+                with torch.no_grad():
+                    model.head.bias[2] = torch.inf
+
+    plan = default_plan(non_finite=policy)
+    trainer = taught("plain", plan=plan, save_strategy="steps", save_steps=3, callbacks=[Breaking()])
+    with pytest.raises(LearnerError, match=r"'head.bias' of the model is not finite at step 6\. Nothing of it is kept"):
+        trainer.train()
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["checkpoint-3"]
+
+    class Late(Breaking):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == state.max_steps:
+                with torch.no_grad():
+                    model.head.bias[2] = torch.inf
+
+    trainer = taught("plain", plan=plan, callbacks=[Late()])
+    with pytest.raises(LearnerError, match=r"'head.bias' of the model is not finite after pass 3"):
+        trainer.train()
+    assert not trainer.feed.finished
+
+
+def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step(tiny, taught):
+    data = Dataset.from_dict(tiny.rows("plain", 41))
+    trainer = taught("plain", plan=attent.Plan.full(epochs=2, batch_size=10), model=Sick(), data=data)
+    with pytest.raises(LearnerError, match=r"epoch 0 trains 41 examples in batches of 10, the last of 1: BatchNorm"):
+        trainer.train()
+    assert trainer.state.global_step == 0

@@ -61,11 +61,11 @@ class Recorded:
         self.passes: list[dict[int, float]] = []
         record = attent.Feed.record
 
-        def spy(feed, numbers, ids):
+        def spy(feed, numbers, ids, skipped=0):
             while len(self.passes) <= feed.epoch:
                 self.passes.append({})
             self.passes[feed.epoch].update(zip(ids.tolist(), numbers.tolist(), strict=True))
-            return record(feed, numbers, ids)
+            return record(feed, numbers, ids, skipped)
 
         patch.setattr(attent.Feed, "record", spy)
 
@@ -158,6 +158,11 @@ def test_joined_examples_are_refused(name, taught):
     settings = {name: True, **({"max_length": None} if name == "padding_free" else {})}
     with pytest.raises(PlanError, match=f"{name}=True joins .*: set {name}=False"):
         taught(**settings)
+
+
+def test_a_data_set_that_is_shuffled_is_refused(taught):
+    with pytest.raises(PlanError, match="shuffle_dataset=True renumbers the examples.*: set shuffle_dataset=False"):
+        taught(shuffle_dataset=True)
 
 
 def test_a_stream_is_refused(taught):

@@ -27,6 +27,7 @@ def mean(outputs, labels, num_items_in_batch=None):
 
 for case, source in (
     ("llama", attent.Reuse()),
+    ("llama by length", attent.Reuse()),
     ("plain", attent.Fresh()),
     ("bert", attent.Reuse()),
     ("bert own loss", attent.Reuse()),
@@ -36,11 +37,13 @@ for case, source in (
     seen = Seen(model)
     rows = tiny.rows(kind, N)
     if kind == "llama":  # sequences of many lengths
+        rows["length"] = [4 + i % 8 for i in range(N)]
         rows["labels"] = [row[: 4 + i % 8] + [-100] * (8 - i % 8) for i, row in enumerate(rows["labels"])]
     arguments = TrainingArguments(
         tempfile.mkdtemp(), per_device_train_batch_size=10 // processes, learning_rate=1e-2, max_grad_norm=0.0,
         report_to=[], use_cpu=True, ddp_backend="gloo" if processes > 1 else None, save_strategy="no",
         logging_strategy="no", disable_tqdm=True,
+        train_sampling_strategy="group_by_length" if "length" in case else "random",
     )  # fmt: skip
     plan = attent.Plan.default(epochs=4, batch_size=10, source=source)
     trainer = TaughtTrainer(
@@ -59,3 +62,4 @@ for case, source in (
         "parameters": parameters(model).tolist(),
     }
 Path(f"{sys.argv[1]}-{rank}").write_text(json.dumps(told))
+os._exit(0)  # gloo's threads outlive their group: one at work while the interpreter ends takes the process with it

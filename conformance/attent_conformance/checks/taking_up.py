@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from attent.learner import Evaluates, Ids, Learner, Numbers, State
-from attent.run.files import checked_state, read_arrays, write_arrays
+from attent.run.files import keepable_state, read_arrays, write_arrays
 from attent_conformance.comparing import copied, different_array, relative_error, require_same_state
 from attent_conformance.draws import batches, generator, handed, some_ids, weights
 from attent_conformance.failures import CheckFailed
@@ -103,7 +103,7 @@ def check_a_state_survives_a_run_folder(subject: Subject) -> None:
     """P6: a run folder gives a state back, in an order of its own, with equal names, dtypes, shapes and bits."""
     for one in pairs(subject):
         state = one.learner.state()
-        checked_state(state, "learner")
+        keepable_state(state, "learner")
         kept = copied(state)
         found = _through_a_folder(kept)
         where = f"the state of {one.where}, from a run folder's checkpoint"
@@ -158,7 +158,7 @@ def check_a_states_form_stays(subject: Subject) -> None:
     for one in pairs(subject):
         where = f"state() of {one.where}"
         state = one.learner.state()
-        checked_state(state, "learner")
+        keepable_state(state, "learner")
         for name, array in state.items():
             if type(array) is not np.ndarray:
                 raise CheckFailed("P6", f"a {type(array).__qualname__}", "a numpy.ndarray", f"{where}[{name!r}]")

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, TensorDataset
 
-from attent import Plan
 from attent.data import digits
-from attent_torch import Teacher
+from attent_torch import Plan, Teacher
 
 torch.manual_seed(0)
 accelerator = Accelerator()

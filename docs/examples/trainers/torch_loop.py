@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from attent import Plan
 from attent.data import digits
-from attent_torch import Teacher
+from attent_torch import Plan, Teacher
 
 torch.manual_seed(0)
 d = digits()

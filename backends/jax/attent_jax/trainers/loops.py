@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.plan import Plan
 from attent.plan.timeline import epoch_ends
-from attent.run.feed import Feed
+from attent.run.feed import Feed, epoch_beyond_end
 from attent.run.trace import Trace
 
 
@@ -27,6 +26,8 @@ class Teacher:
     minimises, the mean over the batch's examples, weighted where the plan weighs. A dict of arrays has them as
     "weights", a tuple last.
 
+    An epoch ends the iterator: in a loop that counts steps, ``zip(range(steps), teacher)`` would end with the first.
+
     Args:
         plan: what is taught when.
         accumulate: how many batches one optimiser step takes, as ``optax.MultiSteps`` does. A batch of the plan is then
@@ -35,6 +36,8 @@ class Teacher:
             (ids, weights).
         score: ``score(batch)`` returns one loss per example, (plan.batch_size,), in evaluation mode; only for a plan
             that has scoring passes.
+        fill: False: batches are as ``data`` is built, without ``weights``, for a step that takes their plain mean. A
+            pass's last is then smaller, and a step is compiled for each size that is new.
         run: folder to write the run to; None: in memory.
         resume: go on with the run in that folder, from the state given to ``load_state``.
         **settings: further ones of `attent.Feed`. ``groups`` and ``costs`` may also name an array of a dict ``data``.
@@ -69,6 +72,7 @@ class Teacher:
         *,
         score: Callable[[Any], Any] | None = None,
         accumulate: int = 1,
+        fill: bool = True,
         run: Any = None,
         resume: bool = False,
         **settings: Any,
@@ -93,11 +97,14 @@ class Teacher:
         self._score, self._ends = score, epoch_ends(rows, plan.full_epochs)
         if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
-        self._parts, self._size = accumulate, -(-plan.batch_size // accumulate)
+        if not fill and accumulate > 1:
+            raise PlanError("fill=False is for steps of one batch: parts of a step would not weigh the same")
+        self._fill, self._parts, self._size = fill, accumulate, -(-plan.batch_size // accumulate)
         dtype = np.float64 if jax.config.jax_enable_x64 else np.float32
         self._even = np.full(self._size, accumulate / plan.batch_size, dtype)  # of a full batch of even weights
         self._kept: list[Any] = []  # losses that the feed does not have yet, on the device
         self._recorded = self._given = 0  # batches of the pass
+        self._beyond = 0  # epochs asked for beyond the plan's end
 
     @property
     def finished(self) -> bool:
@@ -117,11 +124,7 @@ class Teacher:
         """Yield one epoch's batches; each must be recorded before the next."""
         feed, end = self.feed, next((end for end in self._ends if end > self.feed.epoch), 0)
         if feed.finished:
-            warnings.warn(
-                f"the plan is at its end after {len(self._ends)} epochs: there is nothing more to train",
-                UserWarning,
-                stacklevel=2,
-            )
+            self._beyond = epoch_beyond_end(len(self._ends), self._beyond)
         while feed.epoch < end:
             while (ids := feed.to_score()) is not None:
                 self._score_all(ids)
@@ -129,6 +132,7 @@ class Teacher:
             for place in range(self._recorded, len(batches) * self._parts):
                 self._given = place + 1
                 step, part = divmod(place, self._parts)
+                self._wanted = self._size if self._fill else len(batches[step])
                 yield self._part(batches[step], None if weights is None else weights[step], part)
                 if feed.epoch == epoch and self._recorded < self._given:
                     raise CourseError(
@@ -139,12 +143,13 @@ class Teacher:
     def record(self, losses: Any) -> None:
         """Take the losses of the batch last given, from before its step; they stay on the device until the pass ends.
 
-        losses: float, shape (plan.batch_size,); what filled the batch up is not looked at. Raises CourseError where no
-        batch waits, LearnerError for another shape, ScoreError at a pass's end where a loss is not finite.
+        losses: float, shape (plan.batch_size,); what filled the batch up is not looked at. With ``fill=False``: (B,).
+        Raises CourseError where no batch waits, LearnerError for another shape, ScoreError at a pass's end where a loss
+        is not finite.
         """
         if self._recorded >= self._given:
             raise CourseError("no batch waits for its losses: call teacher.record(losses) once for each batch")
-        self._check(losses)
+        self._check(losses, self._wanted)
         self._kept.append(losses)
         self._recorded += 1
         if self._recorded == self.feed.row.steps * self._parts:
@@ -189,6 +194,10 @@ class Teacher:
 
     def _part(self, batch: Ids, weights: Numbers | None, part: int) -> Any:
         """Return a part of a batch of the plan, whose losses @ weights is its part of the batch's mean, times parts."""
+        if not self._fill:
+            if weights is not None:
+                raise PlanError("the plan weighs examples, and fill=False leaves the weights out: leave fill=False out")
+            return self._of(batch)
         own, times = self._places(batch, part), self._parts / len(batch)
         ids = batch[own]
         if weights is None and len(batch) == self.feed.plan.batch_size and len(ids) == self._size:
@@ -202,24 +211,31 @@ class Teacher:
         scale[: len(weights)] = weights
         if len(ids) < self._size:
             ids = np.concatenate([ids, np.full(self._size - len(ids), ids[0])])
+        found = self._of(ids)
+        if isinstance(found, dict):
+            return {**found, "weights": scale}
+        return (*found, scale) if isinstance(found, tuple) else (found, scale)
+
+    def _of(self, ids: Ids) -> Any:
+        """Return the data's examples of these ids, built as the data are."""
         if self._data is None:
-            return ids, scale
+            return ids
         if isinstance(self._data, dict):
-            return {**{name: each[ids] for name, each in self._data.items()}, "weights": scale}
-        return (*(each[ids] for each in self._data), scale)
+            return {name: each[ids] for name, each in self._data.items()}
+        return tuple(each[ids] for each in self._data)
 
     def _score_all(self, ids: Ids) -> None:
         assert self._score is not None  # refused when the teacher was built
         size, found = self._size, []
         for start in range(0, len(ids), size):
             some = ids[start : start + size]
-            losses = self._score(self._batch(some, np.full(len(some), 1 / len(some))))
-            self._check(losses)
+            losses = self._score(self._batch(some, np.full(len(some), 1 / len(some))) if self._fill else self._of(some))
+            self._check(losses, self._size if self._fill else len(some))
             found.append(losses)
         self.feed.record(np.concatenate([np.asarray(each) for each in jax.device_get(found)])[: len(ids)], ids)
 
-    def _check(self, losses: Any) -> None:
-        shape, wanted = np.shape(losses), (self._size,)
+    def _check(self, losses: Any, size: int) -> None:
+        shape, wanted = np.shape(losses), (size,)
         if shape != wanted:
             told = ", which is their mean: return the losses from the step beside it" if shape == () else ""
             raise LearnerError(f"the losses must be one per example, shape {wanted}, got shape {shape}{told}")

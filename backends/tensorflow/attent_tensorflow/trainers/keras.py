@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,18 @@ from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
 from attent.run.files import read_plain, write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
-from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told
+from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told, validation_of
 from attent_tensorflow.trainers.keras_schedule import check_schedule
 
 _NOT_WITH_A_PLAN = {
     "validation_split": "split the data yourself and give validation_data=",
     "steps_per_epoch": "the plan says how many steps each pass has",
 }
+
+_WAY_OUT = (
+    "To leave such steps out, compile with keras.optimizers.LossScaleOptimizer(optimizer) and set non_finite='drop' "
+    "in the plan, or use KerasLearner and attent.teach, which also put back what the forward pass wrote (rule P8)"
+)
 
 
 def taught_fit(
@@ -104,7 +110,10 @@ def taught_fit(
         if model.stop_training and losses.stopped(batches):
             return  # a callback ended training within the pass, of which nothing is written
         _check_still_finite(model, finite_at_first, feed.epoch)
-        feed.record(losses.read(batches, weights), np.concatenate(batches))
+        skipped = 0
+        if _skips(model.optimizer, plan):
+            skipped = before + len(batches) - int(model.optimizer.iterations)
+        feed.record(losses.read(batches, weights), np.concatenate(batches), skipped)
         if states is not None:
             _keep(feed, model, states)
 
@@ -115,7 +124,7 @@ def taught_fit(
                 feed.record(_scores(model, fetch, ids, plan.batch_size), ids)
             batches = feed.batches()
             every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches)})
-            given = inputs_of(fetch, batches, feed.weights())
+            given, before = inputs_of(fetch, batches, feed.weights()), int(model.optimizer.iterations)
             with told(fetch):
                 model.fit(
                     **given, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
@@ -277,8 +286,16 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
             f"the optimiser has gradient_accumulation_steps={model.optimizer.gradient_accumulation_steps}, which would "
             "join batches of the plan, also of two passes: leave it out, and give the plan the larger batch_size"
         )
-    if isinstance(settings.get("validation_data"), tuple | list):
-        settings.setdefault("validation_batch_size", plan.batch_size)
+    if plan.non_finite != "error" and not _skips(model.optimizer, plan):
+        warnings.warn(
+            f"the plan has non_finite={plan.non_finite!r}, and fit takes every step: one that is not finite will stop "
+            f"the run at the end of its pass. {_WAY_OUT}",
+            UserWarning,
+            stacklevel=3,
+        )
+    if isinstance(data := settings.get("validation_data"), tuple | list):
+        size = settings.setdefault("validation_batch_size", plan.batch_size)
+        settings["validation_data"] = validation_of(data, size)
 
 
 def _backup(callbacks: Any) -> bool:
@@ -294,6 +311,11 @@ def _backup(callbacks: Any) -> bool:
     return bool(found)
 
 
+def _skips(optimizer: Any, plan: attent.Plan) -> bool:
+    """Whether steps that are not finite are left out, which the plan allows."""
+    return plan.non_finite != "error" and isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 def _finite(model: Any) -> list[bool]:
     return [bool(np.isfinite(each).all()) for each in model.get_weights()]
 
@@ -305,7 +327,7 @@ def _check_still_finite(model: Any, before: list[bool], epoch: int) -> None:
             raise LearnerError(
                 f"the weights of {weight.path!r} are not finite after pass {epoch}: fit takes every step, also one "
                 "whose losses are not. The states and models saved before stay. Leave the examples out, lower the "
-                "learning rate, clip gradients, or use KerasLearner and attent.teach, which skip such a step (rule P8)"
+                f"learning rate or clip gradients. {_WAY_OUT}"
             )
 
 

@@ -124,13 +124,34 @@ def _by_class(y: Any, class_weight: Any) -> Any:
 def inputs_of(fetch: Callable[[Ids], Any], batches: list[Ids], weights: list[Numbers] | None) -> dict[str, Any]:
     """Return what ``fit`` takes to train a pass's batches in their order.
 
-    Of arrays a pass is taken at once, which Keras then slices faster than any generator.
+    Of arrays a pass is taken at once, which is then sliced faster than by any generator.
     """
     if not isinstance(fetch, Arrays):
         return {"x": Batches(fetch, batches, weights)}
     whole = Batches(fetch, [np.concatenate(batches)], None if weights is None else [np.concatenate(weights)])[0]
+    if keras.backend.backend() == "tensorflow":
+        return {"x": _sliced(whole, len(batches[0]))}
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(whole)
     return {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": len(batches[0])}
+
+
+def validation_of(data: Any, size: int) -> Any:
+    """Return validation data so that not every pass makes batches of them anew, as Keras on TensorFlow would.
+
+    What are no arrays of numbers is returned as it is, for Keras to take or to refuse.
+    """
+    if keras.backend.backend() != "tensorflow" or not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        return data
+    arrays = tree.flatten(tuple(data))
+    if not all(isinstance(each, np.ndarray) and each.ndim and each.dtype.kind in "iufb" for each in arrays):
+        return data
+    return _sliced(data, size) if len({len(each) for each in arrays}) == 1 else data
+
+
+def _sliced(parts: Any, size: int) -> Any:
+    from attent_tensorflow.trainers.keras_datasets import sliced  # needs TensorFlow
+
+    return sliced(parts, size)
 
 
 class Batches(keras.utils.PyDataset):

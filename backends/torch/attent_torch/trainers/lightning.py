@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader
 
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.plan.plan import Plan
-from attent_torch.schedule import check_total
+from attent_torch.schedule import check_epochs, check_total
 from attent_torch.trainers.loops import Teacher
+from attent_torch.trainers.skipping import Skipping
+from attent_torch.trainers.workers import Workers
 
 _UNSET = (-1, 1000)  # Trainer's max_epochs where none was given
 
@@ -65,6 +67,7 @@ class Teaching(Callback):
         self.teacher: Teacher | None = None
         self._trainer: Trainer | None = None
         self._state: dict[str, Any] | None = None  # of a checkpoint
+        self._skipping: Skipping | None = None
 
     @property
     def state_key(self) -> str:
@@ -103,7 +106,7 @@ class Teaching(Callback):
         if self.teacher is None:
             run = None if trainer.fast_dev_run else self.run
             self.teacher = Teacher(
-                self.plan, loader, model=None if self.loss is None else module, loss=self._scored, run=run,
+                self.plan, loader, model=module, loss=None if self.loss is None else self._scored, run=run,
                 resume=run is not None and (self.resume or self._state is not None),
                 accumulate=trainer.accumulate_grad_batches, versions={"lightning": lightning.__version__},
                 **self.settings,
@@ -143,14 +146,35 @@ class Teaching(Callback):
         self._begun = True
         loop._combined_loader = None  # where a schedule asked for the number of steps it was of no epoch yet
         for config in trainer.lr_scheduler_configs:
-            if config.interval == "step" and not config.reduce_on_plateau and not trainer.fast_dev_run:
+            if config.reduce_on_plateau or trainer.fast_dev_run:
+                continue
+            if config.interval == "step":
                 check_total(config.scheduler, loop.max_steps // config.frequency, loop.max_epochs)
+            else:
+                check_epochs(config.scheduler, loop.max_epochs // config.frequency)
         loop.epoch_loop.max_steps = self._own[1]  # with one, Lightning does not go on right at an epoch's end
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Keep what a step may write that is left out."""
+        if self._skipping is not None and batch_idx % trainer.accumulate_grad_batches == 0:
+            self._skipping.forward()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Leave a step out that is not finite, where the plan asks for it."""
+        if self._skipping is None or self.teacher is None:
+            return
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self.teacher.stepped(self._skipping.leaves_out(optimizer, self.teacher.step_losses, scaled=scaled))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse a checkpoint that holds no state of the plan; after one of an epoch's end begin the next epoch."""
         if trainer.ckpt_path is not None and self._state is None:
             raise CourseError(f"{trainer.ckpt_path} is no checkpoint of a taught run: begin without ckpt_path")
+        self._skipping = None
+        if self.plan.non_finite != "error" and pl_module.automatic_optimization and not trainer.fast_dev_run:
+            self._skipping = Skipping(pl_module, Workers.here())
         loop = trainer.fit_loop.epoch_loop
         if loop.restarted_on_train_batch_end and loop.batch_progress.is_last_batch:
             # Lightning sees that the epoch was over only where the next one is no longer.
@@ -179,6 +203,8 @@ class Teaching(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse an epoch that ended early, though training goes on: its pass would be mixed with the next."""
         teacher, most = self.teacher, self._own[1]
+        if teacher is not None and teacher.finished and not trainer.fast_dev_run:
+            teacher.state_dict()  # refuses weights that are not finite, also where nothing is kept
         ending = trainer.should_stop or trainer.fast_dev_run or (most != -1 and trainer.global_step >= most)
         if teacher is not None and not ending and teacher.feed.epoch < teacher.ends[trainer.current_epoch]:
             raise CourseError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 from torch.utils.data import SequentialSampler as InOrder
 
-from attent.errors import CourseError, LearnerError
+from attent.errors import CourseError, LearnerError, PlanError
 
 _KEPT = (
     "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
@@ -55,7 +55,7 @@ def with_batches(loader: Any, batches: Any, generator: torch.Generator | None = 
     )  # fmt: skip
 
 
-def fetched(loader: Any, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+def fetched(loader: Any, batches: Sequence[Iterable[int]]) -> Iterator[Any]:
     """Yield a loader's batches, which are to hold these ids. Raises LearnerError naming an example that fails."""
     fetching = iter(loader)
     for place in itertools.count():
@@ -80,16 +80,17 @@ def _worker_died(loader: Any, error: Exception) -> bool:
     return isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in str(error)
 
 
-def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> str:
+def _failed(data: Any, batches: Sequence[Iterable[int]], error: Exception) -> str:
     """Return in words which example failed, of the batch asked for or, since accelerate looks ahead, the next."""
-    for each in itertools.chain(*batches):
+    ids = [int(each) for each in itertools.chain(*batches)]
+    for each in ids:
         try:
             data[each]
         except Exception as own:
             return f"example {each} of the loader's dataset cannot be fetched: {type(own).__name__}: {own}"
     told = str(error).strip().splitlines()[-1:] or [type(error).__name__]
     return (
-        f"the loader failed on a batch of the examples {list(itertools.chain(*batches))}, each of which can be "
+        f"the loader failed on a batch of the examples {ids}, each of which can be "
         f"fetched alone: {told[0]}. Look at its collate_fn and, where it has workers, at worker_init_fn"
     )
 
@@ -97,6 +98,23 @@ def _failed(data: Any, batches: Sequence[Sequence[int]], error: Exception) -> st
 def accumulated(loader: Any) -> int | None:
     """Return how many batches of a loader that accelerate prepared make a step, None of any other loader."""
     return int(loader.gradient_state.num_steps) if _prepared(loader) else None
+
+
+def length_of(data: Any) -> int:
+    """Return the number of examples of a loader, of its dataset, or as given. Raises PlanError for what has none.
+
+    Example:
+        >>> from attent_torch.trainers.loaders import length_of
+        >>> length_of([3, 1, 4])
+        3
+    """
+    if isinstance(data, DataLoader):
+        data = data.dataset
+    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
+        raise PlanError(
+            f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
+        )
+    return data if isinstance(data, int) else len(data)
 
 
 def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -> None:
@@ -133,7 +151,7 @@ def check_loader(loader: Any, n: int, batch_size: int, world: int, parts: int) -
             "the loader has drop_last=True, where the plan trains every example that it chose: leave drop_last out. "
             "An epoch's last batch may then be smaller"
         )
-    if accumulated(loader) not in (None, parts):
+    if accumulated(loader) not in (None, 1, parts):  # a script may also accumulate by itself
         raise CourseError(
             f"accelerate takes a step after {accumulated(loader)} batches, the teacher goes by {parts}: give the "
             "teacher the prepared loader, or accumulate=accelerator.gradient_accumulation_steps"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
@@ -16,15 +14,26 @@ from torch.utils.data import DataLoader, Sampler
 import attent
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids
-from attent.plan.timeline import epoch_ends
+from attent.plan.timeline import epoch_ends, smallest_batch
+from attent.run.feed import epoch_beyond_end
+from attent_torch.batch_norm import refuse_alone
 from attent_torch.data import column
 from attent_torch.devices import accelerators, model_device, moved, numbers_on
 from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
-from attent_torch.schedule import check_total
 from attent_torch.steps import not_finite
-from attent_torch.trainers.loaders import accumulated, check_loader, fetched, list_batches, with_batches
+from attent_torch.trainers.loaders import (
+    accumulated,
+    check_loader,
+    fetched,
+    length_of,
+    list_batches,
+    with_batches,
+)
+from attent_torch.trainers.passes import Pass
+from attent_torch.trainers.skipping import Weights
+from attent_torch.trainers.stepping import Stepping
 from attent_torch.trainers.workers import Workers
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -45,7 +54,9 @@ class Teacher:
     Args:
         plan: what is taught when.
         data: the loader or dataset that is trained on, or its number of examples.
-        model, loss: ``loss(model, batch)`` gives one loss per example; only for a plan that has scoring passes.
+        model: what the loop trains. It is then refused at its first forward where BatchNorm cannot train the smallest
+            batch of the run, and ``state_dict`` refuses weights that are no longer finite. None: it is not looked at.
+        loss: ``loss(model, batch)`` gives one loss per example; with ``model``, for a plan that has scoring passes.
         scheduler: of the learning rate, stepped after every optimiser step: refused at once where it was built for
             another number of steps. None: not looked at.
         accumulate: how many of the loader's batches one optimiser step takes. A batch of the plan is a step's examples,
@@ -91,26 +102,35 @@ class Teacher:
     ) -> None:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
-        n, write = _length(data), self.workers.rank == 0
+        n, write = length_of(data), self.workers.rank == 0
         for name in ("groups", "costs"):
             if name in settings:
                 settings[name] = column(name, settings[name], data)
         self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
-        if (model is None or loss is None) and any(row.score for row in plan.timeline(n)):
+        self._rows = plan.timeline(n)
+        if (model is None or loss is None) and any(row.score for row in self._rows):
             raise PlanError(
                 "the plan has scoring passes: give model=... and loss=..., a function of (model, batch) that returns "
                 "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
                 "Plan.default do"
             )
-        if scheduler is not None and not resume:  # what is resumed was looked at when it began
-            # accelerate takes a step for each process unless it splits the batches itself.
-            times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
-            check_total(scheduler, times * self.feed.total_steps, plan.epochs)
         self._parts = accumulated(data) or 1 if accumulate is None else accumulate
         if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
             raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
+        if isinstance(data, DataLoader):
+            check_loader(data, n, plan.batch_size, self.workers.world, self._parts)
+        # accelerate takes a step for each process unless it splits the batches itself.
+        times, total = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1, self.total_steps
+        self._stepping = None
+        if scheduler is not None:
+            self._stepping = Stepping(scheduler, total, plan.epochs, times=times, anew=not resume)
         self._model, self._loss = model, loss
-        self.ends = epoch_ends(plan.timeline(n), plan.full_epochs)  # the pass before which each epoch ends
+        self._weights = None if model is None else Weights(model, self.workers)
+        if model is not None:
+            smallest, row = smallest_batch(self._rows)
+            if smallest // (self.workers.world * self._parts) <= 1:
+                refuse_alone(model, row, smallest)
+        self.ends = epoch_ends(self._rows, plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
         self._generator = torch.Generator()  # of the workers' seeds, so that a loader draws nothing from the global one
@@ -119,6 +139,7 @@ class Teacher:
     @property
     def finished(self) -> bool:
         """Whether the plan is at its end."""
+        self._settle()
         return self.feed.finished
 
     @property
@@ -129,16 +150,22 @@ class Teacher:
     @property
     def steps(self) -> list[int]:
         """Optimiser steps of each epoch of the run."""
-        rows, ends = self.feed.plan.timeline(self.feed.n), [0, *self.ends]
-        return [sum(row.steps for row in rows[start:end]) for start, end in itertools.pairwise(ends)]
+        return [sum(row.steps for row in self._rows[a:b]) for a, b in itertools.pairwise([0, *self.ends])]
 
     @property
     def waiting(self) -> bool:
         """Whether a batch was given whose losses are not recorded."""
         return self._given > self._place
 
+    @property
+    def step_losses(self) -> list[torch.Tensor]:
+        """The losses recorded of the optimiser step under way, or last taken: a tensor for each of its batches."""
+        return self._last
+
     def trace(self) -> attent.Trace:
         """Return what was taught so far."""
+        if self.workers.world == 1:
+            self._settle()
         return self.feed.trace()
 
     def __call__(self, loader: DataLoader[Any]) -> Epoch:
@@ -171,6 +198,8 @@ class Teacher:
         taught, place = self._begun(), self._place
         if place >= self._given:
             raise CourseError("no batch waits for its losses: call teacher.record(losses) once for each batch")
+        if self._stepping is not None:
+            self._stepping.check(self._steps + place // self._parts)
         share = taught.shares[place]
         if isinstance(losses, torch.Tensor) and losses.ndim == 0:
             raise LearnerError(
@@ -179,26 +208,33 @@ class Teacher:
                 "them, over tokens with attent_torch.token_mean"
             )
         losses = per_example(losses, len(share), None)
-        self._last = losses.detach()
-        padding = taught.padding[place]
-        self._kept.append(losses.detach()[: 0 if padding else None].clone())
-        whole = taught.weights is None and self.workers.world == self._parts == 1
-        result = losses.mean() if whole else losses @ self._scale(taught, place, losses)
-        if self._place == len(taught.shares):
-            self._hand_over()
+        own = losses.detach().clone()  # a view would keep a batch's logits alive
+        self._last = [*self._last, own][-self._parts :]
+        self._kept.append(own[:0] if taught.padding[place] else own)
+        result = losses @ self._scale(taught, place, losses) if taught.factors else losses.mean()
+        if self.feed.plan.non_finite == "error":
+            self._settle()  # else its last step may be left out, which is told by `finite`
         return result
 
     def finite(self, optimizer: torch.optim.Optimizer) -> bool:
         """Say whether the losses last recorded and the optimiser's gradients are finite: after backward, before a step.
 
         ``if teacher.finite(optimizer): optimizer.step()`` is what a plan with ``non_finite="drop"`` or ``"last"`` asks
-        of a loop. All ranks are told the same, so each must call it. What the forward pass wrote to buffers, as
-        BatchNorm does, is not put back.
+        of a loop; steps left out are counted in the pass's record. Called once for each step. All ranks are told the
+        same, so each must call it. What the forward pass wrote to buffers, as BatchNorm does, is not put back.
         """
-        if self._last is None:
+        if not self._last:
             raise CourseError("no losses are recorded: call teacher.finite after teacher.record and backward")
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        return not self.workers.any(not_finite([self._last, *gradients]))
+        left_out = self.workers.any(not_finite([*self._last, *gradients]))
+        self.stepped(left_out)
+        return not left_out
+
+    def stepped(self, left_out: bool) -> None:
+        """Take note that a step is taken, or left out as a loss or its gradient is not finite: what `finite` does."""
+        if self.feed.plan.non_finite != "error":
+            self._skipped += left_out
+            self._settle()
 
     def state_dict(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, as ``torch.save`` and ``torch.load(weights_only=True)`` take them.
@@ -207,32 +243,49 @@ class Teacher:
         process group every rank must call it.
         """
         self._hand_over()
+        if self._weights is not None:
+            self._weights.check(f"in pass {self.feed.epoch}")
         return self.feed.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one after the last recorded. Raises as `attent.Feed.load_state`."""
         self.feed.load_state(state)
+        if self._stepping is not None:
+            self._stepping.restored()
         self._clear()
 
     def _clear(self) -> None:
-        self._taught: _Pass | None = None
+        self._taught: Pass | None = None
         self._kept: list[torch.Tensor] = []  # losses of this rank, batch by batch, that the feed does not have yet
+        self._done = self.feed.done * self._parts  # batches of the pass whose losses the feed has
         self._given = 0  # batches of the pass that were given out
-        self._last: torch.Tensor | None = None  # losses
+        self._last: list[torch.Tensor] = []  # losses of the step under way
+        self._skipped = 0  # steps left out that the feed was not told of yet
+        self._beyond = 0  # epochs asked for beyond the plan's end
 
     @property
     def _place(self) -> int:
         """Batches of the loader, in the pass, whose losses are recorded."""
-        return self.feed.done * self._parts + len(self._kept)
+        return self._done + len(self._kept)
 
-    def _begun(self) -> _Pass:
+    def _begun(self) -> Pass:
         """Return the pass under way; one that has not begun begins, with a scoring pass where the plan has one."""
+        self._settle()
         if self._taught is None:
             ids = self.feed.to_score()
             if ids is not None:
                 self._score(ids)
-            self._taught = _Pass.of(self.feed, self.workers, self._parts)
+            self._taught = Pass.of(self.feed, self.workers, self._parts)
+            if self._stepping is not None:
+                rows = self.feed.plan.timeline(self.feed.n)[: self.feed.epoch]
+                self._steps = sum(row.steps for row in rows)  # before the pass
+                self._stepping.begin(self._steps + self.feed.done)
         return self._taught
+
+    def _settle(self) -> None:
+        """Give the feed the losses of a pass that is complete."""
+        if self._taught is not None and self._place == len(self._taught.shares):
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Give the feed the losses that were kept on the device, of whole steps."""
@@ -241,14 +294,16 @@ class Teacher:
             return
         done, epoch, count = self.feed.done, self.feed.epoch, steps * self._parts
         batches = self.feed.batches()[done : done + steps]
-        self.feed.record(*self.workers.gathered(torch.cat(self._kept[:count]), batches))
-        self._kept = self._kept[count:]
+        self.feed.record(*self.workers.gathered(torch.cat(self._kept[:count]), batches), self._skipped)
+        self._kept, self._skipped = self._kept[count:], 0
         if self.feed.epoch != epoch:
             last = self._last  # its step is still to be taken
             self._clear()
             self._last = last
+        else:
+            self._done = self.feed.done * self._parts
 
-    def _scale(self, taught: _Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
+    def _scale(self, taught: Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
         """Return by what each loss counts in the objective of this rank: shape (B,)."""
         if taught.scales is None:
             taught = self._taught = taught._replace(scales=numbers_on(losses.device, taught.factors))
@@ -292,7 +347,7 @@ class Epoch:
 
     def _left(self) -> int:
         teacher = self._teacher
-        rows = teacher.feed.plan.timeline(teacher.feed.n)[teacher.feed.epoch : self._end()]
+        rows = teacher._rows[teacher.feed.epoch : self._end()]
         return max(0, sum(row.steps for row in rows) * teacher._parts - teacher._place)
 
     def __iter__(self) -> Iterator[Any]:
@@ -300,16 +355,12 @@ class Epoch:
         teacher, end = self._teacher, self._end()
         self._length = self._left()
         if teacher.finished:
-            warnings.warn(
-                f"the plan is at its end after {len(teacher.ends)} epochs: there is nothing more to train",
-                UserWarning,
-                stacklevel=2,
-            )
+            teacher._beyond = epoch_beyond_end(len(teacher.ends), teacher._beyond)
         while teacher.feed.epoch < end:
             epoch = teacher.feed.epoch
             shares, place = teacher._begun().shares, teacher._place
             teacher._generator.manual_seed(mixed(mixed(mixed(teacher.feed.plan.seed, _LOADER), epoch), place))
-            for batch in fetched(self._loader, [ids.tolist() for ids in shares[place:]]):
+            for batch in fetched(self._loader, shares[place:]):
                 teacher._given = place = place + 1
                 yield batch
                 if teacher.feed.epoch == epoch and teacher._place < place:
@@ -317,6 +368,7 @@ class Epoch:
                         "the losses of the last batch were not recorded: call loss = teacher.record(losses) for "
                         "every batch, with one loss per example"
                     )
+            teacher._settle()
 
 
 class Batches(Sampler[list[int]]):
@@ -352,45 +404,3 @@ class Batches(Sampler[list[int]]):
                 teacher._given = at + 1
                 self._exhausted = epoch if at + 1 == len(shares) else -1
             yield shares[at].tolist()
-
-
-class _Pass(NamedTuple):
-    """A pass as this rank trains it: the parts of its share of each batch, in order.
-
-    Where a part would be empty it is one example that counts nothing.
-    """
-
-    shares: list[Ids]
-    padding: list[bool]
-    weights: list[Any] | None
-    factors: list[Any]  # by what each loss of a share counts, float64
-    starts: list[int]  # of each share among the factors
-    scales: torch.Tensor | None = None  # the factors on the device, once
-
-    @classmethod
-    def of(cls, feed: attent.Feed, workers: Workers, parts: int) -> _Pass:
-        batches, weights = feed.batches(), feed.weights()
-        shares, padding, factors = [], [], []
-        for at, ids in enumerate(batches):
-            weighed = np.ones(len(ids)) if weights is None else weights[at]
-            own, each = workers.share(ids), workers.share(weighed)
-            for part in range(parts):
-                mine = slice(part * len(own) // parts, (part + 1) * len(own) // parts)
-                empty = len(own[mine]) == 0
-                padding.append(empty)
-                shares.append(ids[:1] if empty else own[mine])
-                # Gradients are averaged over ranks and parts: each counts as many times its part of the batch's mean.
-                factors.append(np.zeros(1) if empty else each[mine] * workers.world * parts / len(ids))
-        starts = np.cumsum([0, *map(len, factors)]).tolist()
-        return cls(shares, padding, weights, factors, starts)
-
-
-def _length(data: Any) -> int:
-    """Return the number of examples. Raises PlanError for what has none."""
-    if isinstance(data, DataLoader):
-        data = data.dataset
-    if isinstance(data, Mapping | torch.Tensor | tuple | str) or not isinstance(data, int | Sized):
-        raise PlanError(
-            f"data must be the loader, its map-style dataset or the number of examples, got {type(data).__qualname__}"
-        )
-    return data if isinstance(data, int) else len(data)

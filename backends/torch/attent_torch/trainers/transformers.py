@@ -11,20 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from accelerate import DistributedType
 from accelerate.data_loader import prepare_data_loader
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from attent.errors import CourseError, LearnerError
 from attent.learner import Ids
 from attent.plan.plan import Plan
+from attent.plan.timeline import smallest_batch
 from attent.run.feed import Feed
 from attent.run.files import read_plain, write_whole
+from attent_torch.batch_norm import refuse_alone
 from attent_torch.data import column
 from attent_torch.devices import accelerators
 from attent_torch.evaluation import evaluation
 from attent_torch.schedule import check_total
+from attent_torch.trainers.skipping import Skipping, Weights
 from attent_torch.trainers.transformers_checks import (
     check_arguments,
     check_data,
@@ -34,8 +38,10 @@ from attent_torch.trainers.transformers_checks import (
     fingerprint,
     mend_scale,
 )
+from attent_torch.trainers.transformers_lengths import bucketed, lengths_of
 from attent_torch.trainers.transformers_losses import causal_loss, losses_of, shifts
 from attent_torch.trainers.transformers_shares import SHARE, Collate, Share, Shared, Shares
+from attent_torch.trainers.workers import Workers
 
 STATE = "attent.json"
 _LOADER = (
@@ -61,7 +67,8 @@ class Teaching:
         per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
             have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
         groups: The group of each example, for a policy by group: a column of train_dataset, or an array.
-        costs: What each example costs, such as its tokens: a column of train_dataset, or an array.
+        costs: What each example costs, such as its tokens: a column of train_dataset, or an array. Where batches are
+            of similar length (``train_sampling_strategy="group_by_length"``, or a plan with ``bucket``), its length.
         feed_options: More arguments of `attent.Feed`, for plans that need them: ``reference``, ``replay``.
         **kwargs: Trainer's own.
 
@@ -82,24 +89,29 @@ class Teaching:
     ) -> None:
         check_version()
         super().__init__(*args, **kwargs)
-        self.plan, self.attent_run, self.per_example_loss = plan, attent_run, per_example_loss
+        self.attent_run, self.per_example_loss = attent_run, per_example_loss
         given = {name: held for name, held in (("groups", groups), ("costs", costs)) if held is not None}
         self.feed_options = {**given, **(feed_options or {})}
         self.feed: Feed | None = None
         self._share: Share | None = None  # in training
-        self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device
+        self._clear()
         check_data(self.train_dataset)
         check_arguments(self, plan)
+        self.plan = bucketed(plan, self.args.train_sampling_strategy, len(self.train_dataset))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train by the plan, from its start or a checkpoint, and return what Trainer's ``train`` does."""
         check_data(self.train_dataset)
         check_arguments(self, self.plan)
-        self.feed, self._trained = None, []  # a feed of before gives its run folder free
+        self.feed = None  # one of before gives its run folder free
+        self._clear()
         known = {
             name: column(name, held, self.train_dataset) if name in ("groups", "costs") else held
             for name, held in self.feed_options.items()
         }
+        if self.plan.bucket is not None and "costs" not in known:
+            named = getattr(self.processing_class, "model_input_names", ["input_ids"])[0]
+            known["costs"] = lengths_of(self.train_dataset, self.args.length_column_name, named)
         self.feed = Feed(
             self.plan,
             len(self.train_dataset),
@@ -110,11 +122,26 @@ class Teaching:
             write=self.is_world_process_zero(),
             **known,
         )
+        smallest, row = smallest_batch(self.plan.timeline(self.feed.n))
+        if smallest // (self.args.gradient_accumulation_steps * self.args.world_size) <= 1:
+            refuse_alone(self.model, row, smallest)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _clear(self) -> None:
+        self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device
+        self._step: list[torch.Tensor] = []  # losses of the step under way
+        self._skipped = 0  # steps left out, not recorded yet
+        self._weights: Weights | None = None  # once training begins
+        self._skipping: Skipping | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of this process' shares of the pass under way."""
-        own, args = super().get_train_dataloader(), self.args
+        args, strategy = self.args, self.args.train_sampling_strategy
+        args.train_sampling_strategy = "random"  # the sampler is replaced: to group by length takes a look at all data
+        try:
+            own = super().get_train_dataloader()
+        finally:
+            args.train_sampling_strategy = strategy
         accumulate, processes = args.gradient_accumulation_steps, args.world_size
         shares = Shares(lambda: self.feed, args.train_batch_size, accumulate, processes, args.process_index)
         settings = {name: getattr(own, name) for name in _LOADER}
@@ -156,8 +183,10 @@ class Teaching:
         while (ids := self.feed.to_score()) is not None:
             self._score(ids, loader)
         steps = len(self.feed.batches())
+        if self._weights is None:
+            self._begin()
         super()._run_epoch(**{**given, "steps_in_epoch": len(loader), "num_update_steps_per_epoch": steps})
-        self._record()
+        self._record(ended=self.feed.epoch + 1 == self.plan.epochs)
         if self.feed.epoch == epoch and not self.control.should_training_stop:
             if self.control.should_epoch_stop:
                 raise CourseError(
@@ -171,6 +200,7 @@ class Teaching:
         checkpoint = _internal_call and self.is_in_train and output_dir is not None
         if checkpoint:
             self._record()
+            self._weights.check(f"at step {self.state.global_step}")
         super().save_model(output_dir, _internal_call)
         if checkpoint and self.args.should_save:
             kept = json.dumps(self.feed.state())
@@ -179,6 +209,8 @@ class Teaching:
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Take Trainer's own step, and keep each example's loss from its forward."""
         share = self._share = inputs.pop(SHARE)
+        if self._skipping is not None and not self._step:
+            self._skipping.forward()
         self._inputs, self._each, self._weighed = dict(inputs), None, False
         hook = model.register_forward_hook(self._listen)
         own = self.compute_loss
@@ -192,6 +224,7 @@ class Teaching:
             alone = self.per_example_loss is None and self.args.n_gpu <= 1 and not self.args.torch_compile
             with causal_loss(self.model, alone) as self._causal:
                 loss = super().training_step(model, inputs, *args, **kwargs)
+            self._step.append(self._each.detach())
             if not share.stand_in:
                 self._trained.append((share.ids, self._each.detach()))
         finally:
@@ -273,8 +306,23 @@ class Teaching:
         self._trained += list(zip([part for part in parts if len(part)], scores, strict=True))
         self._record()
 
-    def _record(self) -> None:
-        """Record the losses since the last time, of all processes."""
+    def _begin(self) -> None:
+        """Look at the model as it is when training begins, and have steps left out where the plan asks for it."""
+        workers = Workers.here()
+        self._weights = Weights(self.model, workers)
+        if self.plan.non_finite != "error" and self.accelerator.distributed_type != DistributedType.DEEPSPEED:
+            self._skipping = Skipping(self.model, workers)
+        self.remove_callback(_BeforeStep)
+        self.add_callback(_BeforeStep(self._before_step))
+
+    def _before_step(self) -> None:
+        step, self._step = self._step, []
+        if self._skipping is not None:
+            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # in accelerate's
+            self._skipped += self._skipping.leaves_out(optimizer, step, scaled=self.accelerator.scaler is not None)
+
+    def _record(self, ended: bool = False) -> None:
+        """Record the losses since the last time, of all processes; ``ended``: they may be the run's last."""
         trained, self._trained = self._trained, []
         if not trained:
             return
@@ -284,7 +332,20 @@ class Teaching:
             gather, pad = self.accelerator.gather, self.accelerator.pad_across_processes
             ids, losses = gather(pad(ids, pad_index=-1)), gather(pad(losses))
         ids, losses = ids.cpu().numpy(), losses.cpu().numpy()
-        self.feed.record(losses[ids >= 0], ids[ids >= 0])
+        if ended and (self.plan.non_finite != "error" or np.isfinite(losses).all()):
+            self._weights.check(f"after pass {self.feed.epoch}")  # such a run has not finished
+        skipped, self._skipped = self._skipped, 0
+        self.feed.record(losses[ids >= 0], ids[ids >= 0], skipped)
+
+
+class _BeforeStep(TrainerCallback):
+    """Calls back when a step's gradients are there."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def on_pre_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self._call()
 
 
 class TaughtTrainer(Teaching, Trainer):

@@ -17,6 +17,7 @@ from transformers.utils.versions import version
 
 from attent.errors import LearnerError, PlanError
 from attent.plan.plan import Plan
+from attent_torch.trainers.transformers_lengths import GROUPED
 from attent_torch.trainers.transformers_losses import losses_of, shifts
 
 logger = logging.get_logger("transformers.attent")
@@ -83,17 +84,35 @@ def check_arguments(trainer: Any, plan: Any) -> None:
             "A plan's batch is the examples of an optimiser step: make the two equal"
         )
     for name, wanted, why in (
-        ("train_sampling_strategy", "random", "orders the examples, and the plan does"),
         ("dataloader_drop_last", False, "leaves out examples that the plan teaches"),
         ("auto_find_batch_size", False, "changes the batches that the plan lays out"),
         ("ignore_data_skip", False, "trains examples of a pass again that were trained before the checkpoint"),
         ("packing", False, "joins examples into one, and the plan chooses single examples"),
         ("padding_free", False, "joins a batch's examples into one, and the plan ranks single examples"),
-        ("use_liger_kernel", False, "keeps the logits, from which the loss of each example is told"),
+        ("use_liger_kernel", False, "returns no logits, from which the loss of each example is told"),
+        ("shuffle_dataset", False, "renumbers the examples, so that groups and costs given by number are of others"),
     ):
         got = getattr(args, name, wanted)
         if got is not None and got != wanted:
             raise PlanError(f"{name}={got!r} {why}: set {name}={wanted!r}")
+    if args.train_sampling_strategy not in ("random", GROUPED):
+        raise PlanError(
+            f"train_sampling_strategy={args.train_sampling_strategy!r} orders the examples, and the plan does: set "
+            f"train_sampling_strategy='random', or {GROUPED!r} for batches of similar length"
+        )
+    config = getattr(trainer.accelerator, "parallelism_config", None)
+    for name, used in (
+        ("FSDP", trainer.is_fsdp_enabled),
+        ("DeepSpeed", trainer.is_deepspeed_enabled),
+        ("a parallelism_config", config is not None and config.total_size > config.dp_replicate_size),
+    ):
+        if used:
+            raise PlanError(
+                f"the trainer divides the model or its examples by {name}, under which it is not known that what is "
+                "ranked is what is trained: leave it out, and train in several processes by DistributedDataParallel "
+                "(torchrun alone); for a model that needs to be sharded take attent.teach with attent_torch.workers "
+                "and fully_shard, or attent_torch.Teacher in a loop of your own"
+            )
     owner = next(each for each in type(trainer).__mro__ if "_get_train_sampler" in vars(each))
     if owner is not Trainer:
         raise PlanError(

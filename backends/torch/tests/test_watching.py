@@ -1,0 +1,42 @@
+"""What must not be forgotten, told by a PyTorch learner."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import attent
+from attent_torch import TorchLearner, cross_entropy
+
+
+def learner_of(plan, **settings):
+    torch.manual_seed(0)
+    x, y = torch.randn(120, 3), torch.arange(120) % 2
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)).train()
+    return TorchLearner(model, (x, y), cross_entropy, torch.optim.AdamW(model.parameters(), 1e-2), **settings)
+
+
+def test_watched_numbers_are_taken_in_evaluation_mode_without_gradients_and_change_nothing():
+    seen = []
+
+    def watch(model):
+        found = model(torch.ones(4, 3))
+        seen.append((model.training, found.requires_grad))
+        return found[:, 0]
+
+    learner = learner_of(None, watch=watch)
+    before, told = learner.state(), learner.watch()
+    assert (told.dtype, told.shape) == (np.float64, (4,))
+    assert (told == learner.watch()).all()
+    assert seen == [(False, False)] * 2
+    assert learner.model.training
+    assert all((before[name] == array).all() for name, array in learner.state().items())
+    assert isinstance(learner, attent.Watches)
+    assert not isinstance(learner_of(None), attent.Watches)
+
+
+def test_a_plan_that_keeps_takes_them_before_each_choice():
+    plan = attent.Plan.auto(epochs=3, batch_size=8, keep=0.1)
+    calls = []
+    learner = learner_of(plan, watch=lambda model: (calls.append(1), [0.0, 1.0])[1])
+    trace = attent.teach(learner, plan)
+    assert len(calls) == sum(record.selection is not None for record in trace.records) == 6
