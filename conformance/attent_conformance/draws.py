@@ -13,7 +13,7 @@ from attent.learner import Ids, Numbers
 from attent.reference import SGD, AdamW, Optimiser
 
 LARGEST = 24  # examples in a batch: more than a scoring pass takes at once, and no multiple of it
-LARGE = 289  # the same for the few steps that are really large
+LARGE = 529  # the same for the few steps that are really large
 _SIZES = (1, 2, 3, 5, 8, 16, 17, 19, 23)  # few, as a framework that compiles may do so for each
 _KINDS = ("from 0 to 3", "some 0", "some negative", "above 10", "of one size", "all 0", "tiny beside large")
 

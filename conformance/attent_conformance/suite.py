@@ -87,6 +87,8 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "results_of_many_calls_are_the_callers": ("P2", "P6"),
     "float64_evaluations_agree": ("A3", "P6"),
     "float32_evaluations_agree": ("A3", "P6"),
+    "as_many_steps_as_batches": ("A3", "P6"),
+    "a_batch_of_all_and_of_more_trains_alike": ("A3", "P6"),
     "any_batches_train_every_task": ("A3", "P6"),
     "any_weights_train_every_task": ("A3", "P6", "any_batches_train_every_task"),
     "large_losses_agree": ("A3", "P6"),

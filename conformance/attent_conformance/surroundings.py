@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -65,7 +66,12 @@ def process() -> Around:
         "the root logger": (logging.root.level, logging.root.disabled, logging.root.manager.disable),
         "garbage collection": (gc.isenabled(), gc.get_threshold()),
         "the recursion limit": sys.getrecursionlimit(),
-        "the handler of interrupts": _handler(),
+        "the handlers of interrupts and of SIGTERM": _handlers(),
+        "how many files may be open": _open_files(),
+        "sys.path": list(sys.path),
+        "the socket's default timeout": socket.getdefaulttimeout(),
+        "sys.getprofile() and sys.gettrace()": (sys.getprofile(), sys.gettrace()),
+        "threading.excepthook": threading.excepthook,
         "sys.excepthook": sys.excepthook,
         "sys.getswitchinterval()": sys.getswitchinterval(),
         "the mask of new files' modes": _mask(),
@@ -83,7 +89,7 @@ def lasting() -> Around:
     found = {**arithmetic(), **process()}
     passing = (
         "os.environ", "warnings.filters", "sys.stdout", "sys.excepthook", "jax.config.jax_enable_x64",
-        "decimal.getcontext()",
+        "decimal.getcontext()", "sys.path",
     )  # fmt: skip
     return {name: value for name, value in found.items() if name not in passing}
 
@@ -143,8 +149,18 @@ def _look(found: Around, module: str, look: Callable[[Any], Around]) -> None:
             found.update(look(loaded))
 
 
-def _handler() -> object:
-    return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+def _handlers() -> object:
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+
+def _open_files() -> object:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def _mask() -> int:

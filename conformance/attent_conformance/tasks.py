@@ -145,11 +145,11 @@ def _three_tasks() -> Task:
 
 
 def _padded_tasks() -> Task:
-    """Return sequences of 1 to 6 tokens with four targets each, one of them of weight 0."""
+    """Return sequences of 1 to 6 tokens with four targets each, one of them of weight 0, one below."""
     architecture = Architecture("classify", length=6, outputs=4, vocabulary=5, width=8, heads=1, depth=1, hidden=12)
     inputs, lengths = _whole(60, 5, 48, 6), 1 + _whole(61, 6, 48)
     targets = np.stack([inputs[:, 0] % 4, (inputs[:, 0] + lengths) % 4, lengths % 4, _whole(62, 4, 48)], axis=1)
-    weights = (1.0, 0.5, 2.0, 0.0)
+    weights = (1.0, -0.5, 2.0, 0.0)
     return Task("padded-tasks", architecture, inputs, targets, lengths, weights, needs=("tasks", "lengths"))
 
 

@@ -1,6 +1,7 @@
 """Broken in ways of a batch on four frameworks that the checks did not see: what calls leave behind, count or keep."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -163,3 +164,43 @@ class MappedIdsRefused(NumpyLearner):
         if type(ids) is not np.ndarray:
             raise TypeError("ids must be a numpy.ndarray")
         return super().score(ids)
+
+
+# Kinds of the batch after that
+
+
+@breaks("P1")
+class HandlerOfSigtermReplaced(NumpyLearner):
+    def train(self, batches, weights=None):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().train(batches, weights)
+
+
+@breaks("P3")
+class OneArrayTwiceIsOneStep(Stepping):
+    def train(self, batches, weights=None):
+        losses = {}
+        for place, ids in enumerate(batches):
+            if id(ids) not in losses:
+                losses[id(ids)] = super().train([ids], None if weights is None else weights[place : place + 1])
+        return np.concatenate([np.empty(0), *(losses[id(ids)] for ids in batches)])
+
+
+@breaks("P4")
+class AllExamplesInTheirOwnOrder(Stepping):
+    def one_step(self, ids, weight):
+        return super().one_step(np.arange(len(self)) if len(ids) == len(self) else ids, weight)
+
+
+@breaks("P2")
+class LongCallsTurned(NumpyLearner):
+    def score(self, ids):
+        values = super().score(ids)
+        return np.concatenate([values[4096:], values[:4096]])
+
+
+@breaks("P2")
+class BiasesBuiltAnew(NumpyLearner):
+    def __init__(self, architecture, parameters, *arguments, **settings):
+        own = {name: np.zeros_like(a) if name.endswith(".bias") else a for name, a in parameters.items()}
+        super().__init__(architecture, own, *arguments, **settings)

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import signal
 import warnings
 
 import numpy as np
@@ -22,11 +23,12 @@ def settings_put_back():
     """Put back what broken backends leave changed."""
     collecting, sizes, printing = gc.isenabled(), np.getbufsize(), np.get_printoptions()
     environment, python, numpys = dict(os.environ), random.getstate(), np.random.get_state()
-    mask = os.umask(0o022)
+    mask, ending = os.umask(0o022), signal.getsignal(signal.SIGTERM)
     os.umask(mask)
     with np.errstate(), warnings.catch_warnings():
         yield
     os.umask(mask)
+    signal.signal(signal.SIGTERM, ending)
     np.setbufsize(sizes)
     np.set_printoptions(**printing)
     random.setstate(python)

@@ -39,7 +39,7 @@ def check_any_batches_train_every_task(subject: Subject) -> Margins:
 
 
 def check_large_batches_train_alike(subject: Subject) -> Margins:
-    """P4: so do steps on drawn batches of up to 289 examples, with weights where there are any."""
+    """P4: so do steps on drawn batches of up to 529 examples, with weights where there are any."""
     margins = {}
     case, rng = task("many"), generator(subject.seed, "large")
     drawn = large_batches(rng, case.ids)

@@ -111,15 +111,18 @@ def _undisturbed(
 ) -> float:
     """Return how far scores are apart after steps with such batches between them, and without.
 
-    bad: how many of them ``disturb`` has trained. inside: one to train twice within a call besides.
+    bad: how many of them ``disturb`` has trained. inside: one to train first of all, and twice
+    within a call, besides.
     """
-    bad += 0 if inside is None else 2
+    bad += 0 if inside is None else 3
     first, second, third = _GOOD[:6], _GOOD[6:12], _GOOD[12:18]
     plain = _fresh(subject, dtype)
     plain.train([first, second, third])
     alone = plain.score(_GOOD)
     disturbed = _fresh(subject, dtype)
     skipped = _skipped(disturbed)
+    if inside is not None:
+        disturbed.train(inside)  # as the very first step
     disturbed.train([first])
     expected = np.full(24, np.nan)
     expected[_GOOD] = disturbed.score(_GOOD)

@@ -8,11 +8,11 @@ import numpy as np
 
 from attent.learner import Learner, Numbers
 from attent.reference import SGD
-from attent_conformance.comparing import relative_error, require_close
-from attent_conformance.draws import batches, generator, handed
+from attent_conformance.comparing import copied, relative_error, require_close
+from attent_conformance.draws import batches, generator, handed, some_ids
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
-from attent_conformance.pairs import ROUNDING, pairs
+from attent_conformance.pairs import ROUNDING, beside, pair, pairs
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import task
 
@@ -54,6 +54,26 @@ def check_no_losses_are_from_after_the_step(subject: Subject) -> None:
             raise CheckFailed("P3", "what score() gives after the step", f"those from before it, {far:.1e} away", where)
 
 
+def check_as_many_steps_as_batches(subject: Subject) -> None:
+    """P3: one array twice in a call, and hundreds of batches in it, are as many steps, as in calls of their own."""
+    for dtype in subject.precisions:
+        one = pair(subject, "many", dtype)
+        rng, learner = generator(subject.seed, "as many steps", one.where), one.learner
+        (ids,) = handed([some_ids(rng, one.case.ids, 4, repeats=False)])
+        every = [some_ids(rng, one.case.ids, 4, repeats=False) for _ in range(int(rng.integers(640, 700)))]
+        for what, drawn in {"one array twice": [ids, ids, ids], f"{len(every)} batches": every}.items():
+            found = []
+            for cut in (0, len(drawn) // 2):
+                learner.load_state(copied(one.after))
+                parts = [drawn] if not cut else [handed(drawn[:cut]), handed(drawn[cut:])]
+                losses = [learner.train(part).copy() for part in parts]
+                found.append(np.concatenate([*losses, learner.score(one.case.ids)]))
+            where = f"train() of {what} in one call, against two calls, {one.where}; drawn with seed {subject.seed}"
+            order = np.concatenate([*drawn, one.case.ids])
+            require_close("P3", found[0], found[1], order, 10 * ROUNDING[dtype], where)
+        learner.load_state(copied(one.after))
+
+
 @needs("weights")
 def check_losses_are_unweighted(subject: Subject) -> Margins:
     """P3: the losses that ``train`` returns do not carry the weights."""
@@ -69,6 +89,32 @@ def check_a_step_follows_the_mean_over_the_batch(subject: Subject) -> Margins:
     found = _stepped(subject, None)
     summed = [np.full(len(ids), float(len(ids))) for ids in _BATCHES]
     return {"error": _explained(subject, found, None, {"a sum in place of a mean": summed})}
+
+
+def check_a_batch_of_all_and_of_more_trains_alike(subject: Subject) -> Margins:
+    """P4: so does a batch of all examples in a drawn order, and one of more than there are."""
+    margins = {}
+    for name in ("three-tasks", "classes"):
+        case = task(name)
+        if subject.lacking(case.needs) is not None:
+            continue
+        rng = generator(subject.seed, "all and more", name)
+        drawn = [some_ids(rng, case.ids, len(case) + 13, repeats=True), rng.permutation(case.ids)]
+        given = None if subject.lacking(("weights",)) else [rng.uniform(0.2, 3.0, len(ids)) for ids in drawn]
+        order = np.concatenate([*drawn, case.ids])
+        for dtype in subject.precisions:
+            one = pair(subject, name, dtype)
+            numpy = beside(one)
+            expected, found = (
+                np.concatenate([it.train(handed(drawn), given and handed(given)).copy(), it.score(case.ids)])
+                for it in (numpy, one.learner)
+            )
+            where = f"batches of {[len(ids) for ids in drawn]}, {one.where}; drawn with seed {subject.seed}"
+            margins[one.where] = require_close("P4", found, expected, order, 10 * ROUNDING[dtype], where)
+            one.learner.load_state(copied(one.after))
+        if name == "three-tasks":
+            break  # "classes" where a subject has no tasks
+    return margins
 
 
 @needs("weights")
