@@ -154,7 +154,7 @@ def test_resumed_after_any_lesson_it_teaches_the_same(name):
 @pytest.mark.parametrize(
     ("level", "rate", "hows"),
     [
-        (0.5, 0.2, {"hardest", "in turn"}),
+        (0.7, 0.3, {"hardest", "in turn"}),
         (1.0, 0.08, {"soft", "in turn"}),
         (1.0, 0.13, {"soft"}),
         (2.4, 0.2, {"in turn"}),
