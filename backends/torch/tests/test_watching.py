@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import attent
-from attent_torch import TorchLearner, cross_entropy
+from attent_torch import Teacher, TorchLearner, cross_entropy
 
 
 def learner_of(plan, **settings):
@@ -40,3 +40,27 @@ def test_a_plan_that_keeps_takes_them_before_each_choice():
     learner = learner_of(plan, watch=lambda model: (calls.append(1), [0.0, 1.0])[1])
     trace = attent.teach(learner, plan)
     assert len(calls) == sum(record.selection is not None for record in trace.records) == 6
+
+
+def test_a_loop_watches_after_the_last_step_of_the_pass_before():
+    torch.manual_seed(0)
+    data = torch.utils.data.TensorDataset(torch.randn(120, 3), torch.arange(120) % 2)
+    model = nn.Linear(3, 2)
+    optimizer, steps, told = torch.optim.SGD(model.parameters(), 0.1), [], []
+    plan = attent.Plan.auto(epochs=3, batch_size=8, keep=0.1)
+
+    def watch():
+        told.append((teacher.feed.epoch, len(steps)))
+        return np.zeros(5)
+
+    loader = torch.utils.data.DataLoader(data, 8, shuffle=True)
+    teacher = Teacher(plan, loader, watch=watch)
+    while not teacher.finished:
+        for x, y in teacher(loader):
+            losses = nn.functional.cross_entropy(model(x), y, reduction="none")
+            optimizer.zero_grad()
+            teacher.record(losses).backward()
+            optimizer.step()
+            steps.append(1)
+    rows = plan.timeline(120)
+    assert told == [(row.epoch, sum(each.steps for each in rows[: row.epoch])) for row in rows if row.select]

@@ -65,7 +65,7 @@ def taught_fit(
         initial_epoch: the pass to begin with, for a model restored as it was before it: the state of the plan is read
             from ``run``. ``keras.callbacks.BackupAndRestore`` sets it by itself.
         run: folder to write the run to, with a state before each pass; None: in memory.
-        **settings: further ones of ``fit``, as validation_data, and of `attent.Feed`.
+        **settings: further ones of ``fit``, as validation_data, and of `attent.Feed`, as groups and watch.
 
     Raises:
         PlanError, LearnerError, CourseError or TraceError: before the first step where it can be known.
@@ -134,7 +134,7 @@ def taught_fit(
     return model.history
 
 
-_FEED = ("groups", "costs", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
+_FEED = ("groups", "costs", "watch", "reference", "replay", "keep_scores", "versions", "recipe", "fingerprint")
 
 
 class _Callbacks(keras.callbacks.CallbackList):

@@ -69,7 +69,7 @@ class Teaching:
         groups: The group of each example, for a policy by group: a column of train_dataset, or an array.
         costs: What each example costs, such as its tokens: a column of train_dataset, or an array. Where batches are
             of similar length (``train_sampling_strategy="group_by_length"``, or a plan with ``bucket``), its length.
-        feed_options: More arguments of `attent.Feed`, for plans that need them: ``reference``, ``replay``.
+        feed_options: More arguments of `attent.Feed`, for plans that need them: ``watch``, ``reference``, ``replay``.
         **kwargs: Trainer's own.
 
     Raises:
