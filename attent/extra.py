@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -45,13 +46,16 @@ class Extra:
     def load(self, saved: Mapping[str, Any]) -> None:
         """Give each of them its state; if one of them refuses, all have what they had. Raises LearnerError."""
         self.check_names(saved)
-        before = copy.deepcopy(self.states())
+        before, begun = copy.deepcopy(self.states()), []
         for name, (_, put) in self._pairs.items():
+            begun.append(name)
             try:
                 put(saved[name])
             except Exception as error:  # each has its own
-                for again, state in before.items():
-                    self._pairs[again][1](state)
+                for again in begun:
+                    # One that refuses twice must not keep the others from what they had.
+                    with contextlib.suppress(Exception):
+                        self._pairs[again][1](before[again])
                 raise LearnerError(f"extra[{name!r}] refused its state: {type(error).__name__}: {error}") from error
 
 

@@ -355,9 +355,9 @@ def _column(name: str, given: object, n: int, data: object) -> npt.NDArray[Any]:
 
 
 def checked_watch(watched: object, count: int | None = None) -> Numbers:
-    """Return what ``watch()`` said if it is finite float64 of shape (m,), m at least 1 and, where given, ``count``.
+    """Return what ``watch()`` said if it is float64 of shape (m,), m at least 1 and, where given, ``count``.
 
-    Raises LearnerError.
+    Raises LearnerError, also for numbers that are not finite or beyond 1e300, of which no mean can be told.
 
     Example:
         >>> import numpy as np
@@ -366,10 +366,35 @@ def checked_watch(watched: object, count: int | None = None) -> Numbers:
         [0.0, 1.0]
     """
     many = count if count is not None else max(1, np.size(watched))  # type: ignore[arg-type]
-    numbers = checked_numbers(watched, many, "learner.watch()")
-    bad = np.flatnonzero(~np.isfinite(numbers))
+    numbers = checked_numbers(watched, many, "watch()")
+    bad = np.flatnonzero(~(np.abs(numbers) <= 1e300))
     if len(bad):
-        raise LearnerError(
-            f"learner.watch() must return finite numbers, got {numbers[bad[0]]} for watched example {bad[0]}"
-        )
+        raise LearnerError(f"watch() must return finite numbers, got {numbers[bad[0]]} for watched example {bad[0]}")
     return numbers
+
+
+def watched_from(given: object) -> Numbers:
+    """Return what a user's ``watch`` returned as float64, shape (m,); raise LearnerError where it is no such thing.
+
+    given: one real number per watched example, any array or list.
+
+    Example:
+        >>> from attent.learner import watched_from
+        >>> watched_from([0, 1]).tolist()
+        [0.0, 1.0]
+    """
+    try:
+        found = np.asarray(given)
+        if found.dtype.kind not in "biuf":
+            raise TypeError
+        return found.astype(np.float64)
+    except (TypeError, ValueError):
+        raise LearnerError(
+            f"watch must return one real number for each watched example, got {type(given).__name__}"
+        ) from None
+
+
+def check_watch_is_callable(watch: object) -> None:
+    """Raise LearnerError unless ``watch`` is a function, or None."""
+    if watch is not None and not callable(watch):
+        raise LearnerError(f"watch must be a function, got {type(watch).__name__}")

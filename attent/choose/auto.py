@@ -213,17 +213,17 @@ def at_the_end(decision: Decision) -> Decision:
 def keeping(decision: Decision, watched: Numbers, keep: float) -> Decision:
     """Return the decision, or all in turn where the mean of what is watched is more than ``keep`` above its lowest.
 
-    watched: float64, shape (m,), lower is better.
+    watched: float64, shape (2, m), lower is better: before the run's first step, and now.
 
     Example:
         >>> import numpy as np
         >>> from attent.choose.auto import Decision, Stand, keeping, told
-        >>> found = keeping(Decision(Stand("soft", best=0.25), {}), np.array([0.0, 0.0, 1.0]), keep=0.05)
+        >>> found = keeping(Decision(Stand("soft", best=0.25), {}), np.array([[0.0, 0.0, 1.0]] * 2), keep=0.05)
         >>> found.stand.how, told(found.why)
         (None, 'what is watched has come to 0.3333 from 0.25, which is more than may be lost: all in turn')
     """
-    mean = sum_of(lambda start, stop: watched[start:stop], len(watched)) / len(watched)
-    best = mean if decision.stand.best is None else min(mean, decision.stand.best)
+    given, mean = (tree_sum(numbers) / len(numbers) for numbers in watched)
+    best = min(mean, given if decision.stand.best is None else decision.stand.best)
     decision = decision._replace(stand=decision.stand._replace(best=best))
     if decision.stand.how is None or mean - best <= keep:
         return decision

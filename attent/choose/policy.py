@@ -30,12 +30,14 @@ OFFERS = {
     "taught": "int64 ids last trained, ascending; None: all",
     "groups": "int64, one per score: the group of each example, as the learner names them",
     "costs": "float64, one per score: what each example costs, as the learner says, above 0",
-    "watched": "float64, one per watched example, lower is better: what the learner's watch() says now",
+    "watched": "float64, (2, m), lower is better: what the learner's watch() said before the run's first step, and "
+    "says now, one number per watched example",
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
     "ask": "function: ask('ages'), ask('turns') and ask('opening') make these when called, for what does not need them "
-    "every time; the last: int64 ids, in order, of the first twelfth, at least 60, of the epoch trained before",
+    "every time; the last: int64 ids, in order, of the first twelfth, at least 60, of the run's first epoch; none once "
+    "a second was trained",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
@@ -150,7 +152,7 @@ def choose(
     def offered(held: Any) -> Any:
         return _read_only(_taken(held, len(scores), ids))
 
-    given = {name: offered(held) if name != "watched" else _read_only(held) for name, held in (offers or {}).items()}
+    given = {name: offered(held) for name, held in (offers or {}).items()}
     if "ask" in given:
         given["ask"] = functools.partial(_asked, given["ask"], offered)
     answer = _answer(policy, _read_only(known), wanted, noise, _read_only(ids), given)

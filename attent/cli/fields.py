@@ -46,6 +46,9 @@ PLAN_FIELDS: dict[str, Field] = {
     "cool_down": Field("whole", "Epochs on all examples at the end."),
     "cycle": Field("whole", "Epochs from one selection to the next, or none: the interval.", optional=True),
     "cycles": Field("whole", "Number of cycles; of the preset official."),
+    "keep": Field(
+        "number", "By how much what is watched may become worse, or none; of the preset auto.", optional=True
+    ),
     "reselect": Field("switch", "Select again before every epoch of an interval."),
     "non_finite": Field("word", "What a NaN score means: error, drop or last."),
     "seed": Field("whole", "Of every random choice."),

@@ -344,6 +344,8 @@ class Plan:
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
+        if keep is not None and "select" in changes:
+            raise PlanError("belongs to the policy where one is given: select=Auto(keep=...)", field="keep")
         cool_down = 1 if checked_epochs(epochs) >= 4 else 0
         return cls._in_passes(
             epochs,

@@ -115,4 +115,4 @@ def _full(values: Mapping[str, Any]) -> Plan:
 
 def _typed(key: str, value: Any) -> Any:
     """Return a field's value as `Plan` takes it, which reads texts of schedules, policies and sources itself."""
-    return None if key in ("cycle", "bucket") and isinstance(value, str) and value.lower() == "none" else value
+    return None if key in ("cycle", "bucket", "keep") and isinstance(value, str) and value.lower() == "none" else value

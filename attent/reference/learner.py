@@ -174,30 +174,20 @@ class NumpyLearner:
         Where the learner was given ``quality``, what that returns for the examples' losses and hits.
         Raises LearnerError if there is no held-out data.
         """
-        values, hits = self._held_out_outcomes("evaluate")
-        if self._quality is not None:
-            return self._quality(values, hits)
-        classify = self.architecture.kind == "classify"
-        assert self._held_out is not None
-        # Examples of one length weigh the same, whatever it is.
-        tokens = None if classify else self._held_out.lengths
-        loss, accuracy = (float(np.average(column, weights=tokens)) for column in (values, hits))
-        return {"accuracy": accuracy, "loss": loss} if classify else {"loss": loss, "accuracy": accuracy}
-
-    def watch(self) -> Numbers:
-        """Return the loss of each held-out example: float64, shape (m,). Raises LearnerError if there are none."""
-        return self._held_out_outcomes("watch")[0]
-
-    def _held_out_outcomes(self, call: str) -> tuple[Numbers, Numbers]:
-        """Return each held-out example's loss and share of hits."""
         if self._held_out is None:
-            raise LearnerError(f"{call}() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
+            raise LearnerError("evaluate() needs held-out data: give NumpyLearner(..., held_out=(inputs, targets))")
         parts = [
             outcomes(self.architecture, self._parameters, *part, task_weights=self._task_weights)
             for part in self._parts(self._held_out)
         ]
         values, hits = (np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True))
-        return values, hits
+        if self._quality is not None:
+            return self._quality(values, hits)
+        classify = self.architecture.kind == "classify"
+        # Examples of one length weigh the same, whatever it is.
+        tokens = None if classify else self._held_out.lengths
+        loss, accuracy = (float(np.average(column, weights=tokens)) for column in (values, hits))
+        return {"accuracy": accuracy, "loss": loss} if classify else {"loss": loss, "accuracy": accuracy}
 
     def state(self) -> State:
         """Return copies of all that training changes: "parameters.<name>", "<moment>.<name>" and "steps"."""

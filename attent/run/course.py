@@ -24,7 +24,7 @@ from attent.choose.rules import random
 from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
-from attent.errors import CourseError, ScoreError
+from attent.errors import AttentError, CourseError, LearnerError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers, checked_watch
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
@@ -104,7 +104,9 @@ class Course:
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
         self._watch = checked_watching(plan, watch)
-        self._watched: int | None = None  # how many are
+        # What was watched before the first step and before a choice, and which: one made again goes by the same.
+        self._watched: Numbers | None = None
+        self._watched_at = -1
         # Of each epoch the order it is trained in; passes that are parts of one epoch share it. The last: not seen.
         self._orders = np.array([*(row.shuffle for row in self.timeline), -1], np.int32)
         self.epoch = 0  # index of the epoch under way
@@ -148,6 +150,9 @@ class Course:
     def _make_lesson(self) -> Lesson:
         if self.epoch == len(self.timeline):
             return Done()
+        if self._watched is None and "watched" in self._asked:
+            told = self._watch_now(None)
+            self._watched = np.stack([told, told])
         row = self.row
         if not self._chosen:
             if row.score and not self.scored:
@@ -207,14 +212,18 @@ class Course:
         if name == "ages":
             return self.epoch - self.seen
         if name == "opening":
-            order = self._order_of(self.timeline[self.epoch - 1], None)
+            if self.epoch != 1:  # losses are of a later epoch
+                return np.empty(0, np.int64)
+            order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
             return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
-            numbers = checked_watch(self._watch(), self._watched)
-            self._watched = len(numbers)
-            return numbers
+            assert self._watched is not None  # asked before the first step
+            if self._watched_at != self.draw:
+                self._watched = np.stack([self._watched[0], self._watch_now(self._watched.shape[1])])
+                self._watched_at = self.draw
+            return self._watched
         if name == "progress":
             return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":
@@ -248,19 +257,26 @@ class Course:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
 
-    def _ordered(self) -> Shuffle | Buckets:
-        """Return the order of the epoch under way, as positions in the ids taught."""
-        if self._order is None:
-            self._order = self._order_of(self.row, self.ids)
-        return self._order
+    def _watch_now(self, many: int | None) -> Numbers:
+        """Return what is watched. Raises LearnerError, also for what the function raises."""
+        try:
+            told = self._watch()
+        except AttentError:
+            raise
+        except Exception as error:
+            raise LearnerError(f"watch() raised {type(error).__name__}: {error}") from error
+        return checked_watch(told, many)
 
-    def _order_of(self, row: Epoch, ids: Ids | None) -> Shuffle | Buckets:
-        """Return an epoch's order as positions in the ids: by the noise of each id (rules S9, T14)."""
-        order = Shuffle(Noise(self.plan.seed, ORDER + row.shuffle), self.n, ids)
-        if self.plan.bucket is None:
-            return order
-        assert self.costs is not None  # refused when the course was made
-        return Buckets(order, self.costs if ids is None else self.costs[ids], row.batch_size, self.plan.bucket)
+    def _ordered(self) -> Shuffle | Buckets:
+        """Return the epoch's order as positions in the ids taught: by the noise of each id (rules S9, T14)."""
+        if self._order is None:
+            order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
+            self._order = order
+            if self.plan.bucket is not None:
+                assert self.costs is not None  # refused when the course was made
+                costs = self.costs if self.ids is None else self.costs[self.ids]
+                self._order = Buckets(order, costs, self.row.batch_size, self.plan.bucket)
+        return self._order
 
     def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
@@ -367,21 +383,25 @@ class Course:
             "chosen": self._chosen and not again, "loss_sum": self._loss_sum, "trained": self.trained,
             "finite": self._finite, "skipped": self.skipped, "scoring": self.scoring,
             "given": self._given_digest, "memory": None if memory is None else dict(memory),
+            "watched_at": self._watched_at,
         }  # fmt: skip
-        return pack(position, self.scores, self.seen, ids, weights, None if again else self.selection, self.before)
+        selection = None if again else self.selection
+        watched = None if self._watched is None else self._watched.ravel()
+        return pack(position, self.scores, self.seen, ids, weights, selection, self.before, watched)
 
     def load_state(self, state: State) -> None:
         """Take up a state of a course with the same plan and n.
 
         Raises CourseError naming what differs; nothing is changed then.
         """
-        at, scores, seen, ids, weights, before = unpack(state, self.n, self.plan)
+        at, scores, seen, ids, weights, before, watched = unpack(state, self.n, self.plan)
         if at.given != self._given_digest:
             raise CourseError(
                 "the state is of a course with other reference losses, replay, groups or costs: give those it began "
                 "with"
             )
         self.before, self.memory = before, at.memory
+        self._watched, self._watched_at = None if watched is None else watched.reshape(2, -1), at.watched_at
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained

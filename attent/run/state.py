@@ -25,6 +25,7 @@ _DTYPES = {
     "ids": "uint8",
     "weights": "float64",
     "before": "float64",
+    "watched": "float64",
     "digest": "uint8",
 }
 _NEEDED = {"position", "scores", "seen", "digest"}
@@ -49,9 +50,10 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     finite: int | None = None  # None: of all trained
     skipped: int = 0
     scoring: int = 0
+    watched_at: int = -1  # the draw before which was watched last
 
 
-Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None]
+Unpacked = tuple[Position, Numbers, npt.NDArray[np.int32], Ids | None, Numbers | None, Numbers | None, Numbers | None]
 
 
 def keeps_before(plan: Plan) -> bool:
@@ -97,6 +99,7 @@ def pack(
     weights: Numbers | None,
     selection: Selected | None,
     before: Numbers | None,
+    watched: Numbers | None = None,
 ) -> State:
     """Return everything as named arrays, copied, with a digest of them all."""
     position = {**position, "selection": msgspec.to_builtins(selection)}
@@ -107,6 +110,8 @@ def pack(
         state["weights"] = weights.copy()
     if before is not None:
         state["before"] = before.copy()
+    if watched is not None:
+        state["watched"] = watched.copy()
     state["digest"] = digest_of_state(state)
     return state
 
@@ -160,8 +165,10 @@ def unpack(state: Mapping[str, npt.NDArray[Any]], n: int, plan: Plan) -> Unpacke
     ids = unpack_ids(state["ids"], n) if "ids" in state else None
     _check_lengths(state, {"weights": n if ids is None else len(ids)})
     _check_place(position, plan, n if ids is None else len(ids))
-    weights, before = (state[name].copy() if name in state else None for name in ("weights", "before"))
-    return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before
+    weights, before, watched = (
+        state[name].copy() if name in state else None for name in ("weights", "before", "watched")
+    )
+    return position, state["scores"].copy(), state["seen"].copy(), ids, weights, before, watched
 
 
 def _check_place(at: Position, plan: Plan, taught: int) -> None:

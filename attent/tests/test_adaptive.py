@@ -225,6 +225,10 @@ def test_a_course_says_how_the_epoch_before_began():
             batches += course.next().batches
             course.record(np.ones(len(np.concatenate(course.next().batches))))
         assert course._offered("ask")("opening").tolist() == np.concatenate(batches)[:many].tolist()
+        later = Course(Plan.auto(epochs=4, batch_size=10, seed=5, warm_up=2), n)
+        while later.epoch < 2:
+            later.record(np.ones(len(np.concatenate(later.next().batches))))
+        assert later._offered("ask")("opening").tolist() == []  # its losses are of the second epoch
 
 
 def test_what_a_model_that_knows_the_rest_must_learn_at_once():

@@ -7,7 +7,6 @@ import attent
 from attent import Auto, Course, Done, Plan
 from attent.choose.auto import told
 from attent.errors import LearnerError, PlanError
-from attent.reference.recipes import vit_digits
 from attent.tests.toy import Toy
 
 KNOWN = [0.0, 0.0, 0.0, 1.0]  # one of four is wrong at first
@@ -37,7 +36,7 @@ def course_of(keep=0.1, **fields):
 
 
 def test_a_pass_before_which_too_much_is_lost_is_in_turn_and_the_one_after_it_is_back_may_teach():
-    hows = taught_passes(course_of(), [KNOWN, KNOWN, LOST, LOST, KNOWN, KNOWN])
+    hows = taught_passes(course_of(), [KNOWN, KNOWN, KNOWN, LOST, LOST, KNOWN, KNOWN])
     lost = "what is watched has come to 0.5 from 0.25, which is more than may be lost: all in turn"
     assert [how for how, _ in hows] == ["hardest", "hardest", "in turn", "in turn", "hardest", "in turn"]
     assert [why for _, why in hows][2:4] == [lost, lost]
@@ -46,13 +45,18 @@ def test_a_pass_before_which_too_much_is_lost_is_in_turn_and_the_one_after_it_is
 
 @pytest.mark.parametrize(("keep", "stops"), [(0.25, False), (0.2499, True), (0, True)])
 def test_as_much_as_keep_says_may_be_lost(keep, stops):
-    hows = taught_passes(course_of(keep), [KNOWN, LOST, LOST, LOST, LOST, LOST])
+    hows = taught_passes(course_of(keep), [KNOWN, KNOWN, LOST, LOST, LOST, LOST, LOST])
     assert [how for how, _ in hows][1:5] == ["in turn" if stops else "hardest"] * 4
 
 
 def test_the_best_so_far_is_what_counts():
-    hows = taught_passes(course_of(), [LOST, KNOWN, LOST, LOST, LOST, LOST])
+    hows = taught_passes(course_of(), [LOST, LOST, KNOWN, LOST, LOST, LOST, LOST])
     assert [how for how, _ in hows][:3] == ["hardest", "hardest", "in turn"]
+
+
+def test_what_the_first_epoch_loses_counts_too():
+    hows = taught_passes(course_of(), [KNOWN, LOST, LOST, KNOWN, KNOWN, KNOWN, KNOWN])
+    assert [how for how, _ in hows] == ["in turn", "in turn", "hardest", "hardest", "hardest", "in turn"]
 
 
 def test_a_plan_that_keeps_nothing_asks_nothing_and_chooses_the_same():
@@ -85,18 +89,63 @@ def test_a_resumed_course_remembers_the_best(tmp_path):
         assert reasons == [record.selection.why for record in resumed.records if record.selection]
 
 
-def test_the_reference_learner_watches_the_losses_of_what_is_held_out():
-    plan = Plan.auto(epochs=3, batch_size=64, keep=0.5)
-    learner = vit_digits(plan)
-    assert learner.watch().mean() == pytest.approx(learner.evaluate()["loss"], rel=1e-12)
-    assert attent.teach(learner, plan).finished
-    assert isinstance(learner, attent.Watches)
+class Forgetting:
+    """A watch whose numbers can be set, and which remembers how often it was asked."""
+
+    def __init__(self, numbers):
+        self.numbers, self.asked = numbers, 0
+
+    def __call__(self):
+        self.asked += 1
+        return np.array(self.numbers)
+
+
+@pytest.mark.parametrize("now", [KNOWN, LOST])
+def test_a_feed_resumed_in_mid_pass_keeps_the_choice_it_had_made(now):
+    # What is watched in mid-pass is another model's: the pass goes on with the ids that were chosen before it.
+    watch = Forgetting(KNOWN)
+    plan = Plan.auto(epochs=3, batch_size=10, seed=5, keep=0.1)
+    feed = attent.Feed(plan, 100, watch=watch)
+    for ids in feed.batches():
+        feed.record(losses(0)[ids], ids)
+    batches = feed.batches()
+    feed.record(losses(1)[batches[0]], batches[0])
+    watch.numbers = now
+    again = attent.Feed(plan, 100, watch=watch)
+    again.load_state(feed.state())
+    assert [ids.tolist() for ids in again.batches()] == [ids.tolist() for ids in batches]
+    assert (again.done, watch.asked) == (1, 2)
+    for ids in again.batches()[1:]:
+        ended = again.record(losses(1)[ids], ids)
+    assert ended.selection.how == "hardest"
+    again.batches()
+    assert watch.asked == 3
+
+
+def test_a_pass_that_cannot_be_written_is_recorded_as_it_was_trained(tmp_path, monkeypatch):
+    watch = Forgetting(KNOWN)
+    feed = attent.Feed(Plan.auto(epochs=3, batch_size=10, seed=5, keep=0.1), 100, watch=watch, run=tmp_path / "r")
+    for ids in feed.batches():
+        feed.record(losses(0)[ids], ids)
+    trained = np.sort(np.concatenate(feed.batches()))
+    watch.numbers = LOST
+    ended = feed._recorder.ended
+
+    def full(record):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(feed._recorder, "ended", full)
+    with pytest.raises(OSError, match="no space"):
+        feed.record(losses(1)[trained], trained)
+    monkeypatch.setattr(feed._recorder, "ended", ended)
+    assert feed.record(losses(1)[trained], trained).selection.how == "hardest"
 
 
 @pytest.mark.parametrize(
     ("said", "match"),
     [
         ([0.5], "must return a NumPy array, got builtins.list"),
+        (np.array([1e308]), "must return finite numbers, got 1e"),
         (np.array([0.5], np.float32), "must return float64, got float32"),
         (np.zeros((2, 2)), "must return shape"),
         (np.empty(0), "must return shape"),
@@ -104,11 +153,20 @@ def test_the_reference_learner_watches_the_losses_of_what_is_held_out():
     ],
 )
 def test_what_cannot_be_watched_is_told(said, match):
-    course = course_of()
-    course._watch = lambda: said
-    course.record(losses(0)[np.concatenate(course.next().batches)])
-    with pytest.raises(LearnerError, match=rf"learner.watch\(\) {match}"):
+    course = Course(Plan.auto(epochs=3, batch_size=10, keep=0.1), 100, watch=lambda: said)
+    with pytest.raises(LearnerError, match=rf"^watch\(\) {match}"):
+        course.next()  # before the first step
+
+
+def test_what_a_watch_raises_is_told_under_its_name():
+    course = Course(Plan.auto(epochs=3, batch_size=10, keep=0.1), 100, watch=lambda model: model)
+    with pytest.raises(LearnerError, match=r"^watch\(\) raised TypeError: .*missing 1 required positional argument"):
         course.next()
+
+
+def test_keep_and_a_policy_are_not_given_both():
+    with pytest.raises(PlanError, match=r"keep belongs to the policy where one is given: select=Auto\(keep=...\)"):
+        Plan.auto(epochs=3, batch_size=10, keep=0.1, select=Auto())
 
 
 def test_as_many_must_be_watched_as_at_first():
@@ -140,7 +198,7 @@ def test_a_feed_watches_before_each_pass_that_is_chosen():
     while not feed.finished:
         for ids in feed.batches():
             feed.record(losses(feed.epoch)[ids], ids)
-    assert calls == [1, 2, 3]
+    assert calls == [0, 1, 2, 3]
 
 
 def test_keep_is_part_of_the_plan_and_can_be_typed():

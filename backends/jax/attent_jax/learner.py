@@ -14,7 +14,17 @@ from jax.sharding import NamedSharding
 
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
+from attent.learner import (
+    Ids,
+    Numbers,
+    State,
+    check_batches,
+    check_ids,
+    check_watch_is_callable,
+    costs_from,
+    groups_from,
+    watched_from,
+)
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.extra import as_arrays, as_now
@@ -124,6 +134,7 @@ class JaxLearner:
     ) -> None:
         check_settings({"score_batch_size": 1 if score_batch_size is None else score_batch_size}, {"seed": seed})
         check_optimizer(optimizer)
+        check_watch_is_callable(watch)
         check_params(params)
         self._stateful = model_state is not None
         asked = asked_for(loss, stateful=self._stateful)
@@ -305,7 +316,10 @@ class JaxLearner:
         return {name: float(value) for name, value in self._evaluate(*self._learnt()).items()}
 
     def _watched(self) -> Numbers:
-        return np.asarray(self._watch(*self._learnt()), np.float64)
+        found = self._watch(*self._learnt())
+        return watched_from(
+            found.astype(float) if isinstance(found, jax.Array) and found.dtype == jax.numpy.bfloat16 else found
+        )
 
     def _learnt(self) -> tuple[Any, ...]:
         return (self.params, self.model_state) if self._stateful else (self.params,)

@@ -12,7 +12,17 @@ import tensorflow as tf
 
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
+from attent.learner import (
+    Ids,
+    Numbers,
+    State,
+    check_batches,
+    check_ids,
+    check_watch_is_callable,
+    costs_from,
+    groups_from,
+    watched_from,
+)
 from attent_tensorflow.data import source
 from attent_tensorflow.extra import leaves
 from attent_tensorflow.frozen import Frozen
@@ -108,6 +118,7 @@ class TensorFlowLearner:
     ) -> None:
         sizes = {"score_batch_size": 1 if score_batch_size is None else score_batch_size}
         check_settings(sizes, {"seed": seed}, clip_norm)
+        check_watch_is_callable(watch)
         check_model(model)
         check_strategy(model_variables(model).values())
         self.model, self.optimizer = model, optimizer
@@ -284,4 +295,7 @@ class TensorFlowLearner:
 
     def _watched(self) -> Numbers:
         with kept(self._untrained()):
-            return np.asarray(self._watch(self.model), np.float64)
+            found = self._watch(self.model)
+        if isinstance(found, tf.Tensor) and found.dtype == tf.bfloat16:  # which NumPy has not
+            found = tf.cast(found, tf.float32)
+        return watched_from(found)

@@ -16,7 +16,17 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import Ids, Numbers, State, check_batches, check_ids, costs_from, groups_from
+from attent.learner import (
+    Ids,
+    Numbers,
+    State,
+    check_batches,
+    check_ids,
+    check_watch_is_callable,
+    costs_from,
+    groups_from,
+    watched_from,
+)
 from attent_torch.batch_norm import unable_alone
 from attent_torch.buffers import Buffers
 from attent_torch.checkpoint import Parts, gathered, taken_up
@@ -133,6 +143,7 @@ class TorchLearner:
             clip_norm,
         )
         check_loss(loss)
+        check_watch_is_callable(watch)
         beside = Extra(extra)
         check_optimizer(model, optimizer, scheduler)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -319,7 +330,9 @@ class TorchLearner:
     def _watched(self) -> Numbers:
         with averaged(self.optimizer), evaluation(self._bare, self._accelerators, mixed(self._seed, _MODEL)):
             found = self._watch(self._bare)
-        return np.asarray(found.cpu() if isinstance(found, torch.Tensor) else found, np.float64)
+        if isinstance(found, torch.Tensor):  # NumPy has no bfloat16
+            found = (found.double() if found.is_floating_point() else found).cpu()
+        return watched_from(found)
 
     def _losses(self, model: nn.Module, batch: Any, count: int) -> torch.Tensor:
         return per_example(self._loss(model, moved(batch, self.device)), count, self._task_weights)

@@ -75,12 +75,23 @@ def check_total(scheduler: LRScheduler, steps: int, epochs: int) -> None:
             f"the scheduler is {told}: its {end.part}, {max(0, end.left)} steps are left, and the run takes {steps}. "
             f"{_ADVICE}"
         )
-    for part in getattr(scheduler, "_schedulers", [scheduler]):
-        told = _counts_epochs(part, steps + max(0, steps_of(scheduler)), epochs)
+    whole = steps + max(0, steps_of(scheduler))
+    for part, length in _parts(scheduler, whole):
+        # Of one in a row only what lasts most of the run can be mistaken for a schedule of epochs.
+        told = _counts_epochs(part, length, epochs) if 2 * length > whole else None
         if told is not None:
             raise LearnerError(
                 f"the scheduler seems to count epochs: {told}, and the run takes {steps} steps. {_ADVICE}"
             )
+
+
+def _parts(scheduler: LRScheduler, steps: int) -> list[tuple[LRScheduler, int]]:
+    """Return the parts of a schedule of so many steps, and how many steps each lasts."""
+    parts = getattr(scheduler, "_schedulers", [scheduler])
+    if not isinstance(scheduler, SequentialLR):
+        return [(part, steps) for part in parts]
+    ends = [*scheduler._milestones, steps]
+    return [(part, end - start) for part, start, end in zip(parts, [0, *ends], ends, strict=False)]
 
 
 def _counts_epochs(scheduler: LRScheduler, steps: int, epochs: int) -> str | None:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import attent
 from attent.errors import CourseError, LearnerError
 from attent_torch import Teacher
+from attent_torch.schedule import check_total
 
 N = 23
 X = torch.randn(N, 4, generator=torch.Generator().manual_seed(0))
@@ -117,3 +118,25 @@ def test_a_loader_is_looked_at_when_the_teacher_is_built():
     loader = DataLoader(DATA, 4, shuffle=True, drop_last=True)
     with pytest.raises(CourseError, match="the loader has drop_last=True"):  # and not that the schedule is too short
         Teacher(attent.Plan.full(epochs=3, batch_size=4), loader, scheduler=scheduler)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [4, 6]),
+        lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.1),
+        lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.5),
+    ],
+)
+def test_a_short_part_of_a_schedule_in_a_row_is_not_taken_for_one_of_epochs(tail):
+    optimizer = torch.optim.SGD(network().parameters(), 0.1)
+    head = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0, 92)
+    check_total(torch.optim.lr_scheduler.SequentialLR(optimizer, [head, tail(optimizer)], [92]), 100, 10)
+
+
+def test_a_long_part_of_a_schedule_in_a_row_that_counts_epochs_is_refused():
+    optimizer = torch.optim.SGD(network().parameters(), 0.1)
+    head = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0, 8)
+    tail = torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 7])
+    with pytest.raises(LearnerError, match="seems to count epochs"):
+        check_total(torch.optim.lr_scheduler.SequentialLR(optimizer, [head, tail], [8]), 100, 10)

@@ -1,11 +1,14 @@
 """What must not be forgotten, told by a PyTorch learner."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import attent
+from attent.errors import LearnerError, PlanError
 from attent_torch import Teacher, TorchLearner, cross_entropy
+from attent_torch.trainers.workers import Workers
 
 
 def learner_of(plan, **settings):
@@ -39,7 +42,7 @@ def test_a_plan_that_keeps_takes_them_before_each_choice():
     calls = []
     learner = learner_of(plan, watch=lambda model: (calls.append(1), [0.0, 1.0])[1])
     trace = attent.teach(learner, plan)
-    assert len(calls) == sum(record.selection is not None for record in trace.records) == 6
+    assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 7
 
 
 def test_a_loop_watches_after_the_last_step_of_the_pass_before():
@@ -63,4 +66,24 @@ def test_a_loop_watches_after_the_last_step_of_the_pass_before():
             optimizer.step()
             steps.append(1)
     rows = plan.timeline(120)
-    assert told == [(row.epoch, sum(each.steps for each in rows[: row.epoch])) for row in rows if row.select]
+    chosen = [row.epoch for row in rows if row.select]
+    assert told == [(epoch, sum(row.steps for row in rows[:epoch])) for epoch in [0, *chosen]]
+
+
+@pytest.mark.parametrize("said", [{"loss": 1.0}, "0.5", [[1.0], [2.0, 3.0]], torch.ones(3, dtype=torch.complex64)])
+def test_what_a_model_s_watch_must_not_return(said):
+    with pytest.raises(LearnerError, match="watch must return one real number for each watched example, got"):
+        learner_of(None, watch=lambda model: said).watch()
+
+
+def test_half_precision_is_read_and_what_is_no_function_refused():
+    assert learner_of(None, watch=lambda model: torch.ones(2, dtype=torch.bfloat16)).watch().tolist() == [1.0, 1.0]
+    with pytest.raises(LearnerError, match="watch must be a function, got int"):
+        learner_of(None, watch=3)
+
+
+def test_a_loop_of_several_processes_refuses_a_plan_that_watches(monkeypatch):
+    monkeypatch.setattr(Workers, "here", lambda: Workers(1, 2))
+    plan = attent.Plan.auto(epochs=3, batch_size=8, keep=0.1)
+    with pytest.raises(PlanError, match="each process would go by its own numbers"):
+        Teacher(plan, 120, watch=lambda: np.zeros(3))

@@ -34,7 +34,7 @@ from attent_torch.trainers.loaders import (
 from attent_torch.trainers.passes import Pass
 from attent_torch.trainers.skipping import Weights
 from attent_torch.trainers.stepping import Stepping
-from attent_torch.trainers.workers import Workers
+from attent_torch.trainers.workers import Workers, refuse_watching
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 _LOADER, _SCORING = 10, 11  # children of the seed, so that a loader's numbers and a scoring model's are their own
@@ -103,6 +103,8 @@ class Teacher:
         self.workers = Workers.here()
         versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
         n, write = length_of(data), self.workers.rank == 0
+        if self.workers.world > 1:
+            refuse_watching(plan)
         for name in ("groups", "costs"):
             if name in settings:
                 settings[name] = column(name, settings[name], data)

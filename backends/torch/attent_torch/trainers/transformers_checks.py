@@ -19,6 +19,7 @@ from attent.errors import LearnerError, PlanError
 from attent.plan.plan import Plan
 from attent_torch.trainers.transformers_lengths import GROUPED
 from attent_torch.trainers.transformers_losses import losses_of, shifts
+from attent_torch.trainers.workers import refuse_watching
 
 logger = logging.get_logger("transformers.attent")
 VERSIONS = ("5.6", "6")
@@ -76,6 +77,8 @@ def check_arguments(trainer: Any, plan: Any) -> None:
     args = trainer.args
     if not isinstance(plan, Plan):
         raise PlanError(f"plan must be an attent.Plan, got {plan!r}: plan=attent.Plan.auto(epochs=3, batch_size=32)")
+    if args.world_size > 1:
+        refuse_watching(plan)
     sizes = (args.train_batch_size, args.gradient_accumulation_steps, args.world_size)
     if plan.batch_size != np.prod(sizes):
         raise PlanError(

@@ -9,7 +9,19 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from attent.choose.policy import asks
+from attent.errors import PlanError
 from attent.learner import Ids, Numbers
+from attent.plan.plan import Plan
+
+
+def refuse_watching(plan: Plan) -> None:
+    """Raise PlanError for a plan that decides by what is watched, which each of several processes would see its own."""
+    if "watched" in asks(plan.select):
+        raise PlanError(
+            "a plan with keep decides by what is watched, and each process would go by its own numbers: train on one "
+            "process, or by attent.teach with attent.Workers, or leave keep out"
+        )
 
 
 class Workers(NamedTuple):
