@@ -15,7 +15,7 @@ from attent.plan.schedules import cosine
 
 
 def test_every_field_of_a_plan_can_be_set():
-    assert set(PLAN_FIELDS) - {"preset", "cycles"} == {field.name for field in dataclasses.fields(Plan)}
+    assert set(PLAN_FIELDS) - {"preset", "cycles", "keep"} == {field.name for field in dataclasses.fields(Plan)}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,8 @@ def test_every_field_of_a_plan_can_be_set():
         ("ratio", " cosine(0.2, 0.8) ", "cosine(0.2, 0.8)"),
         ("interval", "3", 3),
         ("cycle", "None", "none"),
+        ("keep", "0.05", 0.05),
+        ("keep", "None", "none"),
         ("select", "soft(temperature=0.3)", "soft(temperature=0.3)"),
         ("reselect", True, True),
     ],
