@@ -262,8 +262,11 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
 def _held_by_few(losses: Numbers) -> float | None:
     """Return the share of the loss that the hardest 15 % hold, None where no model knows most of the examples."""
     ranked = np.sort(losses[np.isfinite(losses)])[::-1]
-    many, whole = len(ranked), tree_sum(ranked)
-    if many < _FEWEST or whole <= 0 or tree_sum(ranked[: many - many // 2]) < MOST * whole:
+    many = len(ranked)
+    if many < _FEWEST:
+        return None
+    whole = tree_sum(ranked)
+    if whole <= 0 or tree_sum(ranked[: many - many // 2]) < MOST * whole:
         return None
     return tree_sum(ranked[: round(_FEW_OF * many)]) / whole
 

@@ -231,6 +231,16 @@ def test_a_course_says_how_the_epoch_before_began():
         assert later._offered("ask")("opening").tolist() == []  # its losses are of the second epoch
 
 
+@pytest.mark.parametrize(("warm_up", "sign"), [(1, "spread"), (2, "known"), (3, "known")])
+def test_only_the_first_epoch_tells_what_a_model_knew_as_it_was_given(warm_up, sign):
+    loss = np.r_[np.full(80, 0.01), np.full(20, 2.0)]
+    course = Course(Plan.auto(epochs=warm_up + 2, batch_size=10, seed=5, warm_up=warm_up), 100)
+    while course.selection is None:
+        course.record(loss[np.concatenate(course.next().batches)])
+        course.next()
+    assert course.selection.why["sign"] == sign
+
+
 def test_what_a_model_that_knows_the_rest_must_learn_at_once():
     known = Stand("hard", 1, 1.0, known=True)
     assert decide(*two_sights(0.54), HARD, known).stand == Stand("hard", 0, 1.0)
