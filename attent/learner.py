@@ -373,6 +373,18 @@ def checked_watch(watched: object, count: int | None = None) -> Numbers:
     return numbers
 
 
+def is_floating(dtype: npt.DTypeLike) -> bool:
+    """Return whether a dtype is of real floating-point numbers, bfloat16 and other short ones among them.
+
+    Example:
+        >>> from attent.learner import is_floating
+        >>> is_floating("float16"), is_floating("complex64")
+        (True, False)
+    """
+    dtype = np.dtype(dtype)
+    return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))  # short floats have a kind of their own
+
+
 def watched_from(given: object) -> Numbers:
     """Return what a user's ``watch`` returned as float64, shape (m,); raise LearnerError where it is no such thing.
 
@@ -385,7 +397,7 @@ def watched_from(given: object) -> Numbers:
     """
     try:
         found = np.asarray(given)
-        if found.dtype.kind not in "biuf":
+        if found.dtype.kind not in "biu" and not is_floating(found.dtype):
             raise TypeError
         return found.astype(np.float64)
     except (TypeError, ValueError):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from attent.errors import CourseError, ScoreError
-from attent.learner import Ids, Numbers
+from attent.learner import Ids, Numbers, is_floating
 
 
 def read_ids(ids: Any, n: int) -> Ids:
@@ -76,11 +75,6 @@ def read_losses(numbers: Any, count: int) -> Numbers:
         )
     if count == 0:
         return np.empty(0)
-    if not _floating(found.dtype):
+    if not is_floating(found.dtype):
         raise ScoreError(f"losses must be real floating-point numbers, got {found.dtype}")
     return found.astype(np.float64)
-
-
-def _floating(dtype: npt.DTypeLike) -> bool:
-    dtype = np.dtype(dtype)
-    return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))  # short floats have a kind of their own

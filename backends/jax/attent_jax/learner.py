@@ -316,10 +316,7 @@ class JaxLearner:
         return {name: float(value) for name, value in self._evaluate(*self._learnt()).items()}
 
     def _watched(self) -> Numbers:
-        found = self._watch(*self._learnt())
-        return watched_from(
-            found.astype(float) if isinstance(found, jax.Array) and found.dtype == jax.numpy.bfloat16 else found
-        )
+        return watched_from(self._watch(*self._learnt()))
 
     def _learnt(self) -> tuple[Any, ...]:
         return (self.params, self.model_state) if self._stateful else (self.params,)

@@ -295,7 +295,4 @@ class TensorFlowLearner:
 
     def _watched(self) -> Numbers:
         with kept(self._untrained()):
-            found = self._watch(self.model)
-        if isinstance(found, tf.Tensor) and found.dtype == tf.bfloat16:  # which NumPy has not
-            found = tf.cast(found, tf.float32)
-        return watched_from(found)
+            return watched_from(self._watch(self.model))

@@ -42,3 +42,7 @@ def test_a_plan_that_keeps_takes_them_before_each_choice():
     calls = []
     trace = attent.teach(plain(lambda model: (calls.append(1), np.zeros(3))[1]), plan)
     assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 7
+
+
+def test_half_precision_is_read():
+    assert plain(lambda model: tf.ones(2, tf.bfloat16)).watch().tolist() == [1.0, 1.0]

@@ -279,8 +279,7 @@ class Teacher:
                 self._score(ids)
             self._taught = Pass.of(self.feed, self.workers, self._parts)
             if self._stepping is not None:
-                rows = self.feed.plan.timeline(self.feed.n)[: self.feed.epoch]
-                self._steps = sum(row.steps for row in rows)  # before the pass
+                self._steps = sum(row.steps for row in self._rows[: self.feed.epoch])  # before the pass
                 self._stepping.begin(self._steps + self.feed.done)
         return self._taught
 
