@@ -22,9 +22,9 @@ TRY = 0.65
 # Above this the rest is alike or known: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
 # Before training has changed it, a model that knows most examples has nearly all loss in one half of them: so much of
-# it. Then what it does not know must be few, so much of the loss in the hardest 15 %: else to teach it is paid for by
+# it. Then what it does not know must be few, so much of the loss in the hardest 17 %: else to teach it is paid for by
 # what was known, which no loss of training shows.
-MOST, FEW, _FEW_OF = 0.93, 0.9, 0.15
+MOST, FEW, _FEW_OF = 0.93, 0.9, 0.17
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
@@ -184,7 +184,7 @@ SIGNS = {
     "too few": "too few losses above 0: all in turn",
     "alike at first": f"at first sight {_HALF}: too alike, all in turn",
     "known": f"at first sight {_HALF}: try the hardest",
-    "spread": "as it was given the model knew most, and the hardest 15 % held {share} of the loss: too many are hard "
+    "spread": "as it was given the model knew most, and the hardest 17 % held {share} of the loss: too many are hard "
     "to be new, all in turn to the end",
     "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
     "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
@@ -260,7 +260,7 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
 
 
 def _held_by_few(losses: Numbers) -> float | None:
-    """Return the share of the loss that the hardest 15 % hold, None where no model knows most of the examples."""
+    """Return the share of the loss that the hardest 17 % hold, None where no model knows most of the examples."""
     ranked = np.sort(losses[np.isfinite(losses)])[::-1]
     many = len(ranked)
     if many < _FEWEST:
