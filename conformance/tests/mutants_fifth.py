@@ -69,6 +69,47 @@ class BatchesAllNaNCountTwice(Stepping):
         return losses
 
 
+# Steps that are not finite, of some tasks or some batches alone
+
+
+class _Decaying(Stepping):
+    """Lets moments decay at a step that is not finite, where ``blind`` says so."""
+
+    def one_step(self, ids, weight):
+        before = self._skipped
+        losses = super().one_step(ids, weight)
+        if self._skipped > before and self.blind(losses):
+            self._moments = {
+                moment: {name: array * array.dtype.type(0.9) for name, array in arrays.items()}
+                for moment, arrays in self._moments.items()
+            }
+        return losses
+
+
+@breaks("P8")
+class NotFiniteOfLanguageUnseen(_Decaying):
+    def blind(self, losses):
+        return self.architecture.kind == "next-token"
+
+
+@breaks("P8")
+class NotFiniteOfTasksUnseen(_Decaying):
+    def blind(self, losses):
+        return self._task_weights is not None
+
+
+@breaks("P8")
+class NotFiniteOfLargeBatchesUnseen(_Decaying):
+    def blind(self, losses):
+        return len(losses) > 16
+
+
+@breaks("P8")
+class NotFiniteOfVectorsInFloat32Unseen(_Decaying):
+    def blind(self, losses):
+        return in_float32(self) and self.architecture.vocabulary is None
+
+
 # States told apart by a part of them
 
 

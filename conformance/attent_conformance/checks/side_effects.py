@@ -130,6 +130,7 @@ def check_groups_stay(subject: Subject) -> None:
         first[...] = 0
     learner.score(case.ids)
     learner.train(batches(generator(subject.seed, "groups"), case.ids, 5))
+    learner.load_state(copied(learner.state()))
     if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
         raise CheckFailed("P1", "other groups", "each example's class, at every call", where)
 
