@@ -31,7 +31,7 @@ from attent_tensorflow.objective import Objective
 from attent_tensorflow.programs import Scoring, Training
 from attent_tensorflow.settings import check_model, check_optimizer, check_settings, check_strategy
 from attent_tensorflow.state import Checkpoint
-from attent_tensorflow.steps import Steps
+from attent_tensorflow.steps import Steps, skips_by_itself
 from attent_tensorflow.variables import Named, bare, model_variables, optimizer_variables, other_variables
 
 
@@ -169,6 +169,11 @@ class TensorFlowLearner:
     def skipped(self) -> int:
         """The number of these that changed nothing, as a loss or the gradient was not finite."""
         return self._training.skipped
+
+    @property
+    def scales_losses(self) -> bool:
+        """Whether losses are scaled, so that steps are skipped to find the scale: under any plan."""
+        return skips_by_itself(self.optimizer)
 
     @property
     def traces(self) -> dict[str, int]:

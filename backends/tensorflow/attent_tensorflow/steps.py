@@ -68,7 +68,7 @@ class Steps:
         if self.average is not None:
             *gradients, told = self.average([*gradients, told])
         finite = tf.math.is_finite(told)
-        if not _skips_by_itself(self._optimizer):
+        if not skips_by_itself(self._optimizer):
             for gradient in gradients:
                 values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
                 finite &= tf.reduce_all(tf.math.is_finite(values))
@@ -97,14 +97,22 @@ def _taken(
         return tf.constant(True)
 
     def put_back() -> tf.Tensor:
-        if _skips_by_itself(optimizer):
-            optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
         for variable, value in others:
             variable.assign(value)
         return tf.constant(False)
 
-    return tf.cond(finite, apply, put_back)
+    if not skips_by_itself(optimizer):
+        return tf.cond(finite, apply, put_back)
+
+    def spoilt() -> tf.Tensor:
+        optimizer.apply([gradient * float("nan") for gradient in gradients], variables)
+        return tf.constant(False)
+
+    before = tf.identity(optimizer.iterations)
+    tf.cond(finite, apply, spoilt)
+    return tf.cond(optimizer.iterations > before, lambda: tf.constant(True), put_back)
 
 
-def _skips_by_itself(optimizer: Any) -> bool:
-    return hasattr(optimizer, "dynamic_scale")  # Keras' LossScaleOptimizer
+def skips_by_itself(optimizer: Any) -> bool:
+    """Whether an optimiser scales losses, and skips steps whose gradients are not finite: Keras' LossScaleOptimizer."""
+    return hasattr(optimizer, "dynamic_scale")
