@@ -215,7 +215,7 @@ class Course:
             if self.epoch != 1:  # losses are of a later epoch
                 return np.empty(0, np.int64)
             order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
-            return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
+            return order.positions(0, min(self.n, max(_OPENING, self.n // 8)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
