@@ -269,6 +269,13 @@ def _averaged_once(model: Any) -> Iterator[None]:
 def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
     if not getattr(model, "compiled", False) or model.loss is None:
         raise LearnerError("the model is not compiled with a loss: compile it as for fit")
+    strategy = getattr(model, "distribute_strategy", None)  # on TensorFlow
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        raise LearnerError(
+            f"the model is built for the {strategy.num_replicas_in_sync} replicas of a {type(strategy).__name__}, and "
+            "fit keeps no order of their losses: take KerasLearner, which trains those of a MirroredStrategy, and "
+            "attent.teach, or build the model outside of strategy.scope()"
+        )
     if not model._compute_loss_has_training_arg:
         raise LearnerError(
             "the model's compute_loss has no argument 'training', by which training is told from validation: add it"
