@@ -29,10 +29,11 @@ MOST, FEW, _FEW_OF = 0.93, 0.9, 0.17
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
 CONCENTRATION = 0.7
-# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step. To a model that
-# knows the rest, what does not fall to it at once is not new but hard: teaching it would be paid for by what was known,
-# which no loss of training shows.
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
 FAST = 0.55
+# To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
+# paid for by what was known, which no loss of training shows.
+NEW = 0.6
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -138,8 +139,8 @@ def decide(
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
         >>> told(decide(seen, loss * 0.5, hardest, tried.stand).why)
         'what is taught is learnt (x 0.50): go on'
-        >>> told(decide(seen, loss * 0.6, hardest, tried.stand).why)
-        'what is hard to a model that knows the rest is not learnt at once (x 0.60), so not new: all in turn to the end'
+        >>> told(decide(seen, loss * 0.7, hardest, tried.stand).why)
+        'what is hard to a model that knows the rest is not learnt at once (x 0.70), so not new: all in turn to the end'
     """
     stand = Stand() if stand is None else stand
     if _any_below_0(before, latest):
@@ -290,7 +291,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
-    if stand.known and fall > FAST:
+    if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
         return _in_turn(stand, {"sign": "failed" if stand.tries else "spent", "fall": fall})

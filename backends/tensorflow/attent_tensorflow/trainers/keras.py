@@ -110,10 +110,9 @@ def taught_fit(
         if model.stop_training and losses.stopped(batches):
             return  # a callback ended training within the pass, of which nothing is written
         _check_still_finite(model, finite_at_first, feed.epoch)
-        skipped = 0
-        if _skips(model.optimizer, plan):
-            skipped = before + len(batches) - int(model.optimizer.iterations)
-        feed.record(losses.read(batches, weights), np.concatenate(batches), skipped)
+        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        skipped = before + len(batches) - int(model.optimizer.iterations) if scaled else 0
+        feed.record(losses.read(batches, weights), np.concatenate(batches), skipped, scaled=scaled)
         if states is not None:
             _keep(feed, model, states)
 
@@ -270,6 +269,13 @@ def _averaged_once(model: Any) -> Iterator[None]:
 def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
     if not getattr(model, "compiled", False) or model.loss is None:
         raise LearnerError("the model is not compiled with a loss: compile it as for fit")
+    strategy = getattr(model, "distribute_strategy", None)  # on TensorFlow
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        raise LearnerError(
+            f"the model is built for the {strategy.num_replicas_in_sync} replicas of a {type(strategy).__name__}, and "
+            "fit keeps no order of their losses: take KerasLearner, which trains those of a MirroredStrategy, and "
+            "attent.teach, or build the model outside of strategy.scope()"
+        )
     if not model._compute_loss_has_training_arg:
         raise LearnerError(
             "the model's compute_loss has no argument 'training', by which training is told from validation: add it"
@@ -286,7 +292,7 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
             f"the optimiser has gradient_accumulation_steps={model.optimizer.gradient_accumulation_steps}, which would "
             "join batches of the plan, also of two passes: leave it out, and give the plan the larger batch_size"
         )
-    if plan.non_finite != "error" and not _skips(model.optimizer, plan):
+    if plan.non_finite != "error" and not isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
         warnings.warn(
             f"the plan has non_finite={plan.non_finite!r}, and fit takes every step: one that is not finite will stop "
             f"the run at the end of its pass. {_WAY_OUT}",
@@ -309,11 +315,6 @@ def _backup(callbacks: Any) -> bool:
                 "save_freq out"
             )
     return bool(found)
-
-
-def _skips(optimizer: Any, plan: attent.Plan) -> bool:
-    """Whether steps that are not finite are left out, which the plan allows."""
-    return plan.non_finite != "error" and isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _finite(model: Any) -> list[bool]:
