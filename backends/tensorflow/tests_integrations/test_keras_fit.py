@@ -57,8 +57,9 @@ def test_equals_teach(plan):
     assert task.furthest(model, other) == 0
 
 
-def test_goes_on_from_a_backup_to_the_bit(tmp_path):
-    task.check_goes_on(tmp_path)
+@pytest.mark.parametrize(("save_freq", "kills"), task.KILLS)
+def test_goes_on_from_a_backup_to_the_bit(save_freq, kills, tmp_path):
+    task.check_goes_on(tmp_path, save_freq, kills)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,35 @@ def test_goes_on_from_a_saved_model(start, tmp_path):
     assert task.furthest(model, whole) == 0
     assert attent.first_difference(history.trace, trace) is None
     other = task.new_model()
-    with pytest.raises(attent.CourseError, match="the model has taken 0 steps"):
+    with pytest.raises(attent.CourseError, match=f"the model has taken 0 steps, and states of pass {start} are of "):
         fit(other, AUTO, initial_epoch=start, run=tmp_path / "run")
+    with pytest.raises(attent.TraceError, match="there is no state of pass 99"):
+        fit(other, AUTO, initial_epoch=99, run=tmp_path / "run")
+
+
+def test_goes_on_from_a_model_that_was_saved_within_a_pass(tmp_path):
+    whole = task.dropping_model()
+    keep = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=1)
+    trace = fit(whole, callbacks=[keep], run=tmp_path / "run").trace  # passes have 6 and 3 steps
+    model = keras.models.load_model(tmp_path / "2-2.keras", custom_objects={"Seen": task.Seen})
+    assert int(model.optimizer.iterations) == 8
+    again = fit(model, initial_epoch=1, run=tmp_path / "run")
+    assert again.epoch == [1, 2, 3]
+    assert attent.first_difference(again.trace, trace) is None
+    assert task.furthest(model, whole) == 0
+    other = task.new_model()
+    with pytest.raises(attent.CourseError, match=r"the model has taken 0 steps, and states of pass 1 are of \[6, 7, 8"):
+        fit(other, initial_epoch=1, run=tmp_path / "run")
+
+
+def test_a_backup_within_a_pass_needs_steps_that_tell_the_place(tmp_path):
+    model = task.new_model(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)))
+    plan = attent.Plan.default(epochs=4, batch_size=task.SIZE, non_finite="drop")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=4)
+    with pytest.raises(
+        attent.PlanError, match="save_freq=4, and LossScaleOptimizer leaves steps out.*leave save_freq out"
+    ):
+        fit(model, plan, callbacks=[backup], run=tmp_path / "run")
 
 
 class Calls(keras.callbacks.Callback):
@@ -319,7 +347,10 @@ def test_a_schedule_of_the_plans_length_ends_with_it():
             "ExponentialDecay has decay_steps=1 and decay_rate=0.1",
             {"model": lambda: task.new_model(optimizer=keras.optimizers.SGD(dying()))},
         ),
-        ("BackupAndRestore has save_freq=4", {"callbacks": [keras.callbacks.BackupAndRestore("backup", save_freq=4)]}),
+        (
+            "BackupAndRestore has save_freq=4, and losses of a pass must be kept with the model: give run=folder",
+            {"callbacks": [keras.callbacks.BackupAndRestore("backup", save_freq=4)]},
+        ),
         ("both class_weight and sample_weight", {"class_weight": {0: 2.0}, "sample_weight": np.ones(task.N)}),
         ("class_weight is for arrays", {"class_weight": {0: 2.0}, "x": broken, "y": None, "n": task.N}),
         ("leave texts and objects out", {"x": {"x": task.X, "name": np.array(["a"] * task.N)}}),
@@ -386,4 +417,4 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path)
     ):
         taught_fit(model, plan, x, y, callbacks=[saved], run=tmp_path / "run", verbose=0)
     assert not (tmp_path / "model.keras").exists()
-    assert not (tmp_path / "run/states/1.json").exists()
+    assert list((tmp_path / "run").glob("states/*")) == []
