@@ -57,9 +57,9 @@ def test_equals_teach(plan):
     assert task.furthest(model, other) == 0
 
 
-@pytest.mark.parametrize(("save_freq", "kills"), task.KILLS)
-def test_goes_on_from_a_backup_to_the_bit(save_freq, kills, tmp_path):
-    task.check_goes_on(tmp_path, save_freq, kills)
+@pytest.mark.parametrize(("save_freq", "kills", "seed"), task.KILLS)
+def test_goes_on_from_a_backup_to_the_bit(save_freq, kills, seed, tmp_path):
+    task.check_goes_on(tmp_path, save_freq, kills, seed)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def taught_fit(
         feed.record(losses.read(batches, weights), np.concatenate(batches), skipped)
         states.keep()
 
-    every.passed, every.begun = passed, states.put_metrics_back
+    every.passed, every.begun, every.stepping = passed, states.put_metrics_back, states.put_generators_back
     with losses.kept(model), _averaged_once(model), states.beside():
         while not feed.finished and not model.stop_training:
             while (ids := feed.to_score()) is not None:
@@ -134,7 +134,8 @@ def taught_fit(
             done, before = losses.batches_seen(batches), int(model.optimizer.iterations)
             if done == len(batches):  # the model was saved after the last step of the pass
                 every.on_epoch_begin(feed.epoch)
-                every.on_epoch_end(feed.epoch, model.get_metrics_result())
+                states.put_generators_back()
+                every.on_epoch_end(feed.epoch, model.get_metrics_result() | _validated(model, feed.epoch, settings))
                 continue
             every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches) - done})
             given = inputs_of(fetch, batches[done:], None if weights is None else weights[done:])
@@ -156,6 +157,7 @@ class _Callbacks(keras.callbacks.CallbackList):
     def __init__(self, callbacks: Any, model: Any, plan: attent.Plan, verbose: Any) -> None:
         self.verbose = 1 if verbose == "auto" else verbose
         self.begun: Callable[[], None] = lambda: None
+        self.stepping: Callable[[], None] = lambda: None
         self.passed: Callable[[], None] = lambda: None
         self._logs: Any = None
         super().__init__(
@@ -178,6 +180,10 @@ class _Callbacks(keras.callbacks.CallbackList):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.begun()
         super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.stepping()
+        super().on_train_batch_begin(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.passed()  # before a callback saves the model, so that there is a state for what it saves
@@ -286,6 +292,17 @@ def _scores(model: Any, fetch: Callable[[Ids], Any], ids: Ids, size: int) -> Num
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(fetch(ids[start : start + size]))
         scores.append(ops.convert_to_numpy(per_example(y, model.predict_on_batch(x), sample_weight)))
     return np.concatenate(scores)
+
+
+def _validated(model: Any, epoch: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``fit`` logs of validation at the end of a pass."""
+    data = settings.get("validation_data")
+    if data is None or not model._should_eval(epoch, settings.get("validation_freq", 1)):
+        return {}
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    size, steps = settings.get("validation_batch_size"), settings.get("validation_steps")
+    found = model.evaluate(x, y, size, 0, sample_weight, steps, return_dict=True)
+    return {f"val_{name}": value for name, value in found.items()}
 
 
 @contextmanager

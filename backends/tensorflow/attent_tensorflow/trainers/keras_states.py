@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -16,7 +17,7 @@ from attent.errors import CourseError, TraceError
 from attent.run.files import read_plain, write_whole
 
 _SAVING = ("save", "save_weights")  # a model's methods by which callbacks keep it
-_HELD = {"feed", "steps", "seeds", "losses", "metrics"}
+_HELD = {"feed", "steps", "seeds", "generators", "losses", "metrics"}
 
 
 class States:
@@ -24,7 +25,8 @@ class States:
 
     A state is named by its pass and the steps that the optimiser had taken, which a restored model tells. It holds
     the feed's state before the pass, the losses of the pass so far, and what Keras leaves out of a saved model: the
-    seeds of dropout, and the metrics of the pass.
+    seeds of dropout, on PyTorch its global generators, which dropout without a seed draws from, and the metrics of the
+    pass.
 
     folder: None keeps nothing. losses: the metric that holds the losses of the pass. check: called before a state is
     written, raises where the model must not be kept. within: whether states within a pass may be written.
@@ -35,7 +37,8 @@ class States:
     ) -> None:
         self.folder, self.feed, self.model, self.losses = folder, feed, model, losses
         self.check, self.within = check, within
-        self._metrics: list[Any] | None = None  # of a pass that is gone on with
+        self._metrics: list[Any] | None = None  # of a pass that is gone on with, until they are put back
+        self._generators: list[str] = []  # likewise
         self._last: Path | None = None  # written by this process, of a pass that no step of is taken
 
     def keep(self) -> None:
@@ -51,6 +54,7 @@ class States:
             "feed": self.feed.state(),
             "steps": steps,
             "seeds": [ops.convert_to_numpy(each).tolist() for each in self._seeds()],
+            "generators": _generators(),
             "losses": losses.tolist(),
             "metrics": [ops.convert_to_numpy(each).tolist() for each in self._measured()] if len(losses) else [],
         }
@@ -102,7 +106,10 @@ class States:
         for seed, value in zip(seeds, held["seeds"], strict=True):
             seed.assign(np.array(value, seed.dtype))
         self.losses.put_back(np.array(held["losses"]))
-        self._metrics = held["metrics"] if held["losses"] else None
+        if held["losses"]:
+            self._metrics, self._generators = held["metrics"], held["generators"]
+        else:
+            _put_generators_back(held["generators"])
 
     def put_metrics_back(self) -> None:
         """Take the metrics to where they were in the pass that is gone on with: after ``fit`` has reset them."""
@@ -115,6 +122,12 @@ class States:
             each.assign(np.array(value, each.dtype))
         self._metrics = None
 
+    def put_generators_back(self) -> None:
+        """Take global generators to where they were within the pass: after ``fit`` has drawn a seed for its loader."""
+        if self._generators:
+            _put_generators_back(self._generators)
+            self._generators = []
+
     def _measured(self) -> list[Any]:
         """Return the variables of the model's metrics, but for ours."""
         return [each for metric in self.model.metrics if metric is not self.losses for each in metric.variables]
@@ -124,3 +137,24 @@ class States:
         known = {id(each) for each in self.model.weights}
         known |= {id(each) for metric in [*self.model.metrics, self.losses] for each in metric.variables}
         return [each for each in self.model.variables if id(each) not in known]
+
+
+def _generators() -> list[str]:
+    """Return the states of PyTorch's global generators, where Keras runs on it."""
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    return [state.numpy().tobytes().hex() for state in states]
+
+
+def _put_generators_back(states: list[str]) -> None:
+    if not states:
+        return
+    import torch
+
+    host, *devices = (torch.from_numpy(np.frombuffer(bytes.fromhex(state), np.uint8).copy()) for state in states)
+    torch.set_rng_state(host)
+    if len(devices) == torch.cuda.device_count():  # else the run goes on elsewhere
+        torch.cuda.set_rng_state_all(devices)
