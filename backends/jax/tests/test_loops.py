@@ -7,6 +7,7 @@ import itertools
 import json
 import runpy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import equinox
@@ -18,6 +19,7 @@ import pytest
 from flax import nnx
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent_jax import JaxLearner, Teacher, from_nnx, losses_and_grad
 
 N, SIZE = 90, 16
@@ -457,3 +459,24 @@ def test_the_example_runs(name):
     if "Teacher" in found:
         assert found["train"].finished
         assert len(found["train"].trace().records) == found["train"].feed.plan.epochs
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=3, batch_size=SIZE, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": PLANS["weighted"],
+    "scoring": PLANS["scoring"],
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    Loop(plan, run=tmp_path / "run").run(3)
+    trace = attent.Trace.read(tmp_path / "run")
+    again = Loop(replace(plan, source=attent.Replay()), run=tmp_path / "again", replay=trace).run(3).teacher.trace()
+    assert [again.ids(row).tolist() for row in range(3)] == [trace.ids(row).tolist() for row in range(3)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 3 epochs"

@@ -11,6 +11,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent.errors import LearnerError
 from attent_tensorflow import KerasLearner
 from attent_tensorflow.trainers.keras import taught_fit
@@ -418,3 +420,24 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path)
         taught_fit(model, plan, x, y, callbacks=[saved], run=tmp_path / "run", verbose=0)
     assert not (tmp_path / "model.keras").exists()
     assert list((tmp_path / "run").glob("states/*")) == []
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=3, batch_size=task.SIZE, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": task.PLANS["weighted"],
+    "scoring": task.PLANS["scoring"],
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    trace = fit(task.new_model(), plan, run=tmp_path / "run").trace
+    replaying = replace(plan, source=attent.Replay())
+    again = fit(task.new_model(), replaying, run=tmp_path / "again", replay=attent.Trace.read(tmp_path / "run")).trace
+    assert [again.ids(row).tolist() for row in range(3)] == [trace.ids(row).tolist() for row in range(3)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 3 epochs"
