@@ -105,7 +105,11 @@ class CountsSkipped(Protocol):
 
     @property
     def skipped(self) -> int:
-        """How many they are since the learner was built. Of one that has no such count its losses tell."""
+        """How many they are since the learner was built. Of one that has no such count its losses tell.
+
+        A learner that scales losses, as for float16, says so by ``scales_losses = True``: the scale is found by steps
+        whose gradient overflows, so that these stop no run.
+        """
         ...
 
 

@@ -22,17 +22,18 @@ TRY = 0.65
 # Above this the rest is alike or known: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
 # Before training has changed it, a model that knows most examples has nearly all loss in one half of them: so much of
-# it. Then what it does not know must be few, so much of the loss in the hardest 15 %: else to teach it is paid for by
+# it. Then what it does not know must be few, so much of the loss in the hardest 17 %: else to teach it is paid for by
 # what was known, which no loss of training shows.
-MOST, FEW, _FEW_OF = 0.93, 0.9, 0.15
+MOST, FEW, _FEW_OF = 0.93, 0.9, 0.17
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
 CONCENTRATION = 0.7
-# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step. To a model that
-# knows the rest, what does not fall to it at once is not new but hard: teaching it would be paid for by what was known,
-# which no loss of training shows.
+# Below this share of its loss the top is learnt so fast that nothing but the hardest is worth a step.
 FAST = 0.55
+# To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
+# paid for by what was known, which no loss of training shows.
+NEW = 0.6
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -138,8 +139,8 @@ def decide(
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
         >>> told(decide(seen, loss * 0.5, hardest, tried.stand).why)
         'what is taught is learnt (x 0.50): go on'
-        >>> told(decide(seen, loss * 0.6, hardest, tried.stand).why)
-        'what is hard to a model that knows the rest is not learnt at once (x 0.60), so not new: all in turn to the end'
+        >>> told(decide(seen, loss * 0.7, hardest, tried.stand).why)
+        'what is hard to a model that knows the rest is not learnt at once (x 0.70), so not new: all in turn to the end'
     """
     stand = Stand() if stand is None else stand
     if _any_below_0(before, latest):
@@ -184,7 +185,7 @@ SIGNS = {
     "too few": "too few losses above 0: all in turn",
     "alike at first": f"at first sight {_HALF}: too alike, all in turn",
     "known": f"at first sight {_HALF}: try the hardest",
-    "spread": "as it was given the model knew most, and the hardest 15 % held {share} of the loss: too many are hard "
+    "spread": "as it was given the model knew most, and the hardest 17 % held {share} of the loss: too many are hard "
     "to be new, all in turn to the end",
     "uneven": f"at first sight {_HALF}: try a choice that prefers the harder",
     "learnt": "the mean loss is {share} of what it was at first sight: learnt, all in turn",
@@ -260,7 +261,7 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
 
 
 def _held_by_few(losses: Numbers) -> float | None:
-    """Return the share of the loss that the hardest 15 % hold, None where no model knows most of the examples."""
+    """Return the share of the loss that the hardest 17 % hold, None where no model knows most of the examples."""
     ranked = np.sort(losses[np.isfinite(losses)])[::-1]
     many = len(ranked)
     if many < _FEWEST:
@@ -290,7 +291,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
     seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
     was = float(before[seen].sum())
     fall = float(latest[seen].sum()) / was if was > 0 else 1.0
-    if stand.known and fall > FAST:
+    if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
         return _in_turn(stand, {"sign": "failed" if stand.tries else "spent", "fall": fall})

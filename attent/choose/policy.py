@@ -36,7 +36,7 @@ OFFERS = {
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
     "ask": "function: ask('ages'), ask('turns') and ask('opening') make these when called, for what does not need them "
-    "every time; the last: int64 ids, in order, of the first twelfth, at least 60, of the run's first epoch; none once "
+    "every time; the last: int64 ids, in order, of the first eighth, at least 60, of the run's first epoch; none once "
     "a second was trained",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""

@@ -21,7 +21,7 @@ from attent.choose.policy import ranks
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
 from attent.judging.metrics import quality_of
-from attent.learner import Costs, Learner, Numbers, checked_length
+from attent.learner import Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
 from attent.run.files import FORMAT, present, read_json, write_json
@@ -101,7 +101,8 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``differs``: in words, between two builds; None also where only one was built.
+    groups are. ``watches``: the learner has a `watch()`. ``differs``: in words, between two builds; None also where
+    only one was built.
     """
 
     format: int = FORMAT
@@ -110,6 +111,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     group_metrics: list[str] = []
     sizes: dict[int, int] = {}
     new: list[int] = []
+    watches: bool = False
     differs: str | None = None
 
 
@@ -144,6 +146,7 @@ def precheck(
         group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
         sizes=sizes,
         new=new,
+        watches=isinstance(learner, Watches),
     )
     if not compare:
         return found

@@ -215,7 +215,7 @@ class Course:
             if self.epoch != 1:  # losses are of a later epoch
                 return np.empty(0, np.int64)
             order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
-            return order.positions(0, min(self.n, max(_OPENING, self.n // 12)))
+            return order.positions(0, min(self.n, max(_OPENING, self.n // 8)))
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
@@ -278,11 +278,12 @@ class Course:
                 self._order = Buckets(order, costs, self.row.batch_size, self.plan.bucket)
         return self._order
 
-    def record(self, numbers: Numbers, skipped: int | None = None) -> EpochRecord | None:
+    def record(self, numbers: Numbers, skipped: int | None = None, *, scaled: bool = False) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.
 
         numbers: float64, shape (examples of the lesson,). skipped: steps of it that changed nothing, as a loss or the
-        gradient was not finite (rule P8); None: those with a loss that is not. Raises LearnerError for another shape or
+        gradient was not finite (rule P8); None: those with a loss that is not. scaled: a loss scaler left them out, as
+        it does to find its scale: a gradient's overflow then stops no run. Raises LearnerError for another shape or
         dtype, ScoreError for a number or gradient that is not finite (unless the plan allows it), and for an epoch that
         ends without one finite loss, CourseError when there is no lesson to record; nothing is changed then.
         """
@@ -301,7 +302,7 @@ class Course:
         ids = np.concatenate(lesson.batches)
         self._check(numbers, ids, "train")
         finite = np.isfinite(numbers)
-        skipped = self._skipped(finite, lesson, skipped)
+        skipped = self._skipped(finite, lesson, skipped, scaled)
         if self.trained + len(ids) == len(self._ordered()) and not (self._finite or finite.any()):
             raise ScoreError(
                 f"no loss of epoch {self.epoch} is finite, so that none of its steps taught anything (rule P8): look "
@@ -329,14 +330,14 @@ class Course:
         sums = np.add.reduceat(numbers, np.arange(0, len(numbers), self.row.batch_size))
         return float(np.add.accumulate(np.append(self._loss_sum, sums))[-1])
 
-    def _skipped(self, finite: npt.NDArray[np.bool_], lesson: Train, told: int | None) -> int:
+    def _skipped(self, finite: npt.NDArray[np.bool_], lesson: Train, told: int | None, scaled: bool) -> int:
         """Return how many steps of a lesson were skipped; raise ScoreError where the plan allows none."""
         if told is None:
             if finite.all():
                 return 0
             starts = np.cumsum([0, *(len(ids) for ids in lesson.batches[:-1])])
             return int((~np.logical_and.reduceat(finite, starts)).sum())
-        check_skipped(told, len(lesson.batches), self.plan, self.epoch)
+        check_skipped(told, len(lesson.batches), self.plan, self.epoch, scaled)
         return told
 
     def _check(self, numbers: Numbers, ids: Ids, call: str) -> None:
@@ -429,11 +430,14 @@ def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str
     )
 
 
-def check_skipped(skipped: int, steps: int, plan: Plan, epoch: int) -> None:
-    """Raise CourseError for more skipped steps than there are, ScoreError where the plan allows none (rule R6)."""
+def check_skipped(skipped: int, steps: int, plan: Plan, epoch: int, scaled: bool) -> None:
+    """Raise CourseError for more skipped steps than there are, ScoreError where the plan allows none (rule R6).
+
+    scaled: a loss scaler left them out, which any plan allows.
+    """
     if not 0 <= skipped <= steps:
         raise CourseError(f"skipped must be in [0, {steps}], the steps on these examples, got {skipped}")
-    if skipped and plan.non_finite == "error":
+    if skipped and plan.non_finite == "error" and not scaled:
         raise ScoreError(
             f"{skipped} of {steps} steps in epoch {epoch} had a gradient that is not finite, and were skipped (rule "
             "P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go on without such steps"

@@ -159,12 +159,13 @@ class Feed:
         lesson = self._train()
         return None if lesson is None or lesson.weights is None else [weights.copy() for weights in lesson.weights]
 
-    def record(self, numbers: Any, ids: Any, skipped: int = 0) -> EpochRecord | None:
+    def record(self, numbers: Any, ids: Any, skipped: int = 0, *, scaled: bool = False) -> EpochRecord | None:
         """Take the scores asked for, or losses of examples trained; return the pass's record once it is complete.
 
         numbers: one per id, any floating-point array, tensor or list that NumPy can read, shape (len(ids),): the
         unweighted losses of the training forward. ids: whole numbers, of this pass, each once in a pass, in any order.
-        skipped: steps on them that the trainer left out, as a loss or the gradient was not finite (rule P8).
+        skipped: steps on them that the trainer left out, as a loss or the gradient was not finite (rule P8). scaled: a
+        loss scaler left them out, as it does to find its scale: a gradient's overflow then stops no run.
 
         Raises CourseError for other ids, ScoreError for other numbers, TraceError if the folder cannot be written;
         of a call that is refused nothing is kept.
@@ -185,7 +186,7 @@ class Feed:
             twice = named[self._got[places]][0]
             raise CourseError(f"the loss of example {twice} is recorded already in pass {self.epoch}")
         steps = len(lesson.batches) if isinstance(lesson, Train) else 0
-        check_skipped(self._skipped + skipped, steps, self.plan, self.epoch)
+        check_skipped(self._skipped + skipped, steps, self.plan, self.epoch, scaled or not skipped)
         self._losses[places] = losses
         self._got[places] = True
         self._skipped += skipped
@@ -277,7 +278,7 @@ class Feed:
         phase = "scoring" if isinstance(lesson, Score) else "training"
         self._recorder.spent(phase, time.perf_counter() - self._began)
         before = self._course.state()
-        record = self._course.record(self._losses, self._skipped)
+        record = self._course.record(self._losses, self._skipped, scaled=True)  # what is allowed was told with each
         if record is not None:
             try:
                 record = self._recorder.ended(record)

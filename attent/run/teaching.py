@@ -167,7 +167,8 @@ def teach(
                     numbers = recorder.timed("training", learner.train, lesson.batches, lesson.weights)
                 pace.took(lesson, workers.slowest(time.perf_counter() - began))
                 after = _skipped(learner)
-                record = course.record(numbers, None if before is None or after is None else after - before)
+                skipped = None if before is None or after is None else after - before
+                record = course.record(numbers, skipped, scaled=getattr(learner, "scales_losses", False))
                 ended = course.epoch == len(course.timeline)
                 # Before the last epoch is recorded: a run whose learner is not finite has not finished.
                 state = recorder.state_of(learner) if ended else None

@@ -78,7 +78,14 @@ class Workers:
         self._n = checked_length(learner)
         self._silent = False  # whether others may be waiting elsewhere than in ``gather``
         self._agreed("the number of examples", str(self._n).encode())
-        for name in ("evaluate", "groups", "costs", "watch", "check_schedule"):  # what a learner may offer besides
+        for name in (
+            "evaluate",
+            "groups",
+            "costs",
+            "watch",
+            "check_schedule",
+            "scales_losses",
+        ):  # what a learner may offer besides
             if hasattr(learner, name):
                 setattr(self, name, getattr(learner, name))
 

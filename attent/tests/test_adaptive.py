@@ -159,7 +159,7 @@ def test_auto_on_text_that_is_all_alike_gives_the_weights_of_full_training():
     assert all((states[0][name] == states[1][name]).all() for name in states[0])
 
 
-@pytest.mark.parametrize("fall", [0.56, 0.7, 0.8])
+@pytest.mark.parametrize("fall", [0.61, 0.7, 0.8])
 def test_what_a_model_that_knows_the_rest_does_not_learn_at_once_is_taught_for_one_pass_of_the_run(fall):
     plan = Plan.auto(epochs=4, batch_size=10, seed=5)
     reasons = whys(Course(plan, 100), adaptive_losses(fall=fall))
@@ -201,13 +201,13 @@ def test_at_first_sight_how_alike_the_losses_are_decides_what_is_tried(level, ho
 def test_what_a_model_that_knows_most_does_not_know_must_be_few(few):
     loss, nothing = np.r_[np.full(100 - few, 0.01), np.full(few, 2.0)], np.full(100, np.nan)
     stand, reason = decide(nothing, loss, opening=np.arange(100))
-    if few < 15:
+    if few < 17:
         assert (stand.how, stand.known, stand.over, reason["sign"]) == ("hard", True, False, "known")
         return
     assert stand == Stand(first=pytest.approx(loss.mean(), rel=1e-15), over=True)
-    assert reason == {"sign": "spread", "share": pytest.approx(30 / 40.8, rel=1e-12)}
+    assert reason == {"sign": "spread", "share": pytest.approx(34 / 40.8, rel=1e-12)}
     assert told(reason) == (
-        "as it was given the model knew most, and the hardest 15 % held 73 % of the loss: too many are hard to be new, "
+        "as it was given the model knew most, and the hardest 17 % held 83 % of the loss: too many are hard to be new, "
         "all in turn to the end"
     )
     assert decide(loss, loss * 0.5, None, stand).why == {"sign": "over"}
@@ -219,7 +219,7 @@ def test_what_a_model_that_knows_most_does_not_know_must_be_few(few):
 
 def test_a_course_says_how_the_epoch_before_began():
     plan = Plan.auto(epochs=3, batch_size=10, seed=5)
-    for n, many in ((50, 50), (100, 60), (1200, 100)):
+    for n, many in ((50, 50), (100, 60), (1200, 150)):
         course, batches = Course(plan, n), []
         while course.epoch == 0:
             batches += course.next().batches
@@ -243,10 +243,10 @@ def test_only_the_first_epoch_tells_what_a_model_knew_as_it_was_given(warm_up, s
 
 def test_what_a_model_that_knows_the_rest_must_learn_at_once():
     known = Stand("hard", 1, 1.0, known=True)
-    assert decide(*two_sights(0.54), HARD, known).stand == Stand("hard", 0, 1.0)
-    failed = decide(*two_sights(0.56), HARD, known)
+    assert decide(*two_sights(0.59), HARD, known).stand == Stand("hard", 0, 1.0)
+    failed = decide(*two_sights(0.61), HARD, known)
     assert failed.stand == Stand(first=1.0, over=True)
-    assert failed.why == {"sign": "not new", "fall": pytest.approx(0.56)}
+    assert failed.why == {"sign": "not new", "fall": pytest.approx(0.61)}
     # Afterwards nothing is tried again, whatever is learnt; a loss that is learnt or below 0 is still told as such.
     assert decide(*two_sights(0.5), np.arange(30), failed.stand) == (failed.stand, {"sign": "over"})
     assert decide(*two_sights(0.01), np.arange(30), Stand(first=9.0, over=True)).why["sign"] == "learnt"

@@ -86,6 +86,32 @@ def test_a_gradient_that_is_not_finite_is_an_error_too(tmp_path):
     assert trace.records[0].steps_skipped == 1
 
 
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_a_step_that_a_loss_scaler_leaves_out_is_counted_and_stops_no_run(policy):
+    class Scaling(Overflowing):
+        scales_losses = True
+
+    plan = dataclasses.replace(PLAN, non_finite=policy)
+    trace = teach(sick_learner(Scaling, sick=()), plan)
+    assert trace.finished
+    assert [record.steps_skipped for record in trace.records] == [int(3 in trace.ids(epoch)) for epoch in range(4)]
+    assert trace.records[0].steps_skipped == 1
+    with pytest.raises(ScoreError, match=r"not finite in epoch 0: id 7 \(nan\)"):
+        teach(sick_learner(Scaling), dataclasses.replace(PLAN, non_finite="error"))
+    workers = attent.Workers(sick_learner(Scaling, sick=()), 0, 1, lambda own: [own])
+    assert attent.first_difference(teach(workers, plan), trace) is None
+
+
+def test_a_feed_takes_what_a_loss_scaler_left_out_under_any_plan():
+    feed = attent.Feed(Plan.full(epochs=1, batch_size=2), 4)
+    feed.record(np.ones(2), feed.batches()[0], skipped=1, scaled=True)
+    resumed = attent.Feed(Plan.full(epochs=1, batch_size=2), 4)
+    resumed.load_state(feed.state())
+    with pytest.raises(ScoreError, match="2 of 2 steps in epoch 0 had a gradient that is not finite"):
+        resumed.record(np.ones(2), resumed.batches()[1], skipped=1)
+    assert resumed.record(np.ones(2), resumed.batches()[1]).steps_skipped == 1
+
+
 def test_an_epoch_without_a_finite_loss_is_an_error():
     with pytest.raises(ScoreError, match="no loss of epoch 0 is finite, so that none of its steps taught anything"):
         teach(sick_learner(sick=range(40)), PLAN)

@@ -106,16 +106,24 @@ def modes(learner: object) -> Around:
     return found
 
 
-@contextlib.contextmanager
-def unusual(seed: int) -> Iterator[None]:
-    """Put the global generators where nobody left them, and a filter before all warnings', until the block ends.
+def begun() -> Around:
+    """Return copies of what frameworks add to once, when they load a part of theirs, and no call adds to again."""
+    return {"os.environ": dict(os.environ), "sys.path": list(sys.path)}
 
-    So that a call shows that seeds a generator, or sets what it has set before.
+
+@contextlib.contextmanager
+def unusual(seed: int, first: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Put global settings where nobody left them, until the block ends.
+
+    So that a call shows that seeds a generator, or sets what it has set before. Generators are moved, decimal numbers
+    have other digits, and a filter comes before all warnings'; the environment and ``sys.path`` are those of ``first``,
+    what `begun` returned before anything was called.
     """
     python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch = sys.modules.get("torch")
     torchs = None if torch is None else torch.get_rng_state()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), decimal.localcontext() as digits, _put_back(first or begun()):
+        digits.prec = 5 + seed % 20
         warnings.filterwarnings("default", message=f"a filter of its own, {seed}")
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -128,6 +136,22 @@ def unusual(seed: int) -> Iterator[None]:
             np.random.set_state(numpys)  # noqa: NPY002
             if torch is not None:
                 torch.set_rng_state(torchs)
+
+
+@contextlib.contextmanager
+def _put_back(first: Mapping[str, Any]) -> Iterator[None]:
+    now = begun()
+    _put(first)
+    try:
+        yield
+    finally:
+        _put(now)
+
+
+def _put(first: Mapping[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(first["os.environ"])
+    sys.path[:] = first["sys.path"]
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attent_jax.processes import workers
     from attent_jax.reference import reference_logits, reference_loss
     from attent_jax.reference_training import reference_learner
-    from attent_jax.trainers.gradients import losses_and_grad
+    from attent_jax.trainers.gradients import all_finite, losses_and_grad
     from attent_jax.trainers.loops import Teacher
 
 _HOME = {
@@ -27,14 +27,14 @@ _HOME = {
     "attent_jax.processes": ("workers",),
     "attent_jax.reference": ("reference_logits", "reference_loss"),
     "attent_jax.reference_training": ("reference_learner",),
-    "attent_jax.trainers.gradients": ("losses_and_grad",),
+    "attent_jax.trainers.gradients": ("all_finite", "losses_and_grad"),
     "attent_jax.trainers.loops": ("Plan", "Teacher"),  # the plan too: a script of one's own needs one import
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
-    "JaxLearner", "Plan", "Teacher", "cross_entropy", "from_equinox", "from_linen", "from_nnx", "losses_and_grad",
-    "reference_learner", "reference_logits", "reference_loss", "token_mean", "workers",
+    "JaxLearner", "Plan", "Teacher", "all_finite", "cross_entropy", "from_equinox", "from_linen", "from_nnx",
+    "losses_and_grad", "reference_learner", "reference_logits", "reference_loss", "token_mean", "workers",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,9 +30,10 @@ from attent_tensorflow.frozen import Frozen
 from attent_tensorflow.graphs import kept
 from attent_tensorflow.objective import Objective
 from attent_tensorflow.programs import Scoring, Training
-from attent_tensorflow.settings import check_model, check_optimizer, check_settings, check_strategy
+from attent_tensorflow.replicas import check_replicated, replicas_of
+from attent_tensorflow.settings import check_model, check_optimizer, check_settings
 from attent_tensorflow.state import Checkpoint
-from attent_tensorflow.steps import Steps
+from attent_tensorflow.steps import Steps, skips_by_itself
 from attent_tensorflow.variables import Named, bare, model_variables, optimizer_variables, other_variables
 
 
@@ -40,7 +42,8 @@ class TensorFlowLearner:
 
     Args:
         model: Anything with ``variables`` and ``trainable_variables``: a tf.Module, a Keras model (for which
-            `KerasLearner` is shorter), an object of yours.
+            `KerasLearner` is shorter), an object of yours. One built in the scope of a tf.distribute.MirroredStrategy,
+            with its optimiser, is trained on all replicas.
         data: What ids index. Tensors or arrays in memory (one, or nested tuples and dicts of them, sharing
             their first dimension), gathered where they live; or a function ``fetch(ids) -> batch`` of TensorFlow
             operations, ids int64 (B,), which ``tf.data`` runs ahead of the model; ``n`` is then the number of
@@ -120,7 +123,9 @@ class TensorFlowLearner:
         check_settings(sizes, {"seed": seed}, clip_norm)
         check_watch_is_callable(watch)
         check_model(model)
-        check_strategy(model_variables(model).values())
+        replicas = replicas_of(model_variables(model).values())
+        if replicas is not None:
+            check_replicated(optimizer, replicas)
         self.model, self.optimizer = model, optimizer
         self._learning_rate, self._own_settings, self._extra = learning_rate, own_settings, Extra(extra)
         leaves(self._extra.states())  # what cannot be kept is noticed now, not at the first checkpoint
@@ -135,16 +140,19 @@ class TensorFlowLearner:
                 f"score_data must hold the same examples as data, {self._n}, got {len(self._score_source)}"
             )
         objective = Objective(loss, task_weights, seed)
-        self._scoring = Scoring(model, objective, self._score_source)  # creates variables that wait for an input
+        self._scoring = Scoring(
+            model, objective, self._score_source, replicas
+        )  # creates variables that wait for an input
         if not getattr(optimizer, "built", True):
-            optimizer.build(model.trainable_variables)
+            with contextlib.nullcontext() if replicas is None else replicas.scope():
+                optimizer.build(model.trainable_variables)
         check_optimizer(optimizer, learning_rate)
-        steps = Steps(model, optimizer, objective, clip_norm, penalty or (lambda _: None))
+        steps = Steps(model, optimizer, objective, clip_norm, penalty or (lambda _: None), replicas)
         self._training = Training(steps, self._source, self._scoring.dtype, scheduled=learning_rate is not None)
         self._frozen = Frozen(model, self._training.trained)
         self._checkpoint: Checkpoint | None = None
         self._unknown = False  # how many steps were taken
-        self._share: Callable[[Sequence[tf.Variable]], None] | None = None
+        self._share: Callable[[Sequence[tf.Variable]], None] | None = None if replicas is None else replicas.share
         if evaluate is not None:
             self._evaluate = evaluate
             self.evaluate = self._judged  # only then is the learner an attent.Evaluates
@@ -169,6 +177,11 @@ class TensorFlowLearner:
     def skipped(self) -> int:
         """The number of these that changed nothing, as a loss or the gradient was not finite."""
         return self._training.skipped
+
+    @property
+    def scales_losses(self) -> bool:
+        """Whether losses are scaled, so that steps are skipped to find the scale: under any plan."""
+        return skips_by_itself(self.optimizer)
 
     @property
     def traces(self) -> dict[str, int]:

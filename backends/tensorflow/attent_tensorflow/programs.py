@@ -17,6 +17,7 @@ from attent.learner import Ids, Numbers
 from attent_tensorflow.data import Source
 from attent_tensorflow.graphs import Graph, traced
 from attent_tensorflow.objective import Objective
+from attent_tensorflow.replicas import Replicas
 from attent_tensorflow.steps import Steps
 
 _IDS = tf.TensorSpec((None,), tf.int64)
@@ -31,8 +32,9 @@ class Scoring:
     Raises LearnerError, when built, for a loss that is not per example.
     """
 
-    def __init__(self, model: Any, objective: Objective, data: Source) -> None:
+    def __init__(self, model: Any, objective: Objective, data: Source, replicas: Replicas | None = None) -> None:
         self.traces = 0
+        self._replicas = replicas
         self._model, self._objective, self._data = model, objective, data
         self._graph: Graph | None = None
         count = min(2, len(data))  # so few that a shape tells examples from anything else
@@ -53,7 +55,8 @@ class Scoring:
         self.traces += 1
 
         def losses(i: tf.Tensor, batch: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._objective.scored(self._model, batch), tf.constant(True)
+            own = lambda batch: self._objective.scored(self._model, batch)  # noqa: E731
+            return own(batch) if self._replicas is None else self._replicas.losses(own, batch), tf.constant(True)
 
         return _looped(self._data, ids, starts, self.dtype, losses)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-
-import tensorflow as tf
 
 from attent.errors import LearnerError
 
@@ -31,20 +29,6 @@ def check_model(model: Any) -> None:
     for name in ("trainable_variables", "variables"):
         if not hasattr(model, name):
             raise LearnerError(f"model must have {name}, as tf.Module and Keras models do; {_named(model)} has none")
-
-
-def check_strategy(variables: Iterable[Any]) -> None:
-    """Raise LearnerError where variables lie on several replicas: a learner would train on one of them."""
-    strategies = [tf.distribute.get_strategy()]
-    strategies += [v.distribute_strategy for v in variables if isinstance(v, tf.distribute.DistributedValues)]
-    for strategy in strategies:
-        if strategy.num_replicas_in_sync > 1:
-            raise LearnerError(
-                f"the model's variables belong to a {type(strategy).__name__} of {strategy.num_replicas_in_sync} "
-                "replicas, of which a learner would train one: build model and learner outside strategy.scope(), and "
-                "start a process for each device, with attent_tensorflow.workers(learner, "
-                "tf.distribute.MultiWorkerMirroredStrategy())"
-            )
 
 
 def check_optimizer(optimizer: Any, learning_rate: Callable[[int], float] | None) -> None:

@@ -16,6 +16,11 @@ def bare(variable: Any) -> tf.Variable:
     return variable if isinstance(variable, tf.Variable | tf.Tensor) else variable.value
 
 
+def mirrored(variable: Any) -> bool:
+    """Whether a variable lies on the replicas of a strategy, one value each."""
+    return isinstance(variable, tf.distribute.DistributedValues)
+
+
 def model_variables(model: Any) -> Named:
     """Return all variables of a model: parameters, statistics and the states of its random generators.
 
@@ -68,7 +73,7 @@ def optimizer_variables(optimizer: Any, model: Named, trained: Sequence[Any]) ->
 
 def other_variables(captured: Iterable[tf.Variable], known: Named) -> Named:
     """Return captured variables that are not known yet, such as a global generator's state."""
-    own = {id(variable) for variable in known.values()}
+    own = {id(variable) for held in known.values() for variable in (held, *(held.values if mirrored(held) else ()))}
     rest = [variable for variable in captured if id(variable) not in own]
     names = _renumbered([variable.name.split(":")[0] for variable in rest])
     return _unique(zip(names, rest, strict=True))

@@ -42,7 +42,7 @@ def test_a_gradient_that_is_not_finite_is_as_bad_as_a_loss():
         model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.AdamW(0.01), "mse")
         random = np.random.default_rng(0)
-        return KerasLearner(model, (random.normal(size=(40, 5)), 100 + random.normal(size=(40, 1))))
+        return KerasLearner(model, (random.normal(size=(40, 5)), 100 + 4 * random.normal(size=(40, 1))))
 
     it, plain = built(), built()
     losses = it.train([SECOND], [np.full(10, 1.7e308)])  # beyond float64 too, times the residual
@@ -51,6 +51,34 @@ def test_a_gradient_that_is_not_finite_is_as_bad_as_a_loss():
     it.train([FIRST])
     plain.train([FIRST])
     assert np.array_equal(it.score(GOOD), plain.score(GOOD))
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_a_step_that_the_loss_scaler_leaves_out_changes_nothing_and_is_counted(policy):
+    """At the largest scale that float32 has the first step's gradient overflows, of finite losses."""
+
+    def built(scale):
+        keras.utils.set_random_seed(0)
+        random = np.random.default_rng(0)
+        layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(), keras.layers.Dense(1)]
+        model = keras.Sequential([keras.layers.Input((5,)), *layers])
+        model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), initial_scale=scale), "mse")
+        return KerasLearner(model, (random.normal(size=(40, 5)).astype(np.float32), random.normal(size=(40, 1))))
+
+    it, plain = built(2.0**127), built(1024.0)
+    assert np.isfinite(it.train([FIRST])).all()
+    assert (it.skipped, it.scales_losses, learner().scales_losses) == (1, True, False)
+    for variable, other in zip(it.model.variables, plain.model.variables, strict=True):
+        np.testing.assert_array_equal(variable, other)
+    it.optimizer.dynamic_scale.assign(1024.0)
+    it.train([SECOND])
+    plain.train([SECOND])
+    np.testing.assert_array_equal(it.score(GOOD), plain.score(GOOD))
+    plan, taught = attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite=policy), built(2.0**127)
+    trace = attent.teach(taught, plan)
+    assert trace.records[0].steps_skipped > 0
+    assert sum(record.steps_skipped for record in trace.records) == taught.skipped
+    assert int(taught.optimizer.iterations) == plan.total_steps(40) - taught.skipped
 
 
 def test_a_run_goes_on_without_a_bad_example(tmp_path):

@@ -97,44 +97,6 @@ def close(mine, theirs):
     assert np.abs(mine - theirs).max() <= 1e-12 * np.abs(theirs).max()
 
 
-REPLICAS = """
-import attent, numpy as np, tensorflow as tf
-from attent_tensorflow import SGD, TensorFlowLearner, cross_entropy
-
-class Linear(tf.Module):
-    def __init__(self):
-        self.weight = tf.Variable(tf.zeros((2, 2)))
-    def __call__(self, x):
-        return x @ self.weight
-
-def learner(model):
-    return TensorFlowLearner(model, (tf.eye(2), tf.constant([0, 1])), cross_entropy, SGD(0.1))
-
-one = tf.config.LogicalDeviceConfiguration()
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [one, one])
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    model = Linear()
-for scope, built in ((tf.name_scope("outside"), model), (strategy.scope(), Linear())):
-    try:
-        with scope:
-            learner(built)
-    except attent.LearnerError as error:
-        print(error)
-learner(Linear()).score(np.arange(2))
-"""
-
-
-def test_a_model_of_several_replicas_is_refused_before_it_trains_on_one():
-    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    said = done.stdout.strip().splitlines()
-    assert len(said) == 2
-    for line in said:
-        assert line.startswith("the model's variables belong to a MirroredStrategy of 2 replicas, of which a learner")
-        assert "attent_tensorflow.workers" in line
-
-
 def test_another_strategy_is_refused(task):
     with pytest.raises(
         attent.AttentError, match=r"must be a tf\.distribute\.MultiWorkerMirroredStrategy, got Mirrored"

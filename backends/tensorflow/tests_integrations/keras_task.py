@@ -90,6 +90,21 @@ def check_a_step_is_left_out() -> None:
     assert furthest(taught, other) < 1e-12
 
 
+def check_overflows_are_counted(policy: str) -> None:
+    """Gradients that overflow at the first scale, of finite losses: their steps are counted, under every plan."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, dtype="float32")])
+    scaling = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), initial_scale=2.0**127)
+    model.compile(scaling, cross_entropy())
+    plan = attent.Plan(epochs=3, batch_size=2, ratio=0.5, warm_up=1, non_finite=policy)
+    x, y, taken = 16 * np.eye(8, dtype="float32"), np.arange(8) % 2, [0]
+    seen = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: taken.append(int(model.optimizer.iterations)))
+    trace = taught_fit(model, plan, x, y, callbacks=[seen], verbose=0).trace
+    counted = [record.steps_skipped for record in trace.records]
+    assert counted == (np.array([row.steps for row in plan.timeline(8)]) - np.diff(taken)).tolist()
+    assert counted[0] > 0
+
+
 def by_hand(plan: attent.Plan) -> tuple[attent.Trace, list[list[int]], keras.Model]:
     """Train by train_on_batch, each loss from a forward of its own before the step."""
     model, feed, steps = new_model(), attent.Feed(plan, N), []
@@ -191,6 +206,7 @@ def main(plan: str, folder: str) -> None:
         for save_freq, kills, seed in KILLS:
             check_goes_on(Path(folder, f"{save_freq} {kills}"), save_freq, kills, seed)
         check_a_step_is_left_out()
+        check_overflows_are_counted("error")
 
 
 if __name__ == "__main__":

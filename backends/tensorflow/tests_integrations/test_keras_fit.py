@@ -406,6 +406,11 @@ def test_a_step_that_is_not_finite_is_left_out_by_an_optimizer_that_scales_losse
     task.check_a_step_is_left_out()
 
 
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_steps_that_the_loss_scaler_leaves_out_are_counted(policy):
+    task.check_overflows_are_counted(policy)
+
+
 def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path):
     x, y = np.eye(8, dtype="float32"), np.arange(8) % 2
     x[3, 3] = np.nan

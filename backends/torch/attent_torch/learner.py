@@ -189,6 +189,11 @@ class TorchLearner:
         return self._steps.skipped
 
     @property
+    def scales_losses(self) -> bool:
+        """Whether losses are scaled, so that steps are skipped to find the scale: under any plan."""
+        return self._steps.scaler is not None
+
+    @property
     def score_batch_size(self) -> int:
         """Examples per forward in scoring."""
         return self._told_batch_size if self._score_batch_size is None else self._score_batch_size

@@ -12,6 +12,7 @@ from attent.errors import LearnerError
 from attent_torch.buffers import Buffers
 from attent_torch.schedule import Schedule
 from attent_torch.sharded import own_part
+from attent_torch.taken import Taken
 
 
 class Steps:
@@ -40,6 +41,7 @@ class Steps:
         self.buffers = buffers
         self._schedule = None if scheduler is None else Schedule(scheduler)
         self._skipped: int | torch.Tensor = 0
+        self._taken = None if scaler is None else Taken(optimizer)
 
     @property
     def skipped(self) -> int:
@@ -107,6 +109,7 @@ class Steps:
 
     def _update_scaled(self, losses: torch.Tensor, parameters: Sequence[torch.Tensor]) -> None:
         assert self.scaler is not None
+        assert self._taken is not None
         # The scaler skips what overflowed, and learns from it: only losses that are not finite are kept from it.
         found = self.agree(not_finite([losses]))
         if bool(found):
@@ -117,6 +120,12 @@ class Steps:
             torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        left_out = 1 - self._taken.since()
+        if isinstance(left_out, torch.Tensor):  # by a fused optimiser, on the device
+            self.buffers.put_back(left_out)
+            self._skipped = self._skipped + left_out
+        elif left_out:
+            self._skip(torch.ones(()))
 
     def _skip(self, found: torch.Tensor) -> None:
         self.buffers.put_back(found)

@@ -21,6 +21,8 @@ CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3,8e-3", "--batch-sizes", "8
 # Where policies reach more than full training does, its curve must go on to be read.
 LONGER = ["--lengths", "0.4,0.55,0.75,1,1.4"]
 BAND = ["--arm", "band:default,select=band"]
+# Softly within each class, of sizes between even and as they are.
+WITHIN = ["--arm", "within:balanced,epochs=5,select=by_group(soft(),share=0.35)"]
 # Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
 # long to repeat for every judgement.
 WORKLOADS = {
@@ -28,7 +30,7 @@ WORKLOADS = {
     "less_known_digits": ("panel.vision:known_digits", [*GRID, "--set", "known_share=0.7", "--epochs", "8"], 5, ""),
     "known_with_wrong_labels": ("panel.vision:known_digits", [*GRID, *LONGER, "--set", "wrong_share=0.1"], 3, ""),
     "long_tail": ("panel.vision:long_tail", GRID, 10, ""),
-    "brief_long_tail": ("panel.vision:long_tail", [*GRID, "--epochs", "8"], 5, ""),
+    "brief_long_tail": ("panel.vision:long_tail", [*GRID, *LONGER, *WITHIN, "--epochs", "8"], 5, "within,"),
     "redundant": ("panel.vision:redundant", GRID, 6, ""),
     "brief_redundant": ("panel.vision:redundant", [*SMALL_TOO, *LONGER, "--epochs", "5"], 3, ""),
     "wrong_labels": ("panel.vision:wrong_labels", [*GRID, *BAND], 5, "band,"),

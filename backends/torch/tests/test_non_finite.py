@@ -87,6 +87,96 @@ def test_the_loss_scale_does_not_learn_from_a_nan():
     assert it.skipped == 1
 
 
+def overflow_at(layer, steps):
+    """Let a gradient overflow in these steps, though the losses are finite."""
+    step = 0
+
+    def hook(gradient):
+        nonlocal step
+        step += 1
+        return gradient * torch.inf if step - 1 in steps else gradient
+
+    layer.weight.register_hook(hook)
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "AdamW, fused", "SGD"])
+def test_a_step_that_the_loss_scaler_leaves_out_changes_nothing_and_is_counted(optimizer, assert_same, recwarn):
+    def built():
+        return learner(optimizer, False, lambda own: LinearLR(own, 1.0, 0.99, total_iters=9), autocast=torch.float16)
+
+    it, plain = built(), built()
+    overflow_at(it.model[0], {1, 2})
+    for each in (it, plain):
+        each._steps.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    losses = it.train([FIRST, SECOND, GOOD[:8], SECOND])
+    assert np.isfinite(losses).all()
+    plain.train([FIRST, SECOND])
+    assert (it.skipped, plain.skipped, it.scales_losses, learner().scales_losses) == (2, 0, True, False)
+    for name in ("1.running_mean", "1.num_batches_tracked", "2.passes"):
+        assert_same({name: it._buffers.all()[name]}, {name: plain._buffers.all()[name]})
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("policy", ["error", "drop"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_loop_counts_what_its_gradient_scaler_leaves_out(optimizer, policy):
+    """In each pass, its last step too, under every plan; the parameters are those of the steps taken."""
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    model = nn.Linear(5, 3)
+    own, scaler = OPTIMIZERS[optimizer](model.parameters()), torch.amp.GradScaler("cpu", init_scale=256.0)
+    sick = {0, 5, 7}
+    overflow_at(model, sick)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    plan = attent.Plan(epochs=3, batch_size=4, ratio=0.5, warm_up=1, non_finite=policy)
+    teacher, step = Teacher(plan, loader, optimizer=own), 0
+    for _ in range(3):
+        for inputs, targets in teacher(loader):
+            before = model.weight.detach().clone()
+            loss = teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none"))
+            own.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(own)
+            scaler.update()
+            assert torch.equal(before, model.weight) == (step in sick)
+            step += 1
+            if step == 8:
+                teacher.state_dict()
+    assert teacher.finished
+    assert [record.steps_skipped for record in teacher.trace().records] == [2, 1, 0]
+
+
+@pytest.mark.parametrize("way", ["nobody", "the scaler, unseen", "the scaler", "the loop"])
+def test_a_loop_that_takes_or_hides_a_step_on_a_loss_that_is_not_finite_is_stopped(way):
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    x[SICK] = torch.nan
+    model = nn.Linear(5, 3)
+    own, scaler = torch.optim.SGD(model.parameters(), 0.1), torch.amp.GradScaler("cpu", enabled="scaler" in way)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    plan = attent.Plan(epochs=2, batch_size=4, ratio=0.5, warm_up=1, non_finite="drop")
+    teacher = Teacher(plan, loader, optimizer=None if way in ("nobody", "the scaler, unseen") else own)
+
+    def train():
+        for inputs, targets in (batch for _ in range(2) for batch in teacher(loader)):
+            loss = teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none"))
+            own.zero_grad()
+            scaler.scale(loss).backward()
+            if way != "the loop" or bool(loss.isfinite()):
+                scaler.step(own)
+                scaler.update()
+
+    if way in ("the scaler", "the loop"):
+        train()
+        assert [record.steps_skipped for record in teacher.trace().records] == [1, 0]
+        assert bool(torch.isfinite(model.weight).all())
+        return
+    with pytest.raises(
+        attent.LearnerError, match=r"[13] of 6 steps in pass 0 had a loss that is not finite, and 0 were l"
+    ):
+        train()
+
+
 def test_a_buffer_that_begins_to_change_later_is_put_back_too():
     it, plain = learner(), learner()
     for each in (it, plain):

@@ -24,6 +24,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelCheckpoint,
 )
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
@@ -549,6 +550,47 @@ def test_a_step_that_is_not_finite_is_left_out_as_by_teach(accumulate):
     torch.testing.assert_close(weights_of(module.net), weights_of(learnt), rtol=0, atol=1e-12)
     for mine, theirs in zip(module.net.buffers(), learnt.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["automatic", "manual"])
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_steps_that_the_loss_scaler_leaves_out_are_counted(policy, way):
+    """Of 16-mixed, with gradients that overflow in three steps; by hand the module may leave steps out too."""
+    plan = attent.Plan(epochs=3, batch_size=SIZE, ratio=0.5, warm_up=1, non_finite=policy, source=attent.Reuse())
+    sick, taken = {1, 5, 7}, []
+
+    class Overflowing(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = way == "automatic"
+            self.net.float()[0].weight.register_hook(self.overflow)
+            self.calls = 0
+
+        def overflow(self, gradient):
+            self.calls += 1
+            return gradient * torch.inf if self.calls - 1 in sick else gradient
+
+        def training_step(self, batch, batch_idx):
+            loss = super().training_step((batch[0], batch[1].float(), batch[2]), batch_idx)
+            if way == "manual":
+                optimizer = self.optimizers()
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+            return loss
+
+        def on_train_batch_start(self, *args):
+            self.before = self.net[0].weight.detach().clone()
+
+        def on_train_batch_end(self, *args):
+            taken.append(not torch.equal(self.before, self.net[0].weight))
+
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
+    _, teaching, _ = taught(
+        plan, module=Overflowing(), epochs=3, loader=loader_of(batch_size=SIZE), held_out=False, plugins=[precision]
+    )
+    assert [step for step, yes in enumerate(taken) if not yes] == sorted(sick)
+    assert [record.steps_skipped for record in teaching.teacher.trace().records] == [2, 1, 0]
 
 
 class Breaking(lightning.pytorch.Callback):

@@ -178,9 +178,9 @@ def test_examples_of_a_language_model_are_ranked_by_the_sum_over_their_tokens(ti
     recorded = {}
     record = attent.Feed.record
 
-    def spy(feed, numbers, ids, skipped=0):
+    def spy(feed, numbers, ids, skipped=0, **told):
         recorded.update(zip(ids.tolist(), numbers.tolist(), strict=True))
-        return record(feed, numbers, ids, skipped)
+        return record(feed, numbers, ids, skipped, **told)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attent.Feed, "record", spy)
@@ -663,6 +663,34 @@ def test_a_step_that_is_not_finite_is_left_out_as_by_teach(accumulate, tiny, tau
     if accumulate == 1:
         assert bool(torch.isfinite(model.norm.running_mean).all())
         torch.testing.assert_close(model.norm.running_mean, learnt.norm.running_mean, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_steps_that_the_loss_scaler_leaves_out_are_counted(policy, accumulate, tiny, taught):
+    """As under fp16=True, which asks for a GPU: with accelerate's scaler, and gradients that overflow in three steps."""
+    plan = attent.Plan(epochs=3, batch_size=10, ratio=0.5, warm_up=1, non_finite=policy)
+    model, moved = tiny.model("plain"), []
+
+    def overflow(gradient):
+        return gradient * torch.inf if trainer.state.global_step in {0, 4, 6} else gradient
+
+    class Watching(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            self.before = model.head.bias.detach().clone()
+
+        def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+            moved.append(not torch.equal(self.before, model.head.bias))
+
+    model.head.weight.register_hook(overflow)
+    trainer = taught(
+        "plain", plan=plan, model=model, size=10 // accumulate, accumulate=accumulate, max_grad_norm=0.0,
+        callbacks=[Watching()], save_strategy="steps", save_steps=2,
+    )  # fmt: skip
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=256.0)
+    trainer.train()
+    assert [step for step, yes in enumerate(moved) if not yes] == [0, 4, 6]
+    assert [record.steps_skipped for record in trainer.feed.trace().records] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("policy", ["error", "drop"])

@@ -64,11 +64,11 @@ class Recorded:
         self.passes: list[dict[int, float]] = []
         record = attent.Feed.record
 
-        def spy(feed, numbers, ids, skipped=0):
+        def spy(feed, numbers, ids, skipped=0, **told):
             while len(self.passes) <= feed.epoch:
                 self.passes.append({})
             self.passes[feed.epoch].update(zip(ids.tolist(), numbers.tolist(), strict=True))
-            return record(feed, numbers, ids, skipped)
+            return record(feed, numbers, ids, skipped, **told)
 
         patch.setattr(attent.Feed, "record", spy)
 

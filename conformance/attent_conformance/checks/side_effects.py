@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attent.errors import LearnerError
-from attent.learner import Evaluates, Groups
+from attent.learner import Costs, Evaluates, Groups, Watches, checked_costs, checked_watch
 from attent_conformance import surroundings
 from attent_conformance.comparing import copied, require_same_state
 from attent_conformance.draws import batches, generator, handed, some_ids
@@ -25,7 +25,7 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
     for one in pairs(subject):
         for what, call in _calls(subject, one).items():
             call()  # what a framework does once, when it is first used, is its own affair
-            with surroundings.unusual(_number(subject, what, one.where)):
+            with surroundings.unusual(_number(subject, what, one.where), subject.begun):
                 before = _around()
                 call()
                 _require_same(before, _around(), f"{what} of {one.where}; drawn with seed {subject.seed}")
@@ -39,10 +39,12 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
 def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
     """P1: taking up a state changes no floating-point or process settings; generators it may restore."""
     for one in pairs(subject):
-        state = copied(one.learner.state())
-        before = {**surroundings.arithmetic(), **surroundings.process()}
-        one.learner.load_state(state)
-        _require_same(before, {**surroundings.arithmetic(), **surroundings.process()}, f"load_state() of {one.where}")
+        state, where = copied(one.learner.state()), f"load_state() of {one.where}; drawn with seed {subject.seed}"
+        one.learner.load_state(state)  # what a framework does once, when it is first used, is its own affair
+        with surroundings.unusual(_number(subject, "load_state()", one.where), subject.begun):
+            before = {**surroundings.arithmetic(), **surroundings.process()}
+            one.learner.load_state(state)
+            _require_same(before, {**surroundings.arithmetic(), **surroundings.process()}, where)
     _require_same(subject.around, surroundings.lasting(), "some call since the suite began, such as load_state()")
 
 
@@ -116,6 +118,39 @@ def check_groups_stay(subject: Subject) -> None:
     learner.train(batches(generator(subject.seed, "groups"), case.ids, 5))
     if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
         raise CheckFailed("P1", "other groups", "each example's class, at every call", where)
+
+
+def check_costs_and_watches_stay(subject: Subject) -> None:
+    """P1: ``costs`` and ``watch``, where a learner has them, change nothing; costs stay, as do how many are watched."""
+    case = task("classes")
+    learner, where = subject.learner(case), "of task 'classes'"
+    tells: dict[str, Callable[[], Any]] = {}
+    if isinstance(learner, Costs):
+        tells["costs()"] = lambda: checked_costs(learner.costs(), len(case))
+    if isinstance(learner, Watches):
+        tells["watch()"] = lambda: checked_watch(learner.watch())
+    rng = generator(subject.seed, "told")
+    for what, tell in tells.items():
+        start = copied(learner.state())
+        first = tell()
+        kept = first.copy()
+        if first.flags.writeable:
+            first[...] = 7.0  # the caller's: nothing of the learner's
+        if not np.array_equal(tell(), kept):
+            raise CheckFailed("P1", "other numbers", "those of the call before", f"{what} {where}, asked again")
+        require_same_state("P1", learner.state(), start, f"state() after {what} {where}")
+        learner.train(batches(rng, case.ids, 5))
+        learner.score(case.ids)
+        _require_told(what, tell(), kept, f"{what} {where}, after steps")
+        learner.load_state(start)
+        if not np.array_equal(tell(), kept):
+            raise CheckFailed("P1", "other numbers", "those told at that state", f"{what} {where}, after load_state()")
+
+
+def _require_told(what: str, found: Any, kept: Any, where: str) -> None:
+    if found.shape != kept.shape or (what == "costs()" and not np.array_equal(found, kept)):
+        expected = "the same numbers at every call" if what == "costs()" else f"{len(kept)} numbers at every call"
+        raise CheckFailed("P1", f"{len(found)} numbers, not those from before", expected, where)
 
 
 def _calls(subject: Subject, one: Pair) -> dict[str, Callable[[], Any]]:

@@ -1,4 +1,4 @@
-"""The gradient of a mean together with the losses that it is the mean of, for steps that return only a mean."""
+"""What a loop's own step needs: the losses beside the gradient of their mean, and whether all of it is finite."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attent.errors import LearnerError
 from attent_jax.trainers.means import mean_and_terms
@@ -60,3 +61,41 @@ def losses_and_grad(value_and_grad: _Function = jax.value_and_grad) -> Callable[
         return losses_and_their_grad
 
     return decorate
+
+
+def all_finite(*trees: Any) -> jax.Array:
+    """Return whether every number of these pytrees, also nnx and Equinox modules, is finite: bool, shape ().
+
+    Within a jitted step, of its losses and gradients, it says whether the step may be taken (rule P8).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from attent_jax import all_finite
+        >>> bool(all_finite(jnp.ones(3), {"w": jnp.zeros(2), "step": 1}))
+        True
+        >>> bool(all_finite(jnp.ones(3), {"w": jnp.array([0.0, jnp.inf])}))
+        False
+    """
+    found = jnp.array(True)
+    for leaf in jax.tree.leaves(trees):
+        if _floating(leaf):
+            found &= jnp.isfinite(leaf).all()
+    return found
+
+
+def check_all_finite(tree: Any, when: str) -> None:
+    """Raise LearnerError naming an array of a pytree that is not finite (rule R6)."""
+    leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree) if _floating(leaf)]
+    found = jax.device_get([jnp.isfinite(leaf).all() for _, leaf in leaves])
+    for (path, _), finite in zip(leaves, found, strict=True):
+        if not finite:
+            raise LearnerError(
+                f"{jax.tree_util.keystr(path)} is not finite {when}. Nothing of it is kept: checkpoints from before "
+                "stay. Lower the learning rate, clip gradients, leave the examples out, or leave such steps out under "
+                "non_finite='drop' in the plan (rule R6)"
+            )
+
+
+def _floating(leaf: Any) -> bool:
+    dtype = getattr(leaf, "dtype", None)
+    return isinstance(leaf, float) if dtype is None else bool(jnp.issubdtype(dtype, jnp.inexact))

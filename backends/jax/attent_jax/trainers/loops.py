@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from attent import checks
 from attent.errors import CourseError, LearnerError, PlanError
 from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.plan import Plan
@@ -16,6 +17,7 @@ from attent.plan.timeline import epoch_ends
 from attent.run.feed import Feed, epoch_beyond_end
 from attent.run.trace import Trace
 from attent_jax.trainers.batches import fetcher
+from attent_jax.trainers.gradients import check_all_finite
 
 
 class Teacher:
@@ -164,30 +166,41 @@ class Teacher:
                 )
             raise
 
-    def record(self, losses: Any) -> Any:
+    def record(self, losses: Any, finite: Any = None) -> Any:
         """Take the losses of the batch last given, from before its step, and return them.
 
         losses: float, shape (plan.batch_size,); what filled the batch up is not looked at. With ``fill=False``: (B,).
         They stay on the device until the pass ends.
-        Raises CourseError where no batch waits, LearnerError for another shape, ScoreError at a pass's end where a loss
-        is not finite.
+        finite: bool, shape (): whether losses and gradient were finite, so that the step was taken, as
+        `attent_jax.all_finite` says in the step. A loop whose plan has ``non_finite="drop"`` or ``"last"`` leaves out
+        the others, and must say so; they are counted in the pass's record. A step of several batches is left out where
+        it is False of one.
+
+        Raises CourseError where no batch waits, LearnerError for another shape or a step that was taken on losses that
+        are not finite, ScoreError at a pass's end where a loss is not finite and the plan allows none.
         """
         if self._recorded >= self._given:
             raise CourseError("no batch waits for its losses: call teacher.record(losses) once for each batch")
         self._check(losses, self._wanted)
-        self._kept.append(losses)
+        self._check_told(finite)
+        self._kept.append((losses, True if finite is None else finite))
         self._recorded += 1
         if self._recorded == self.feed.row.steps * self._parts:
             self._hand_over()
             self._recorded = self._given = 0
         return losses
 
-    def state(self) -> dict[str, Any]:
+    def state(self, model: Any = None) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, right after a step; orbax's JsonSave takes them.
 
-        Between batches that are accumulated it is the state before the step.
+        Between batches that are accumulated it is the state before the step. ``model``: what the checkpoint keeps
+        beside them, a pytree of parameters or a module; of one with an array that is not finite nothing is given, so
+        that the checkpoint from before stays. None: it is not looked at.
+
+        Raises LearnerError naming such an array.
         """
         self._hand_over()
+        check_all_finite(model, f"in pass {self.feed.epoch}")
         return self.feed.state()
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -210,9 +223,20 @@ class Teacher:
                 "step, leave them out of donate_argnums, or record a copy"
             ) from error
         own = [ids[self._places(ids, part)] for ids in batches for part in range(self._parts)]
-        losses = [np.asarray(each)[: len(ids)] for each, ids in zip(found, own, strict=True)]
-        self.feed.record(np.concatenate(losses), np.concatenate(own))
+        losses = [np.asarray(each)[: len(ids)] for (each, _), ids in zip(found, own, strict=True)]
+        left_out = self._steps_not([bool(finite) for _, finite in found])
+        taken = self._steps_not([bool(np.isfinite(each).all()) for each in losses]) & ~left_out
+        if self.feed.plan.non_finite != "error" and taken.any():
+            raise LearnerError(
+                f"{taken.sum()} of {steps} steps in pass {self.feed.epoch} had a loss that is not finite, and were "
+                "taken: leave such a step out, by a jax.lax.cond on attent_jax.all_finite(losses, gradients)"
+            )
+        self.feed.record(np.concatenate(losses), np.concatenate(own), int(left_out.sum()))
         self._kept = self._kept[count:]
+
+    def _steps_not(self, finite: list[bool]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return of which steps some batch is not finite: bool, shape (steps,)."""
+        return ~np.array(finite).reshape(-1, self._parts).all(1)
 
     def _places(self, batch: Ids, part: int) -> slice:
         """Return where a part of a batch lies in it: parts as equal as can be."""
@@ -264,3 +288,16 @@ class Teacher:
         dtype = getattr(losses, "dtype", np.float32)
         if not jax.numpy.issubdtype(dtype, jax.numpy.floating):
             raise LearnerError(f"the losses must be floating-point numbers, got {dtype}")
+
+    def _check_told(self, finite: Any) -> None:
+        if finite is None and self.feed.plan.non_finite != "error":
+            raise LearnerError(
+                f"the plan has non_finite={self.feed.plan.non_finite!r}, so a step whose losses or gradient are not "
+                "finite must be left out, and the loop must say which: teacher.record(losses, finite), with finite = "
+                "attent_jax.all_finite(losses, gradients) from the jitted step"
+            )
+        if isinstance(finite, jax.core.Tracer):
+            raise LearnerError("finite is a tracer: return it from the jitted step, and record it outside of it")
+        kind = getattr(finite, "dtype", type(finite))
+        if finite is not None and (np.shape(finite) != () or not np.issubdtype(kind, np.bool_)):
+            raise LearnerError(f"finite must be one truth value, bool of shape (), got {checks.shown(finite)}")

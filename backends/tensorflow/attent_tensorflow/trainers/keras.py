@@ -83,7 +83,8 @@ def taught_fit(
     feed_settings = {name: settings.pop(name) for name in _FEED if name in settings}
     _check(model, plan, settings)
     check_schedule(model.optimizer, plan.total_steps(n), plan.epochs)
-    backup = _backup(callbacks, run, _skips(model.optimizer, plan))
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    backup = _backup(callbacks, run, scaled)
     if not model.built:
         model(fetch(np.arange(min(2, n)))[0], training=False)
     every = _Callbacks(callbacks, model, plan, verbose)
@@ -106,7 +107,7 @@ def taught_fit(
         model,
         losses,
         check=lambda: _check_still_finite(model, finite_at_first, feed.epoch),
-        within=not _skips(model.optimizer, plan),
+        within=not scaled,
     )
     if goes_on:
         model.test_on_batch(*fetch(np.arange(min(2, n))))  # so that its metrics have variables
@@ -119,10 +120,8 @@ def taught_fit(
         if model.stop_training and losses.stopped(batches):
             return  # a callback ended training within the pass, of which nothing is written
         states.check()
-        skipped = 0
-        if _skips(model.optimizer, plan):
-            skipped = before + len(batches) - int(model.optimizer.iterations)
-        feed.record(losses.read(batches, weights), np.concatenate(batches), skipped)
+        skipped = before + len(batches) - int(model.optimizer.iterations) if scaled else 0
+        feed.record(losses.read(batches, weights), np.concatenate(batches), skipped, scaled=scaled)
         states.keep()
 
     every.passed, every.begun, every.stepping = passed, states.put_metrics_back, states.put_generators_back
@@ -320,6 +319,13 @@ def _averaged_once(model: Any) -> Iterator[None]:
 def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
     if not getattr(model, "compiled", False) or model.loss is None:
         raise LearnerError("the model is not compiled with a loss: compile it as for fit")
+    strategy = getattr(model, "distribute_strategy", None)  # on TensorFlow
+    if strategy is not None and strategy.num_replicas_in_sync > 1:
+        raise LearnerError(
+            f"the model is built for the {strategy.num_replicas_in_sync} replicas of a {type(strategy).__name__}, and "
+            "fit keeps no order of their losses: take KerasLearner, which trains those of a MirroredStrategy, and "
+            "attent.teach, or build the model outside of strategy.scope()"
+        )
     if not model._compute_loss_has_training_arg:
         raise LearnerError(
             "the model's compute_loss has no argument 'training', by which training is told from validation: add it"
@@ -336,7 +342,7 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
             f"the optimiser has gradient_accumulation_steps={model.optimizer.gradient_accumulation_steps}, which would "
             "join batches of the plan, also of two passes: leave it out, and give the plan the larger batch_size"
         )
-    if plan.non_finite != "error" and not _skips(model.optimizer, plan):
+    if plan.non_finite != "error" and not isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
         warnings.warn(
             f"the plan has non_finite={plan.non_finite!r}, and fit takes every step: one that is not finite will stop "
             f"the run at the end of its pass. {_WAY_OUT}",
@@ -348,23 +354,18 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
         settings["validation_data"] = validation_of(data, size)
 
 
-def _backup(callbacks: Any, run: Any, skips: bool) -> bool:
+def _backup(callbacks: Any, run: Any, scaled: bool) -> bool:
     """Whether Keras keeps backups to go on from. Raises PlanError for those that cannot be gone on from."""
     every = getattr(callbacks, "callbacks", callbacks) or []
     found = [each for each in tree.flatten(every) if isinstance(each, keras.callbacks.BackupAndRestore)]
     for each in found:
-        if each.save_freq != "epoch" and (run is None or skips):
+        if each.save_freq != "epoch" and (run is None or scaled):
             needed = "LossScaleOptimizer leaves steps out, so that its steps do not tell the place in a pass: leave "
             needed = (
-                f"{needed}save_freq out" if skips else "losses of a pass must be kept with the model: give run=folder"
+                f"{needed}save_freq out" if scaled else "losses of a pass must be kept with the model: give run=folder"
             )
             raise PlanError(f"BackupAndRestore has save_freq={each.save_freq}, and {needed}")
     return bool(found)
-
-
-def _skips(optimizer: Any, plan: attent.Plan) -> bool:
-    """Whether steps that are not finite are left out, which the plan allows."""
-    return plan.non_finite != "error" and isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 def _finite(model: Any) -> list[bool]:

@@ -175,6 +175,11 @@ class Teaching(Callback):
         self._skipping = None
         if self.plan.non_finite != "error" and pl_module.automatic_optimization and not trainer.fast_dev_run:
             self._skipping = Skipping(pl_module, Workers.here())
+        if self.teacher is not None:
+            scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+            if len(trainer.optimizers) == 1 and (scaled or not pl_module.automatic_optimization):
+                self.teacher.count(trainer.optimizers[0])
+            self.teacher.sees_steps = self._skipping is not None or self.teacher.counted
         loop = trainer.fit_loop.epoch_loop
         if loop.restarted_on_train_batch_end and loop.batch_progress.is_last_batch:
             # Lightning sees that the epoch was over only where the next one is no longer.

@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Sampler
 
 import attent
 from attent.errors import CourseError, LearnerError, PlanError
-from attent.learner import Ids
+from attent.learner import Ids, Numbers
 from attent.plan.timeline import epoch_ends, smallest_batch
 from attent.run.feed import epoch_beyond_end
 from attent_torch.batch_norm import refuse_alone
@@ -23,6 +25,7 @@ from attent_torch.evaluation import evaluation
 from attent_torch.generators import mixed
 from attent_torch.losses import per_example
 from attent_torch.steps import not_finite
+from attent_torch.taken import Taken
 from attent_torch.trainers.loaders import (
     accumulated,
     check_loader,
@@ -57,6 +60,8 @@ class Teacher:
         model: what the loop trains. It is then refused at its first forward where BatchNorm cannot train the smallest
             batch of the run, and ``state_dict`` refuses weights that are no longer finite. None: it is not looked at.
         loss: ``loss(model, batch)`` gives one loss per example; with ``model``, for a plan that has scoring passes.
+        optimizer: what takes the loop's steps: those that it does not take, as a GradScaler or the loop leaves them
+            out, are then counted in the passes' records, and nobody waits for it. None: those that ``finite`` says.
         scheduler: of the learning rate, stepped after every optimiser step: refused at once where it was built for
             another number of steps. None: not looked at.
         accumulate: how many of the loader's batches one optimiser step takes. A batch of the plan is a step's examples,
@@ -94,6 +99,7 @@ class Teacher:
         *,
         model: nn.Module | None = None,
         loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
         scheduler: LRScheduler | None = None,
         accumulate: int | None = None,
         run: Any = None,
@@ -132,6 +138,10 @@ class Teacher:
             smallest, row = smallest_batch(self._rows)
             if smallest // (self.workers.world * self._parts) <= 1:
                 refuse_alone(model, row, smallest)
+        self._taken: Taken | None = None
+        if optimizer is not None:
+            self.count(optimizer)
+        self.sees_steps = True  # else it is not known which steps are left out
         self.ends = epoch_ends(self._rows, plan.full_epochs)  # the pass before which each epoch ends
         self.batch_sampler = Batches(self, handing_out=True)
         self._loaders: dict[int, tuple[Any, Any]] = {}  # by the id of a loader: itself, and the one in its place
@@ -158,6 +168,11 @@ class Teacher:
     def waiting(self) -> bool:
         """Whether a batch was given whose losses are not recorded."""
         return self._given > self._place
+
+    @property
+    def counted(self) -> bool:
+        """Whether the steps that an optimiser takes are counted."""
+        return self._taken is not None
 
     @property
     def step_losses(self) -> list[torch.Tensor]:
@@ -214,7 +229,7 @@ class Teacher:
         self._last = [*self._last, own][-self._parts :]
         self._kept.append(own[:0] if taught.padding[place] else own)
         result = losses @ self._scale(taught, place, losses) if taught.factors else losses.mean()
-        if self.feed.plan.non_finite == "error":
+        if self.feed.plan.non_finite == "error" and self._taken is None:
             self._settle()  # else its last step may be left out, which is told by `finite`
         return result
 
@@ -224,6 +239,8 @@ class Teacher:
         ``if teacher.finite(optimizer): optimizer.step()`` is what a plan with ``non_finite="drop"`` or ``"last"`` asks
         of a loop; steps left out are counted in the pass's record. Called once for each step. All ranks are told the
         same, so each must call it. What the forward pass wrote to buffers, as BatchNorm does, is not put back.
+        A GradScaler looks at gradients itself, and must see those that overflowed: with one give ``Teacher`` the
+        optimiser in place of this.
         """
         if not self._last:
             raise CourseError("no losses are recorded: call teacher.finite after teacher.record and backward")
@@ -234,9 +251,13 @@ class Teacher:
 
     def stepped(self, left_out: bool) -> None:
         """Take note that a step is taken, or left out as a loss or its gradient is not finite: what `finite` does."""
-        if self.feed.plan.non_finite != "error":
+        if self.feed.plan.non_finite != "error" and self._taken is None:
             self._skipped += left_out
             self._settle()
+
+    def count(self, optimizer: Optimizer) -> None:
+        """Count the steps that this optimiser takes from now on: the others were left out."""
+        self._taken = Taken(getattr(optimizer, "optimizer", optimizer))  # in accelerate's
 
     def state_dict(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, as ``torch.save`` and ``torch.load(weights_only=True)`` take them.
@@ -252,6 +273,8 @@ class Teacher:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next batch is the one after the last recorded. Raises as `attent.Feed.load_state`."""
         self.feed.load_state(state)
+        if self._taken is not None:
+            self._taken.since()
         if self._stepping is not None:
             self._stepping.restored()
         self._clear()
@@ -295,7 +318,10 @@ class Teacher:
             return
         done, epoch, count = self.feed.done, self.feed.epoch, steps * self._parts
         batches = self.feed.batches()[done : done + steps]
-        self.feed.record(*self.workers.gathered(torch.cat(self._kept[:count]), batches), self._skipped)
+        losses, ids = self.workers.gathered(torch.cat(self._kept[:count]), batches)
+        left_out = self._skipped if self._taken is None else max(0, steps - int(self._taken.since()))
+        self._check_left_out(losses, ids, batches, left_out)
+        self.feed.record(losses, ids, left_out, scaled=self._taken is not None)
         self._kept, self._skipped = self._kept[count:], 0
         if self.feed.epoch != epoch:
             last = self._last  # its step is still to be taken
@@ -303,6 +329,16 @@ class Teacher:
             self._last = last
         else:
             self._done = self.feed.done * self._parts
+
+    def _check_left_out(self, losses: Numbers, ids: Ids, batches: list[Ids], left_out: int) -> None:
+        bad = ids[~np.isfinite(losses)]
+        steps = sum(bool(np.isin(batch, bad).any()) for batch in batches) if len(bad) else 0
+        if steps > left_out and self.feed.plan.non_finite != "error" and self.sees_steps:
+            raise LearnerError(
+                f"{steps} of {len(batches)} steps in pass {self.feed.epoch} had a loss that is not finite, and "
+                f"{left_out} were left out: let the loop take none for which teacher.finite(optimizer) is False, or, "
+                "where a GradScaler or the loop itself leaves them out, give Teacher(..., optimizer=optimizer)"
+            )
 
     def _scale(self, taught: Pass, place: int, losses: torch.Tensor) -> torch.Tensor:
         """Return by what each loss counts in the objective of this rank: shape (B,)."""

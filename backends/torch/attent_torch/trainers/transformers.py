@@ -28,6 +28,7 @@ from attent_torch.data import column
 from attent_torch.devices import accelerators
 from attent_torch.evaluation import evaluation
 from attent_torch.schedule import check_total
+from attent_torch.taken import Taken
 from attent_torch.trainers.skipping import Skipping, Weights
 from attent_torch.trainers.transformers_checks import (
     check_arguments,
@@ -133,6 +134,7 @@ class Teaching:
         self._skipped = 0  # steps left out, not recorded yet
         self._weights: Weights | None = None  # once training begins
         self._skipping: Skipping | None = None
+        self._taken: Taken | None = None  # where a loss scaler leaves steps out
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of this process' shares of the pass under way."""
@@ -312,14 +314,21 @@ class Teaching:
         self._weights = Weights(self.model, workers)
         if self.plan.non_finite != "error" and self.accelerator.distributed_type != DistributedType.DEEPSPEED:
             self._skipping = Skipping(self.model, workers)
+        if self.accelerator.scaler is not None:
+            self._taken = Taken(self._optimizer())
         self.remove_callback(_BeforeStep)
         self.add_callback(_BeforeStep(self._before_step))
 
     def _before_step(self) -> None:
         step, self._step = self._step, []
+        scaled = self._taken is not None
+        left_out = False
         if self._skipping is not None:
-            optimizer = getattr(self.optimizer, "optimizer", self.optimizer)  # in accelerate's
-            self._skipped += self._skipping.leaves_out(optimizer, step, scaled=self.accelerator.scaler is not None)
+            left_out = self._skipping.leaves_out(self._optimizer(), step, scaled=scaled)
+        self._skipped += 1 if scaled else left_out  # a scaler takes its step after this, or not
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return getattr(self.optimizer, "optimizer", self.optimizer)  # in accelerate's
 
     def _record(self, ended: bool = False) -> None:
         """Record the losses since the last time, of all processes; ``ended``: they may be the run's last."""
@@ -334,8 +343,8 @@ class Teaching:
         ids, losses = ids.cpu().numpy(), losses.cpu().numpy()
         if ended and (self.plan.non_finite != "error" or np.isfinite(losses).all()):
             self._weights.check(f"after pass {self.feed.epoch}")  # such a run has not finished
-        skipped, self._skipped = self._skipped, 0
-        self.feed.record(losses[ids >= 0], ids[ids >= 0], skipped)
+        skipped, self._skipped = self._skipped - (0 if self._taken is None else int(self._taken.since())), 0
+        self.feed.record(losses[ids >= 0], ids[ids >= 0], skipped, scaled=self._taken is not None)
 
 
 class _BeforeStep(TrainerCallback):
