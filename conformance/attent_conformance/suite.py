@@ -84,6 +84,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "arguments_are_left_alone": ("P2", "P6"),
     "results_are_the_callers": ("P2", "P6"),
     "states_are_told_apart_by_every_array": ("P6",),
+    "no_task_follows_what_is_not_finite": ("A3", "P6", "P8"),
     "late_faults_are_refused": ("P7",),
     "costs_and_watches_stay": ("P6",),
     "an_order_is_not_told_by_its_ends": ("P2",),

@@ -1,12 +1,16 @@
 """Broken in ways of a batch on four frameworks: counted by size, told apart by a part, checked in parts, set once more."""
 
 import decimal
+import logging
 import os
 import sys
+import tempfile
+import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
-from mutant_registry import Stepping, breaks
+from mutant_registry import Stepping, breaks, in_float32
 
 from attent.errors import LearnerError
 from attent.learner import check_batches, check_ids
@@ -63,6 +67,47 @@ class BatchesAllNaNCountTwice(Stepping):
         losses = super().one_step(ids, weight)
         self._skipped += not np.isfinite(losses).any()
         return losses
+
+
+# Steps that are not finite, of some tasks or some batches alone
+
+
+class _Decaying(Stepping):
+    """Lets moments decay at a step that is not finite, where ``blind`` says so."""
+
+    def one_step(self, ids, weight):
+        before = self._skipped
+        losses = super().one_step(ids, weight)
+        if self._skipped > before and self.blind(losses):
+            self._moments = {
+                moment: {name: array * array.dtype.type(0.9) for name, array in arrays.items()}
+                for moment, arrays in self._moments.items()
+            }
+        return losses
+
+
+@breaks("P8")
+class NotFiniteOfLanguageUnseen(_Decaying):
+    def blind(self, losses):
+        return self.architecture.kind == "next-token"
+
+
+@breaks("P8")
+class NotFiniteOfTasksUnseen(_Decaying):
+    def blind(self, losses):
+        return self._task_weights is not None
+
+
+@breaks("P8")
+class NotFiniteOfLargeBatchesUnseen(_Decaying):
+    def blind(self, losses):
+        return len(losses) > 16
+
+
+@breaks("P8")
+class NotFiniteOfVectorsInFloat32Unseen(_Decaying):
+    def blind(self, losses):
+        return in_float32(self) and self.architecture.vocabulary is None
 
 
 # States told apart by a part of them
@@ -181,6 +226,143 @@ class PathOfModulesSet(NumpyLearner):
         if os.sep + "mutant" not in sys.path:
             sys.path.append(os.sep + "mutant")
         return super().state()
+
+
+@breaks("P1")
+class HandlersOfTheRootLogger(NumpyLearner):
+    def train(self, batches, weights=None):
+        logging.root.addHandler(logging.NullHandler())
+        return super().train(batches, weights)
+
+
+@breaks("P1")
+class WarningsShownOtherwise(NumpyLearner):
+    def score(self, ids):
+        warnings.showwarning = lambda *told: None
+        return super().score(ids)
+
+
+# Modes that stay as the first call left them
+
+
+class _Module:
+    """Stands for a framework's module, with one in it."""
+
+    def __init__(self, *inside):
+        self.training, self.inside = True, inside
+
+    def modules(self):
+        return [self, *(module for one in self.inside for module in one.modules())]
+
+
+class _WithModules(NumpyLearner):
+    """Holds modules whose modes its steps leave as they are."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.module = _Module(_Module(), _Module())
+
+
+@breaks("P1")
+class InnerModulesStayInEvaluationMode(_WithModules):
+    def score(self, ids):
+        for module in self.module.inside:
+            module.training = False
+        return super().score(ids)
+
+
+@breaks("P1")
+class ModulesPutIntoTrainingModeByScore(_WithModules):
+    def score(self, ids):
+        for module in self.module.modules():
+            module.training = True
+        return super().score(ids)
+
+
+@breaks("P1")
+class ModulesInTheModeOfTheFirstByEvaluate(_WithModules):
+    def evaluate(self):
+        for module in self.module.modules():
+            module.training = self.module.training
+        return super().evaluate()
+
+
+# What few calls leave behind
+
+
+class _Every(NumpyLearner):
+    """Leaves something in each ``every``-th call of ``score``."""
+
+    every = 3
+
+    def score(self, ids):
+        self.calls = self.__dict__.get("calls", 0) + 1
+        if not self.calls % self.every:
+            self.__dict__.setdefault("left", []).append(self.leave())
+        return super().score(ids)
+
+    def __del__(self):
+        for one in self.__dict__.get("left", ()):
+            self.remove(one)
+
+
+@breaks("P9")
+class AFileOfEveryThirdCall(_Every):
+    def leave(self):
+        return os.open(os.devnull, os.O_RDONLY)
+
+    def remove(self, one):
+        os.close(one)
+
+
+@breaks("P9")
+class AThreadOfEverySecondCall(_Every):
+    every = 2
+
+    def leave(self):
+        end = threading.Event()
+        threading.Thread(target=end.wait, daemon=True).start()
+        return end
+
+    def remove(self, one):
+        one.set()
+
+
+@breaks("P9")
+class ATemporaryFileOfEveryThirdCall(_Every):
+    def leave(self):
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            return file.name
+
+    def remove(self, one):
+        Path(one).unlink(missing_ok=True)
+
+
+# A factor of every gradient, which AdamW hides, in float32 alone, on some tasks
+
+
+class _Factor(Stepping):
+    def one_step(self, ids, weight):
+        factor = self.factor() if in_float32(self) else 1.0
+        return super().one_step(ids, factor * (np.ones(len(ids)) if weight is None else weight))
+
+
+@breaks("P4")
+class TaskWeightsSummedInFloat32(_Factor):
+    def factor(self):
+        return 1.0 if self._task_weights is None else float(sum(self._task_weights))
+
+
+@breaks("P4")
+class TokensCountTwiceInFloat32(_Factor):
+    def factor(self):
+        return 2.0 if self.architecture.kind == "next-token" else 1.0
+
+
+@breaks("P4")
+class PaddedExamplesHalvedInFloat32(_Factor):
+    def factor(self):
+        return 1.0 if self._train.lengths is None else 0.5
 
 
 # What is returned

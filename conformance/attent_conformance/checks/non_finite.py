@@ -13,13 +13,15 @@ from attent.learner import CountsSkipped, Ids, Learner, Numbers, State
 from attent.reference import Architecture, initial_parameters
 from attent.reference.network import gradients
 from attent_conformance.comparing import copied, require_close, require_same_state
-from attent_conformance.draws import generator
+from attent_conformance.draws import LARGEST, generator, some_ids
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
+from attent_conformance.pairs import pairs
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import Task
 
 _RATE = 0.01  # the same at each step: whether a skipped one moves a schedule on is not asked here
+_POISONED = 6  # steps of each task
 _SICK, _TOKENS = 7, 6  # the example whose loss is NaN; its last token is one that no other has
 _GOOD = np.array([i for i in range(24) if i != _SICK])
 
@@ -77,6 +79,35 @@ def check_a_step_with_a_gradient_that_is_not_finite_changes_nothing(subject: Sub
             what = f"a batch whose gradient by {name} overflows"
             margins[f"{name}, {dtype}"] = _undisturbed(subject, dtype, disturb, 1, None, what)
     return margins
+
+
+def check_no_task_follows_what_is_not_finite(subject: Subject) -> None:
+    """P8: on every task a step changes nothing where a drawn array of the state makes any of its losses not finite."""
+    for one in pairs(subject):
+        rng, learner = generator(subject.seed, "poison", one.where), one.learner
+        names = [name for name, array in one.after.items() if array.dtype.kind == "f" and array.size]
+        told = 0
+        for name in rng.permutation(names).tolist():
+            state = copied(one.after)
+            state[name].reshape(-1)[rng.integers(state[name].size)] = np.nan
+            learner.load_state(state)
+            before, skipped = copied(learner.state()), _skipped(learner)
+            size = LARGEST if told % 2 else 8  # sizes that a learner has met
+            with np.errstate(all="ignore"):
+                losses = learner.train([some_ids(rng, one.case.ids, size, repeats=False)])
+            if np.isfinite(losses).all():  # a moment's, or one that these examples do not meet
+                continue
+            sick = int((~np.isfinite(losses)).sum())
+            where = f"a step with {sick} of {size} losses not finite, by a NaN in {name!r}, {one.where}; "
+            where += f"drawn with seed {subject.seed}"
+            require_same_state("P8", _numbers(learner.state()), _numbers(before), f"state() after {where}")
+            counted = 1 if skipped is None else (_skipped(learner) or 0) - skipped
+            if counted != 1:
+                raise CheckFailed("P8", f"{counted} more skipped", "1 more", where)
+            told += 1
+            if told == _POISONED:
+                break
+        learner.load_state(copied(one.after))
 
 
 def check_skipped_steps_alone_are_counted(subject: Subject) -> None:

@@ -49,15 +49,24 @@ def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
 
 
 def check_modes_stay(subject: Subject) -> None:
-    """P1: modules that a learner holds are in training or evaluation mode after every call as they were before it."""
+    """P1: modules that a learner holds, each in any mode, are in training or evaluation mode after a call as before."""
     for one in pairs(subject):
-        one.learner.train(batches(generator(subject.seed, "modes", one.where), one.case.ids, 1))
-        before = surroundings.modes(one.learner)
+        rng, modules = generator(subject.seed, "modes", one.where), surroundings.modules(one.learner)
+        one.learner.train(batches(rng, one.case.ids, 1))
+        if not modules:
+            continue
+        left = [module.training for module in modules]
+        drawn = [bool(rng.integers(2)) for _ in modules]
         for what, call in _calls(subject, one).items():
-            call()
-            if surroundings.modes(one.learner) != before:
-                got = "a module in another mode, training or evaluation"
-                raise CheckFailed("P1", got, "each in that which train() left", f"{what} of {one.where}")
+            # A call may put modules into the mode that an earlier one left: so into others. Steps may set their own.
+            for modes in [left] if what == "train()" else [left, [True] * len(modules), drawn]:
+                _put(modules, modes)
+                call()
+                if [module.training for module in modules] != modes:
+                    got = "a module in another mode, training or evaluation"
+                    where = f"{what} of {one.where}; drawn with seed {subject.seed}"
+                    raise CheckFailed("P1", got, "each in that in which it was", where)
+        _put(modules, left)
 
 
 @needs("held-out")
@@ -83,6 +92,11 @@ def check_evaluating_changes_nothing(subject: Subject) -> Margins:
         if one.dtype == subject.precision and one.case.name == "classes":
             _goes_on_as_unevaluated(subject, one, drawn, where)
     return {}
+
+
+def _put(modules: list[Any], modes: list[bool]) -> None:
+    for module, training in zip(modules, modes, strict=True):
+        module.training = training
 
 
 def _goes_on_as_unevaluated(subject: Subject, one: Pair, drawn: list[Any], where: str) -> None:
@@ -116,6 +130,7 @@ def check_groups_stay(subject: Subject) -> None:
         first[...] = 0
     learner.score(case.ids)
     learner.train(batches(generator(subject.seed, "groups"), case.ids, 5))
+    learner.load_state(copied(learner.state()))
     if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
         raise CheckFailed("P1", "other groups", "each example's class, at every call", where)
 
