@@ -13,7 +13,7 @@ from attent.choose.sources import Proxy
 from attent.errors import PlanError
 from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.budget import Budget
-from attent.judging.controls import BALANCED, TEMPERED, Known
+from attent.judging.controls import BALANCED, NEW_ONLY, REPLAY, TEMPERED, Known
 from attent.judging.jobs import (
     Build,
     JobResult,
@@ -27,6 +27,7 @@ from attent.judging.jobs import (
 from attent.judging.judgement import FILE, Judgement
 from attent.judging.picture import picture
 from attent.judging.report import report_text
+from attent.judging.seed_groups import kept_groups, look_at_groups
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
 from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
@@ -175,7 +176,8 @@ class Referee:
         amounts = {name: plan.cost(n).epochs for name, (plan, _) in arms.items()}
         self.budget.begin(amounts)
         seeds = [question.first_seed + number for number in range(question.seeds)]
-        plans = {seed: self._plans(n, self.batch_size, seed) for seed in seeds}
+        known = {seed: kept_groups(self._folder(f"seed-{seed}")) for seed in seeds}
+        plans = {seed: self._plans(n, self.batch_size, seed, known[seed]) for seed in seeds}
         to_run: dict[int, list[str]] = {}
         for number, seed in enumerate(seeds):
             to_run[seed] = []
@@ -196,6 +198,11 @@ class Referee:
                 return
             if number == 0 and order:
                 self._leave_out_lengths(arms)
+            if number and order and known[seed] is None and self._goes_by_what_is_new:
+                learner = self.build(plans[seed][order[0]][0], self.options)
+                groups = look_at_groups(learner, self._folder(f"seed-{seed}"))
+                del learner  # its memory is needed for the arms
+                plans[seed] |= self._plans(n, self.batch_size, seed, groups)
             for name in order:
                 rest -= amounts[name]
                 if name in self.left_out:
@@ -261,12 +268,14 @@ class Referee:
             self.tell(f"{told}: {_found(job)}")
         return job
 
-    def _plans(self, n: int, batch_size: int, seed: int) -> dict[str, tuple[Plan, Arm]]:
-        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=self._known)
+    def _plans(self, n: int, batch_size: int, seed: int, known: Known | None = None) -> dict[str, tuple[Plan, Arm]]:
+        known = Known(self.check.sizes, self.check.new) if known is None else known
+        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=known)
 
     @property
-    def _known(self) -> Known:
-        return Known(self.check.sizes, self.check.new)
+    def _goes_by_what_is_new(self) -> bool:
+        """Whether an arm takes as many examples as are new, of which another seed may have others."""
+        return bool(self.check.new) and not {NEW_ONLY, REPLAY}.isdisjoint(self.question.against)
 
     def _arms(self) -> dict[str, tuple[Plan, Arm]]:
         """Return the arms that are run: those that train like an earlier one are not."""

@@ -199,3 +199,12 @@ def dear(plan):
     learner = Steady(plan)
     learner.costs = lambda: np.where(learner.worth == 2, 3.0, 1.0)
     return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def drawn_groups(plan):
+    """As ``uneven``, but every further seed has two new examples less."""
+    learner = uneven(plan)
+    new = np.flatnonzero(learner.worth == 2)[2 * plan.seed :]
+    learner.groups = lambda: np.isin(np.arange(len(learner)), new).astype(np.int64)
+    return learner

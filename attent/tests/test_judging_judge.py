@@ -336,6 +336,32 @@ def test_what_cannot_be_asked(asked, error, complaint):
     assert complaint in str(raised.value)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_controls_for_what_is_new_go_by_the_groups_of_each_seed(tmp_path, kept):
+    asked = {"seeds": 3, "against": ["full", "new-only", "replay"], "run": tmp_path / "mine" if kept else None}
+    found = judged(toy.drawn_groups, **asked)
+    assert found.finished
+    assert [found.row(name).costs["full_epochs"] for name in ("new-only", "replay-0.5")] == [
+        pytest.approx(3.6, abs=0.2)
+    ] * 2
+    if not kept:
+        return
+    ratios = []
+    for seed in range(3):
+        header = json.loads((tmp_path / "mine" / f"seed-{seed}" / "new-only-hard" / "run.json").read_text())
+        ratios.append(header["plan"]["ratio"])
+    assert ratios == [20 / 50, 18 / 50, 16 / 50]
+    built = []
+
+    @attent.recipe(epochs=6, batch_size=10)
+    def drawn_groups(plan):
+        built.append(plan.seed)
+        return toy.drawn_groups(plan)
+
+    assert judged(drawn_groups, **asked).row("new-only") == found.row("new-only")
+    assert built == [0]  # what is kept needs no learner to be looked at
+
+
 def test_a_recipe_that_suggests_nothing_needs_numbers():
     with pytest.raises(
         attent.PlanError, match=r"epochs \(--epochs\) is needed, as recipe 'bare-one' suggests no value: give"

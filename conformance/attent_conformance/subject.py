@@ -41,7 +41,7 @@ class Subject:
             function a thread.
 
     ``digests`` holds what its long runs taught, once they ran; ``failed`` the rules and checks that failed;
-    ``around`` the settings of the process before its first learner was built.
+    ``around`` the settings of the process before its first learner was built, ``begun`` its environment then.
 
     Example:
         >>> from attent.reference import NumpyLearner
@@ -63,6 +63,7 @@ class Subject:
     digests: dict[str, list[list[str]]] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     around: dict[str, object] = field(default_factory=surroundings.lasting)
+    begun: dict[str, object] = field(default_factory=surroundings.begun)
     _kept: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

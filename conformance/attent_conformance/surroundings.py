@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import faulthandler
 import gc
 import locale
 import logging
+import multiprocessing
 import os
 import random
 import signal
@@ -64,11 +66,18 @@ def process() -> Around:
         "numpy.get_printoptions()": repr(np.get_printoptions()),
         "warnings.filters": [repr(one) for one in warnings.filters],
         "the root logger": (logging.root.level, logging.root.disabled, logging.root.manager.disable),
+        "the root logger's handlers": [(type(one).__qualname__, one.level) for one in logging.root.handlers],
+        "warnings.showwarning": warnings.showwarning,
         "garbage collection": (gc.isenabled(), gc.get_threshold()),
         "the recursion limit": sys.getrecursionlimit(),
         "the handlers of interrupts and of SIGTERM": _handlers(),
         "how many files may be open": _open_files(),
         "sys.path": list(sys.path),
+        "sys.dont_write_bytecode": sys.dont_write_bytecode,
+        "how processes are started": multiprocessing.get_start_method(allow_none=True),
+        "the processors and priority of the process": _processors(),
+        "the size of new threads' stacks": threading.stack_size(),
+        "faulthandler.is_enabled()": faulthandler.is_enabled(),
         "the socket's default timeout": socket.getdefaulttimeout(),
         "sys.getprofile() and sys.gettrace()": (sys.getprofile(), sys.gettrace()),
         "threading.excepthook": threading.excepthook,
@@ -76,6 +85,7 @@ def process() -> Around:
         "sys.getswitchinterval()": sys.getswitchinterval(),
         "the mask of new files' modes": _mask(),
         "sys.stdout": id(sys.stdout),
+        "sys.stderr": id(sys.stderr),
     }
 
 
@@ -83,39 +93,48 @@ def lasting() -> Around:
     """Return settings that nothing of a learner may change for good, not even when it is built or first used.
 
     The environment's variables are not among them, as frameworks set some when they load a part of theirs; nor is JAX's
-    64-bit mode: a process has it or not, and a float64 learner needs it; nor is the hook for exceptions, which programs
+    64-bit mode: a process has it or not, and a float64 learner needs it; nor are hooks and handlers, which programs
     on the command line set beside a suite.
     """
     found = {**arithmetic(), **process()}
     passing = (
-        "os.environ", "warnings.filters", "sys.stdout", "sys.excepthook", "jax.config.jax_enable_x64",
-        "decimal.getcontext()", "sys.path",
+        "os.environ", "warnings.filters", "sys.stdout", "sys.stderr", "sys.excepthook", "jax.config.jax_enable_x64",
+        "decimal.getcontext()", "sys.path", "the root logger's handlers", "warnings.showwarning",
+        "faulthandler.is_enabled()",
     )  # fmt: skip
     return {name: value for name, value in found.items() if name not in passing}
 
 
-def modes(learner: object) -> Around:
-    """Return whether each module that a learner holds is in training mode, where its framework has such a mode.
+def modules(learner: object) -> list[Any]:
+    """Return each module that a learner holds, where its framework has modules in training or in evaluation mode.
 
     Which those are is seen by their form: they have ``training`` and ``modules()``, as PyTorch's do.
     """
-    found: Around = {}
-    for name, value in vars(learner).items() if hasattr(learner, "__dict__") else ():
+    found: dict[int, Any] = {}  # each once, by whatever names it is held
+    for value in vars(learner).values() if hasattr(learner, "__dict__") else ():
         if isinstance(getattr(value, "training", None), bool) and callable(getattr(value, "modules", None)):
-            found[name] = [module.training for module in value.modules()]
-    return found
+            found |= {id(module): module for module in value.modules()}
+    return list(found.values())
+
+
+def begun() -> Around:
+    """Return copies of what frameworks add to once, when they load a part of theirs, and no call adds to again."""
+    return {"os.environ": dict(os.environ), "sys.path": list(sys.path)}
 
 
 @contextlib.contextmanager
-def unusual(seed: int) -> Iterator[None]:
-    """Put the global generators where nobody left them, and a filter before all warnings', until the block ends.
+def unusual(seed: int, first: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Put global settings where nobody left them, until the block ends.
 
-    So that a call shows that seeds a generator, or sets what it has set before.
+    So that a call shows that seeds a generator, or sets what it has set before. Generators are moved, decimal numbers
+    have other digits, and a filter comes before all warnings'; the environment and ``sys.path`` are those of ``first``,
+    what `begun` returned before anything was called.
     """
     python, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     torch = sys.modules.get("torch")
     torchs = None if torch is None else torch.get_rng_state()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), decimal.localcontext() as digits, _put_back(first or begun()):
+        digits.prec = 5 + seed % 20
         warnings.filterwarnings("default", message=f"a filter of its own, {seed}")
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
@@ -128,6 +147,22 @@ def unusual(seed: int) -> Iterator[None]:
             np.random.set_state(numpys)  # noqa: NPY002
             if torch is not None:
                 torch.set_rng_state(torchs)
+
+
+@contextlib.contextmanager
+def _put_back(first: Mapping[str, Any]) -> Iterator[None]:
+    now = begun()
+    _put(first)
+    try:
+        yield
+    finally:
+        _put(now)
+
+
+def _put(first: Mapping[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(first["os.environ"])
+    sys.path[:] = first["sys.path"]
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str | None:
@@ -163,6 +198,12 @@ def _open_files() -> object:
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
+def _processors() -> object:
+    if not hasattr(os, "sched_getaffinity"):  # on Linux alone
+        return None
+    return os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def _mask() -> int:
     mask = os.umask(0o077)  # it can only be read by setting it
     os.umask(mask)
@@ -185,7 +226,14 @@ def _torch_settings(torch: Any) -> Around:
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
         "torch.is_anomaly_enabled()": torch.is_anomaly_enabled(),
         "torch.is_autocast_enabled()": (torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")),
-        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch's deterministic algorithms": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        ),
+        "torch's threads of backward()": torch.autograd.is_multithreading_enabled(),
+        "how torch prints": repr(vars(torch._tensor_str.PRINT_OPTS)),
+        "torch.backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
         "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
         "torch.backends.cudnn": (
             torch.backends.cudnn.deterministic,
@@ -216,6 +264,12 @@ def _tensorflow_settings(tensorflow: Any) -> Around:
         "tensorflow's TensorFloat-32": config.experimental.tensor_float_32_execution_enabled(),
         "tensorflow's soft placement": config.get_soft_device_placement(),
         "tensorflow.executing_eagerly()": tensorflow.executing_eagerly(),
+        "tensorflow.config.optimizer": (
+            config.optimizer.get_jit(),
+            sorted(config.optimizer.get_experimental_options().items()),
+        ),
+        "tensorflow's synchronous execution": config.experimental.get_synchronous_execution(),
+        "tensorflow's logger": tensorflow.get_logger().level,
     }
 
 
@@ -226,4 +280,8 @@ def _keras_settings(keras: Any) -> Around:
         "keras.config.epsilon()": config.epsilon(),
         "keras.config.image_data_format()": config.image_data_format(),
         "keras.config.dtype_policy()": config.dtype_policy().name,
+        "keras' logging and tracebacks": (
+            config.is_interactive_logging_enabled(),
+            config.is_traceback_filtering_enabled(),
+        ),
     }

@@ -1,6 +1,7 @@
 """Backends that are broken in one way each: NumPy's learner with a single fault. The files beside this one hold them."""
 
 import mutants_around
+import mutants_fifth
 import mutants_float32
 import mutants_fourth
 import mutants_optimisers
@@ -17,6 +18,7 @@ __all__ = ["MUTANTS"]
 
 FILES = (
     mutants_around,
+    mutants_fifth,
     mutants_float32,
     mutants_fourth,
     mutants_optimisers,

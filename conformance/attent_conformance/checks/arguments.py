@@ -161,14 +161,15 @@ def check_results_are_the_callers(subject: Subject) -> None:
             raise CheckFailed(
                 "P2", "scores that changed with a later call", "an array of its own", f"score() of {where}"
             )
-        if scores.flags.writeable:
-            scores[...] = -7.0
+        _require_writable(scores, f"score() of {where}")
+        scores[...] = -7.0
         _require_equal(
             subject, one, learner.score(ids), kept, f"score() after an earlier result was written into, {where}"
         )
         start = copied(learner.state())
         losses = learner.train(drawn)
         kept_losses = losses.copy()
+        _require_writable(losses, f"train() of {where}")
         learner.train(batches(rng, one.case.ids, 3))
         if not np.array_equal(losses, kept_losses):
             raise CheckFailed(
@@ -248,6 +249,11 @@ def _require_numbers(found: object, count: int, where: str) -> None:
         raise CheckFailed(
             "P2", f"{getattr(found, 'dtype', type(found))} {np.shape(found)}", f"float64 ({count},)", where
         )
+
+
+def _require_writable(found: Numbers, where: str) -> None:
+    if not found.flags.writeable:
+        raise CheckFailed("P2", "a read-only array", "an array that the caller may write into", where)
 
 
 def _require_equal(subject: Subject, one: Pair, found: Numbers, expected: Numbers, where: str) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
+from attent.errors import LearnerError
 from attent.learner import CountsSkipped, Ids, Learner, Numbers, State
 from attent.reference import Architecture, initial_parameters
 from attent.reference.network import gradients
-from attent_conformance.comparing import copied, require_close
+from attent_conformance.comparing import copied, require_close, require_same_state
+from attent_conformance.draws import LARGEST, generator, some_ids
 from attent_conformance.failures import CheckFailed
 from attent_conformance.needs import Margins, needs
+from attent_conformance.pairs import pairs
 from attent_conformance.subject import Subject, numpy_learner
 from attent_conformance.tasks import Task
 
 _RATE = 0.01  # the same at each step: whether a skipped one moves a schedule on is not asked here
+_POISONED = 6  # steps of each task
 _SICK, _TOKENS = 7, 6  # the example whose loss is NaN; its last token is one that no other has
 _GOOD = np.array([i for i in range(24) if i != _SICK])
 
@@ -74,6 +79,113 @@ def check_a_step_with_a_gradient_that_is_not_finite_changes_nothing(subject: Sub
             what = f"a batch whose gradient by {name} overflows"
             margins[f"{name}, {dtype}"] = _undisturbed(subject, dtype, disturb, 1, None, what)
     return margins
+
+
+def check_no_task_follows_what_is_not_finite(subject: Subject) -> None:
+    """P8: on every task a step changes nothing where a drawn array of the state makes any of its losses not finite."""
+    for one in pairs(subject):
+        rng, learner = generator(subject.seed, "poison", one.where), one.learner
+        names = [name for name, array in one.after.items() if array.dtype.kind == "f" and array.size]
+        told = 0
+        for name in rng.permutation(names).tolist():
+            state = copied(one.after)
+            state[name].reshape(-1)[rng.integers(state[name].size)] = np.nan
+            learner.load_state(state)
+            before, skipped = copied(learner.state()), _skipped(learner)
+            size = LARGEST if told % 2 else 8  # sizes that a learner has met
+            with np.errstate(all="ignore"):
+                losses = learner.train([some_ids(rng, one.case.ids, size, repeats=False)])
+            if np.isfinite(losses).all():  # a moment's, or one that these examples do not meet
+                continue
+            sick = int((~np.isfinite(losses)).sum())
+            where = f"a step with {sick} of {size} losses not finite, by a NaN in {name!r}, {one.where}; "
+            where += f"drawn with seed {subject.seed}"
+            require_same_state("P8", _numbers(learner.state()), _numbers(before), f"state() after {where}")
+            counted = 1 if skipped is None else (_skipped(learner) or 0) - skipped
+            if counted != 1:
+                raise CheckFailed("P8", f"{counted} more skipped", "1 more", where)
+            told += 1
+            if told == _POISONED:
+                break
+        learner.load_state(copied(one.after))
+
+
+def check_skipped_steps_alone_are_counted(subject: Subject) -> None:
+    """P8: in drawn calls ``skipped`` grows by 1 for each step that is not finite, by no more, and for no other."""
+    for dtype in subject.precisions:
+        learner = _fresh(subject, dtype)
+        if not isinstance(learner, CountsSkipped):
+            return
+        rng = generator(subject.seed, "skipped", dtype)
+        learner.train([_GOOD[:6]])
+        at, expected = copied(learner.state()), int(learner.skipped)
+        for what, (call, bad) in _counted_calls(subject, rng, dtype).items():
+            learner.load_state(copied(at))  # which forgets none: they are those since the learner was built
+            with np.errstate(all="ignore"):
+                call(learner)
+            where = f"skipped after load_state() and {what}, {dtype}; drawn with seed {subject.seed}"
+            expected += bad
+            if learner.skipped != expected:
+                raise CheckFailed("P8", f"{learner.skipped}", f"{expected}, {bad} more than before", where)
+            if bad and what.startswith("batches"):
+                require_same_state("P8", _numbers(learner.state()), _numbers(at), f"state() after {what}, {dtype}")
+
+
+def _counted_calls(
+    subject: Subject, rng: np.random.Generator, dtype: str
+) -> dict[str, tuple[Callable[[Learner], object], int]]:
+    """Return calls in a drawn order, and how many steps that are not finite each takes."""
+
+    def sick(count: int) -> Ids:
+        ids = rng.choice(_GOOD, 6, replace=False)
+        ids[rng.choice(6, count, replace=False)] = _SICK
+        return ids
+
+    def drawn(counts: list[int]) -> list[Ids]:
+        return [sick(int(count)) for count in counts]
+
+    def trained(ids: list[Ids], given: list[Numbers] | None = None) -> Callable[[Learner], object]:
+        return lambda learner: learner.train(ids, given)
+
+    calls: dict[str, tuple[Callable[[Learner], object], int]] = {}
+    for counts in ([int(rng.integers(2, 6))], [6], rng.integers(1, 7, 3).tolist()):
+        calls[f"batches of 6 of which {counts} are NaN"] = trained(drawn(counts)), len(counts)
+    counts = rng.permutation([0, int(rng.integers(2, 7)), 0, 1]).tolist()
+    calls[f"a call of batches of 6 of which {counts} are NaN"] = trained(drawn(counts)), 2
+    good = drawn([0, 0, 0])
+    calls["batches that are finite"] = trained(good), 0
+    calls["no batches"] = trained([]), 0
+    ids = sick(3)
+    calls["scores of examples whose loss is NaN"] = lambda it: it.score(ids), 0
+    calls["state() and load_state()"] = lambda it: it.load_state(it.state()), 0
+    refused = [*drawn([1, 2]), np.array([-1])]
+
+    def refusing(learner: Learner) -> None:
+        with contextlib.suppress(LearnerError):
+            learner.train(refused)
+
+    calls["a refused call with examples whose loss is NaN"] = refusing, 0
+    if subject.lacking(("weights",)) is None:
+        given = {
+            "all 0": [np.zeros(6)] * 3,
+            "some 0": [np.array([0.0, 1.0, 0.0, 2.0, 0.0, 0.0])] * 3,
+            "of either sign": [rng.uniform(-3.0, 3.0, 6) for _ in range(3)],
+            "of a sum of 0": [np.array([1.0, -1.0, 2.0, -2.0, 0.5, -0.5])] * 3,
+            "of ten millions": [1e7 * rng.uniform(0.5, 2.0, 6) for _ in range(3)],
+            "below the smallest normal number": [np.full(6, 1e-310)] * 3,
+        }
+        for what, weights in given.items():
+            calls[f"batches that are finite, with weights {what}"] = trained(good, weights), 0
+        calls["batches with NaN, and weights of 0"] = trained(drawn([1, 3, 6]), [np.zeros(6)] * 3), 3
+        for name, (one, weight) in _overflowing(dtype).items():
+            calls[f"one batch twice whose gradient by {name} overflows"] = trained([one, one], [weight, weight]), 2
+    names = list(calls)
+    return {names[i]: calls[names[i]] for i in rng.permutation(len(names))}
+
+
+def _numbers(state: State) -> State:
+    """Return a state's numbers that decide anything: counters may go on (P8)."""
+    return {name: array for name, array in state.items() if array.dtype.kind == "f"}
 
 
 def _with_a_nan(subject: Subject, dtype: str, sick: Ids, weight: Numbers | None) -> float:

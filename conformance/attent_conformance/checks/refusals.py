@@ -89,6 +89,38 @@ def check_wrong_weights_are_refused(subject: Subject) -> None:
         _refused(subject, one, calls)
 
 
+def check_late_faults_are_refused(subject: Subject) -> None:
+    """P7: so is a fault that stands far behind in a call of many batches or ids, before any step of the call."""
+    for one in pairs(subject):
+        rng, n = generator(subject.seed, "late", one.where), len(one.case)
+        calls: dict[str, tuple[Call, str]] = {}
+        wrong = {
+            "an id too high": np.array([0, n]),
+            "an id below 0": np.array([-1]),
+            "no ids": np.empty(0, np.int64),
+            "int32 ids": np.zeros(2, np.int32),
+        }
+        for what, ids in wrong.items():
+            drawn = _many_batches(rng, one.case.ids)
+            place = len(drawn) - 1 - int(rng.integers(3))
+            drawn[place] = ids
+            calls[f"train() of {len(drawn)} batches, number {place} of {what}"] = partial(_train, drawn, None), ""
+        if subject.lacking(("weights",)) is None:
+            drawn = _many_batches(rng, one.case.ids)
+            good = [rng.uniform(0.5, 2.0, len(ids)) for ids in drawn]
+            place = len(drawn) - 1 - int(rng.integers(3))
+            for what in ("with a NaN", "with an infinity", "of float32", "one too many"):
+                given = list(good)
+                given[place] = _other_weights(rng, good[place])[what]
+                called = f"train() of {len(drawn)} batches, weights {what} for number {place}"
+                calls[called] = partial(_train, drawn, given), ""
+        for count in (int(rng.integers(40, 300)), int(rng.integers(1100, 5000))):
+            ids = some_ids(rng, one.case.ids, count, repeats=True)
+            ids[-1 - int(rng.integers(3))] = n
+            calls[f"score() of {count} ids, one at the end {n}"] = partial(_score, ids), str(n)
+        _refused(subject, one, calls)
+
+
 def check_foreign_states_are_refused(subject: Subject) -> None:
     """P7: a state of a learner further on, with one array missing, too many or of another form, is refused whole."""
     every = list(pairs(subject))
@@ -124,6 +156,11 @@ def check_foreign_states_are_refused(subject: Subject) -> None:
             calls[f"load_state() of a state with {name!r} too many"] = partial(_load, {**other, name: np.ones(2)}), ""
         calls["load_state() of a state whose first array is too many"] = partial(_load, {"x": np.ones(2), **other}), ""
         _refused(subject, one, calls)
+
+
+def _many_batches(rng: np.random.Generator, pool: Ids) -> list[Any]:
+    """Return more small batches than are looked at together, and than take a step together."""
+    return [some_ids(rng, pool, int(size), repeats=False) for size in rng.integers(1, 4, int(rng.integers(10, 140)))]
 
 
 def _other_ids(good: Ids) -> dict[str, Any]:

@@ -122,8 +122,10 @@ def check_the_length_stays(subject: Subject) -> None:
     lengths.append(len(learner))
     learner.train(handed(_BATCHES))
     lengths.append(len(learner))
-    if lengths != [96, 96, 96]:
-        raise CheckFailed("P2", f"lengths {lengths}", "96 each", "before, after score(), after train()")
+    learner.load_state(copied(learner.state()))
+    lengths.append(len(learner))
+    if lengths != [96, 96, 96, 96]:
+        raise CheckFailed("P2", f"lengths {lengths}", "96 each", "before, after score(), train() and load_state()")
 
 
 def check_the_split_of_scoring_does_not_matter(subject: Subject) -> Margins:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attent.errors import LearnerError
-from attent.learner import Evaluates, Groups
+from attent.learner import Costs, Evaluates, Groups, Watches, checked_costs, checked_watch
 from attent_conformance import surroundings
 from attent_conformance.comparing import copied, require_same_state
 from attent_conformance.draws import batches, generator, handed, some_ids
@@ -25,7 +25,7 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
     for one in pairs(subject):
         for what, call in _calls(subject, one).items():
             call()  # what a framework does once, when it is first used, is its own affair
-            with surroundings.unusual(_number(subject, what, one.where)):
+            with surroundings.unusual(_number(subject, what, one.where), subject.begun):
                 before = _around()
                 call()
                 _require_same(before, _around(), f"{what} of {one.where}; drawn with seed {subject.seed}")
@@ -39,23 +39,34 @@ def check_a_learner_leaves_its_surroundings(subject: Subject) -> None:
 def check_a_state_taken_up_leaves_the_settings(subject: Subject) -> None:
     """P1: taking up a state changes no floating-point or process settings; generators it may restore."""
     for one in pairs(subject):
-        state = copied(one.learner.state())
-        before = {**surroundings.arithmetic(), **surroundings.process()}
-        one.learner.load_state(state)
-        _require_same(before, {**surroundings.arithmetic(), **surroundings.process()}, f"load_state() of {one.where}")
+        state, where = copied(one.learner.state()), f"load_state() of {one.where}; drawn with seed {subject.seed}"
+        one.learner.load_state(state)  # what a framework does once, when it is first used, is its own affair
+        with surroundings.unusual(_number(subject, "load_state()", one.where), subject.begun):
+            before = {**surroundings.arithmetic(), **surroundings.process()}
+            one.learner.load_state(state)
+            _require_same(before, {**surroundings.arithmetic(), **surroundings.process()}, where)
     _require_same(subject.around, surroundings.lasting(), "some call since the suite began, such as load_state()")
 
 
 def check_modes_stay(subject: Subject) -> None:
-    """P1: modules that a learner holds are in training or evaluation mode after every call as they were before it."""
+    """P1: modules that a learner holds, each in any mode, are in training or evaluation mode after a call as before."""
     for one in pairs(subject):
-        one.learner.train(batches(generator(subject.seed, "modes", one.where), one.case.ids, 1))
-        before = surroundings.modes(one.learner)
+        rng, modules = generator(subject.seed, "modes", one.where), surroundings.modules(one.learner)
+        one.learner.train(batches(rng, one.case.ids, 1))
+        if not modules:
+            continue
+        left = [module.training for module in modules]
+        drawn = [bool(rng.integers(2)) for _ in modules]
         for what, call in _calls(subject, one).items():
-            call()
-            if surroundings.modes(one.learner) != before:
-                got = "a module in another mode, training or evaluation"
-                raise CheckFailed("P1", got, "each in that which train() left", f"{what} of {one.where}")
+            # A call may put modules into the mode that an earlier one left: so into others. Steps may set their own.
+            for modes in [left] if what == "train()" else [left, [True] * len(modules), drawn]:
+                _put(modules, modes)
+                call()
+                if [module.training for module in modules] != modes:
+                    got = "a module in another mode, training or evaluation"
+                    where = f"{what} of {one.where}; drawn with seed {subject.seed}"
+                    raise CheckFailed("P1", got, "each in that in which it was", where)
+        _put(modules, left)
 
 
 @needs("held-out")
@@ -81,6 +92,11 @@ def check_evaluating_changes_nothing(subject: Subject) -> Margins:
         if one.dtype == subject.precision and one.case.name == "classes":
             _goes_on_as_unevaluated(subject, one, drawn, where)
     return {}
+
+
+def _put(modules: list[Any], modes: list[bool]) -> None:
+    for module, training in zip(modules, modes, strict=True):
+        module.training = training
 
 
 def _goes_on_as_unevaluated(subject: Subject, one: Pair, drawn: list[Any], where: str) -> None:
@@ -114,8 +130,42 @@ def check_groups_stay(subject: Subject) -> None:
         first[...] = 0
     learner.score(case.ids)
     learner.train(batches(generator(subject.seed, "groups"), case.ids, 5))
+    learner.load_state(copied(learner.state()))
     if not np.array_equal(learner.groups(), kept) or not np.array_equal(kept, case.targets):
         raise CheckFailed("P1", "other groups", "each example's class, at every call", where)
+
+
+def check_costs_and_watches_stay(subject: Subject) -> None:
+    """P1: ``costs`` and ``watch``, where a learner has them, change nothing; costs stay, as do how many are watched."""
+    case = task("classes")
+    learner, where = subject.learner(case), "of task 'classes'"
+    tells: dict[str, Callable[[], Any]] = {}
+    if isinstance(learner, Costs):
+        tells["costs()"] = lambda: checked_costs(learner.costs(), len(case))
+    if isinstance(learner, Watches):
+        tells["watch()"] = lambda: checked_watch(learner.watch())
+    rng = generator(subject.seed, "told")
+    for what, tell in tells.items():
+        start = copied(learner.state())
+        first = tell()
+        kept = first.copy()
+        if first.flags.writeable:
+            first[...] = 7.0  # the caller's: nothing of the learner's
+        if not np.array_equal(tell(), kept):
+            raise CheckFailed("P1", "other numbers", "those of the call before", f"{what} {where}, asked again")
+        require_same_state("P1", learner.state(), start, f"state() after {what} {where}")
+        learner.train(batches(rng, case.ids, 5))
+        learner.score(case.ids)
+        _require_told(what, tell(), kept, f"{what} {where}, after steps")
+        learner.load_state(start)
+        if not np.array_equal(tell(), kept):
+            raise CheckFailed("P1", "other numbers", "those told at that state", f"{what} {where}, after load_state()")
+
+
+def _require_told(what: str, found: Any, kept: Any, where: str) -> None:
+    if found.shape != kept.shape or (what == "costs()" and not np.array_equal(found, kept)):
+        expected = "the same numbers at every call" if what == "costs()" else f"{len(kept)} numbers at every call"
+        raise CheckFailed("P1", f"{len(found)} numbers, not those from before", expected, where)
 
 
 def _calls(subject: Subject, one: Pair) -> dict[str, Callable[[], Any]]:

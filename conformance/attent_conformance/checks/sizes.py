@@ -13,9 +13,10 @@ from attent_conformance.draws import LARGEST, generator, some_ids
 from attent_conformance.needs import Margins, needs
 from attent_conformance.pairs import ROUNDING, allowed, beside, pair, reborn
 from attent_conformance.subject import Subject, built, numpy_learner
-from attent_conformance.tasks import rate, task
+from attent_conformance.tasks import TASKS, rate, task
 
 _SCALES = (1e-9, 1e-4, 1e4, 1e7)
+_EPSILON = 1e-6  # gradients of about AdamW's epsilon: the one scale at which it tells a gradient from twice that
 
 
 def check_large_losses_agree(subject: Subject) -> Margins:
@@ -47,14 +48,14 @@ def check_large_losses_agree(subject: Subject) -> Margins:
 
 @needs("weights")
 def check_weights_of_any_size_train_alike(subject: Subject) -> Margins:
-    """P4: so do steps with weights all of a billionth, and of ten millions, of either sign."""
+    """P4: so do steps with weights all of a millionth on every task; from a billionth to ten millions on some."""
     margins = {}
-    for name in ("classes", "many"):
+    for name in (name for name in TASKS if subject.lacking(task(name).needs) is None):
         case = task(name)
         rng = generator(subject.seed, "any size", name)
         drawn = [some_ids(rng, case.ids, 19, repeats=True) for _ in range(2)]
         drawn.append(drawn[0])
-        for scale in _SCALES:
+        for scale in (_EPSILON, *(_SCALES if name in ("classes", "many") else ())):
             given = [_weights(rng, scale), _weights(rng, scale / 10)]
             given.append(given[0][::-1].copy())  # the first batch again, its weights in another order
             run = functools.partial(_run, drawn, given, case.ids)

@@ -45,13 +45,40 @@ def check_states_of_as_many_steps_are_told_apart(subject: Subject) -> None:
         learner.load_state(start)
         _look(subject, learner, one.case.ids)  # so that what is kept by steps is made anew on the other way
         learner.train(batches(rng, one.case.ids, 3))
-        _look(subject, learner, one.case.ids)
         _require_judged_as_scored(subject, one)
+        _look(subject, learner, one.case.ids)  # the last look is the one that what follows must not repeat
         learner.load_state(copied(state))
         where = f"{one.where}, after a state of as many steps was taken up; drawn with seed {subject.seed}"
         require_same_state("P6", learner.state(), state, f"state() of {where}")
         _require_equal(subject, one, learner.score(one.case.ids), scores, f"score() of {where}")
         _require_equal(subject, one, _judged(subject, learner), judged, f"evaluate() of {where}")
+
+
+def check_states_are_told_apart_by_every_array(subject: Subject) -> None:
+    """P6: what follows a state is that state's, also where it differs from the one before it in some arrays alone."""
+    for one in pairs(subject):
+        rng, learner = generator(subject.seed, "some arrays", one.where), one.learner
+        start = copied(learner.state())
+        learner.train(batches(rng, one.case.ids, 3))
+        further = copied(learner.state())
+        names = [name for name in start if start[name].dtype.kind == "f" and name in further]
+        some = {name for name in names if rng.random() < 0.5}
+        alone = str(rng.choice(names))
+        for changed in (some, set(names) - some, {alone}, set(names) - {alone}):
+            state = {name: further[name] if name in changed else array for name, array in start.items()}
+            found = []
+            for before in (start, further):
+                learner.load_state(copied(before))
+                _look(subject, learner, one.case.ids)
+                learner.load_state(copied(state))
+                where = f"{one.where}, where a state differs from the one before it in {len(changed)} or in all other "
+                where += f"arrays; drawn with seed {subject.seed}"
+                require_same_state("P6", learner.state(), state, f"state() of {where}")
+                numbers = [learner.score(one.case.ids).copy(), _judged(subject, learner)]
+                numbers.append(learner.train(handed([one.case.ids[:24]])).copy())
+                found.append(np.concatenate([*numbers, learner.score(one.case.ids)]))
+            _require_equal(subject, one, found[0], found[1], where)
+        learner.load_state(copied(start))
 
 
 def check_another_learners_state_is_taken_up_whole(subject: Subject) -> None:
