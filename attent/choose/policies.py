@@ -234,9 +234,10 @@ class Auto:
     """Before each pass the losses seen so far decide between the hardest, a soft choice, and all in turn.
 
     bonus: standard deviations added per epoch since a score was seen, in passes on the hardest, at least 0: what was
-    skipped may have been forgotten. soft: the soft choice. The signs and thresholds: `attent.choose.auto`. keep: by how
-    much the mean of what is watched (`attent.Watches`) may be above its lowest so far before a pass, in its unit, at
-    least 0: beyond that all are in turn until it is back. None: nothing is watched.
+    skipped may have been forgotten. soft: the soft choice while it is tried, when wrong labels may be among the
+    hardest; proved: the soft choice once what it teaches is learnt. The signs and thresholds: `attent.choose.auto`.
+    keep: by how much the mean of what is watched (`attent.Watches`) may be above its lowest so far before a pass, in
+    its unit, at least 0: beyond that all are in turn until it is back. None: nothing is watched.
 
     Example:
         >>> import attent
@@ -249,15 +250,18 @@ class Auto:
     bonus: float = 0.0
     soft: Soft = Soft()
     keep: float | None = None
+    proved: Soft = Soft(temperature=0.3)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         checks.number("bonus", self.bonus, 0, LARGEST_BONUS)
         if self.keep is not None:
             checks.number("keep", self.keep, 0, checks.FINITE, rule="at least 0, or None")
-        object.__setattr__(self, "soft", policy_of(self.soft, CHOOSING))
-        if not isinstance(self.soft, Soft) or self.soft.correction is not None:
-            raise PlanError(f"must be a soft policy without correction, got {shown(self.soft, CHOOSING)}", field="soft")
+        for field in ("soft", "proved"):
+            given = policy_of(getattr(self, field), CHOOSING)
+            object.__setattr__(self, field, given)
+            if not isinstance(given, Soft) or given.correction is not None:
+                raise PlanError(f"must be a soft policy without correction, got {shown(given, CHOOSING)}", field=field)
 
     @property
     def hands_on(self) -> frozenset[str]:
@@ -293,7 +297,8 @@ class Auto:
         if found == "hard":
             chosen, how = rules.hard(ranked, k, ids=ids), "hardest"
         elif found == "soft":
-            chosen, how = self.soft.choose(scores, k, noise, ids).ids, "soft"
+            soft = self.soft if decision.stand.tries else self.proved
+            chosen, how = soft.choose(scores, k, noise, ids).ids, "soft"
         else:
             chosen, how = rules.first_in_turn(ask("turns"), k, order, ids=ids), "in turn"
         return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)

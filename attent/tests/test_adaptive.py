@@ -312,14 +312,14 @@ def test_what_is_learnt_ends_the_teaching():
         )
 
 
-@pytest.mark.parametrize(("fall", "expected"), [(0.5, "hard"), (0.65, "soft")])
-def test_an_adaptive_course_chooses_as_it_decides(fall, expected):
-    soft = Soft(temperature=0.4, scaling="rank")
-    plan = Plan.auto(epochs=6, batch_size=10, seed=3, select=Auto(bonus=0.2, soft=soft))
+@pytest.mark.parametrize(("fall", "tries", "expected"), [(0.5, 0, "hard"), (0.65, 2, "tried"), (0.65, 0, "proved")])
+def test_an_adaptive_course_chooses_as_it_decides(fall, tries, expected):
+    soft, proved = Soft(temperature=0.4, scaling="rank"), Soft(temperature=0.5)
+    plan = Plan.auto(epochs=6, batch_size=10, seed=3, select=Auto(bonus=0.2, soft=soft, proved=proved))
     losses = np.r_[np.full(70, 0.4), np.linspace(1.9, 2.1, 30)]
     course, visits = Course(plan, 100), np.zeros(100)
     while not isinstance(lesson := course.next(), Done):
-        if course.memory is not None and course.memory["how"] is not None and course.memory["tries"] == 0:
+        if course.memory is not None and course.memory["how"] is not None and course.memory["tries"] == tries:
             break
         ids = np.concatenate(lesson.batches)
         course.record((losses * np.r_[np.full(70, 0.95), np.full(30, fall)] ** visits)[ids])
@@ -328,10 +328,11 @@ def test_an_adaptive_course_chooses_as_it_decides(fall, expected):
     noise = Noise(3, course.draw - 1)
     wanted = {
         "hard": attent.hard(ranked, course.row.k),
-        "soft": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="rank"),
+        "tried": attent.soft(course.scores, course.row.k, noise, temperature=0.4, scaling="rank"),
+        "proved": attent.soft(course.scores, course.row.k, noise, temperature=0.5, scaling="std"),
     }
-    assert wanted["hard"].tolist() != wanted["soft"].tolist()
-    assert course.memory["how"] == expected
+    assert len({tuple(ids) for ids in wanted.values()}) == 3
+    assert course.memory["how"] == ("hard" if expected == "hard" else "soft")
     assert course.ids.tolist() == wanted[expected].tolist()
     assert course.ranked.tolist() == (ranked if expected == "hard" else course.scores).tolist()
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import runpy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import equinox
@@ -18,6 +19,7 @@ import pytest
 from flax import nnx
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent_jax import JaxLearner, Teacher, from_nnx, losses_and_grad
 
 N, SIZE = 90, 16
@@ -50,6 +52,7 @@ class Loop:
         self.state = self.optimizer.init(self.params)
         self.teacher = Teacher(plan, DATA, score=lambda batch: self.score(self.params, batch), **settings)
         self.seen: list[list[int]] = []
+        self.losses: list[jax.Array] = []
         self.score = jax.jit(losses_of)
         self.step = jax.jit(self._step)
 
@@ -69,7 +72,7 @@ class Loop:
                 assert batch["x"].shape == (SIZE, 6)
                 assert set(batch["id"][batch["weights"] == 0]) <= set(self.seen[-1])
                 self.params, self.state, losses = self.step(self.params, self.state, batch)
-                self.teacher.record(losses)
+                self.losses.append(self.teacher.record(losses))
                 if len(self.seen) == stop:
                     return self
         return self
@@ -139,6 +142,57 @@ def test_tuples_and_numbers_of_examples():
     np.testing.assert_array_equal(weights, same)
     assert weights.sum() == pytest.approx(1)
     assert Teacher(DEFAULT, 5)._part(np.array([3, 1]), None, 0)[0].tolist() == [3, 1] + [3] * 14
+
+
+def broken(ids):
+    if 17 in ids:
+        raise OSError("disk gone")
+    return X[ids]
+
+
+def test_a_function_of_ids_gives_the_batches():
+    """Of any form; a list, as torch's default_collate gives it, is a tuple."""
+    arrays, plan = Loop(DEFAULT).run(4), DEFAULT
+    for form in (lambda ids: [X[ids], Y[ids], ids], lambda ids: {"x": X[ids], "y": Y[ids], "id": ids}):
+        teacher, seen = Teacher(plan, form, n=N), []
+        for batch, losses in zip(teacher.batches(), arrays.losses, strict=True):
+            batch = batch if isinstance(batch, dict) else dict(zip(("x", "y", "id", "weights"), batch, strict=True))
+            seen.append(batch["id"][batch["weights"] > 0].tolist())
+            np.testing.assert_array_equal(batch["x"], X[batch["id"]])
+            assert teacher.record(losses) is losses
+        assert seen == arrays.seen
+        assert teacher.finished
+        assert list(teacher.batches()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "data", "n"),
+    [
+        ("^example 17 cannot be fetched: OSError: disk gone$", broken, N),
+        (r"asked for 16 examples, its arrays have \[15\]", lambda ids: X[ids[1:]], N),
+        ('the batch has "weights"', lambda ids: {"weights": X[ids]}, N),
+        ("a function of ids does not tell how many examples there are: give n=, got None", broken, None),
+        ("n is for a function of ids", DATA, N),
+    ],
+)
+def test_a_function_of_ids_that_fails_is_told_of(told, data, n):
+    def train():
+        for _ in (teacher := Teacher(DEFAULT, data, n=n)):
+            teacher.record(jnp.ones(SIZE))
+
+    with pytest.raises(attent.AttentError, match=told):
+        train()
+
+
+@pytest.mark.parametrize(("steps", "told"), [(3, "after 3 of the plan's"), (8, "after 8 of the plan's"), (99, None)])
+def test_a_loop_with_a_limit_of_its_own_is_told_that_it_ends_early(steps, told):
+    teacher = Teacher(DEFAULT, N)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _, (ids, _) in zip(range(steps), teacher.batches(), strict=False):
+            teacher.record(jnp.asarray(1.0 + ids))
+    assert [told in str(each.message) for each in caught] == [True] * (told is not None)
+    assert teacher.finished == (told is None)
 
 
 @nnx.jit
@@ -352,9 +406,11 @@ def test_without_weights_what_must_be_weighed_is_refused():
         teacher.record(jnp.zeros(10))
 
 
-@pytest.mark.parametrize(("given", "told"), [(jnp.mean, r"got shape \(\)"), (lambda x: (x,), "got tuple")])
-def test_a_loss_function_that_returns_a_mean_is_refused_when_it_is_traced(given, told):
-    with pytest.raises(attent.LearnerError, match=f"<lambda> must return one loss per example, shape .B,., {told}"):
+@pytest.mark.parametrize(
+    ("given", "told"), [(lambda x: x[:, None], r"got shape \(90, 1\)"), (lambda x: (x,), "got tuple")]
+)
+def test_a_loss_function_that_returns_something_else_is_refused_when_it_is_traced(given, told):
+    with pytest.raises(attent.LearnerError, match=f"<lambda> must return one loss per example, shape .B,.,.*{told}"):
         jax.jit(losses_and_grad()(lambda params, x: given(x @ params)))(jnp.zeros(6), X)
 
 
@@ -386,7 +442,7 @@ def test_several_processes_are_refused(monkeypatch):
         Teacher(DEFAULT, DATA)
 
 
-@pytest.mark.parametrize("name", ["nnx_loop", "equinox_loop"])
+@pytest.mark.parametrize("name", ["nnx_loop", "equinox_loop", "equinox_mean_loss"])
 def test_at_most_five_lines_of_the_script_change(name):
     before, after = ((EXAMPLES / f"{name}{kind}.py").read_text().splitlines() for kind in ("_before", ""))
     added = [line for line in difflib.ndiff(before, after) if line.startswith("+ ")]
@@ -394,10 +450,33 @@ def test_at_most_five_lines_of_the_script_change(name):
     assert len(after) <= 40
 
 
-@pytest.mark.parametrize("name", ["nnx_loop_before", "nnx_loop", "equinox_loop_before", "equinox_loop"])
+@pytest.mark.parametrize(
+    "name", ["nnx_loop_before", "nnx_loop", "equinox_loop_before", "equinox_loop", "equinox_mean_loss_before"]
+)
 def test_the_example_runs(name):
     found = runpy.run_path(str(EXAMPLES / f"{name}.py"))
     assert found["accuracy"] > 0.9
     if "Teacher" in found:
         assert found["train"].finished
         assert len(found["train"].trace().records) == found["train"].feed.plan.epochs
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=3, batch_size=SIZE, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": PLANS["weighted"],
+    "scoring": PLANS["scoring"],
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    Loop(plan, run=tmp_path / "run").run(3)
+    trace = attent.Trace.read(tmp_path / "run")
+    again = Loop(replace(plan, source=attent.Replay()), run=tmp_path / "again", replay=trace).run(3).teacher.trace()
+    assert [again.ids(row).tolist() for row in range(3)] == [trace.ids(row).tolist() for row in range(3)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 3 epochs"

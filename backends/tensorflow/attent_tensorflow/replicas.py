@@ -65,23 +65,23 @@ def replicas_of(variables: Iterable[Any]) -> Replicas | None:
 
     Raises LearnerError where they are not all those of one `tf.distribute.MirroredStrategy`, and within its scope.
     """
-    held = list(variables)
-    strategies = {id(v.distribute_strategy): v.distribute_strategy for v in held if mirrored(v)}
-    several = [strategy for strategy in strategies.values() if strategy.num_replicas_in_sync > 1]
-    here = tf.distribute.get_strategy()
-    if here.num_replicas_in_sync > 1:
-        raise LearnerError(
-            f"the learner is built in the scope of a {type(here).__name__}: build the model and its optimiser in "
-            "strategy.scope(), and the learner outside of it"
-        )
+    held, here = list(variables), tf.distribute.get_strategy()
+    strategies = [here, *(v.distribute_strategy for v in held if mirrored(v))]
+    several = [strategy for strategy in strategies if strategy.num_replicas_in_sync > 1]
     if not several:
         return None
     replicas = Replicas(several[0])
-    if type(several[0]) is not tf.distribute.MirroredStrategy or not all(map(replicas.hold, held)):
+    own = type(several[0]) is tf.distribute.MirroredStrategy
+    if own and here is several[0]:
         raise LearnerError(
-            f"variables of the model belong to a {type(several[0]).__name__} of {several[0].num_replicas_in_sync} "
-            "replicas: a learner trains those of a tf.distribute.MirroredStrategy, in whose scope the whole model is "
-            "built. Else build it outside of any, and start a process for each device, with "
+            "the learner is built in the scope of a MirroredStrategy: build the model and its optimiser in "
+            "strategy.scope(), and the learner outside of it"
+        )
+    if not own or not all(map(replicas.hold, held)):
+        raise LearnerError(
+            f"the model's variables belong to a {type(several[0]).__name__} of {several[0].num_replicas_in_sync} "
+            "replicas: a learner trains those of a MirroredStrategy, in whose scope the whole model is built. Else "
+            "build model and learner outside of any, and start a process for each device, with "
             "attent_tensorflow.workers(learner, tf.distribute.MultiWorkerMirroredStrategy())"
         )
     return replicas

@@ -52,7 +52,7 @@ def test_a_step_that_is_not_finite_changes_nothing_on_any_replica(found):
 def test_what_cannot_be_trained_is_refused_before_it_trains_on_one(found):
     wanted = [
         "the learner is built in the scope of a MirroredStrategy: build the model and its optimiser in",
-        "variables of the model belong to a MirroredStrategy of 2 replicas: a learner trains those of a",
+        "the model's variables belong to a MirroredStrategy of 2 replicas: a learner trains those of a",
         "the model is built for the 2 replicas of a MirroredStrategy, and fit keeps no order of",
         "AdamW takes no steps on several replicas: give one of Keras' other optimisers, or start a process",
         "Adam is built outside of the model's strategy: build it in strategy.scope() too",

@@ -11,6 +11,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent.errors import LearnerError
 from attent_tensorflow import KerasLearner
 from attent_tensorflow.trainers.keras import taught_fit
@@ -57,8 +59,9 @@ def test_equals_teach(plan):
     assert task.furthest(model, other) == 0
 
 
-def test_goes_on_from_a_backup_to_the_bit(tmp_path):
-    task.check_goes_on(tmp_path)
+@pytest.mark.parametrize(("save_freq", "kills", "seed"), task.KILLS)
+def test_goes_on_from_a_backup_to_the_bit(save_freq, kills, seed, tmp_path):
+    task.check_goes_on(tmp_path, save_freq, kills, seed)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +88,35 @@ def test_goes_on_from_a_saved_model(start, tmp_path):
     assert task.furthest(model, whole) == 0
     assert attent.first_difference(history.trace, trace) is None
     other = task.new_model()
-    with pytest.raises(attent.CourseError, match="the model has taken 0 steps"):
+    with pytest.raises(attent.CourseError, match=f"the model has taken 0 steps, and states of pass {start} are of "):
         fit(other, AUTO, initial_epoch=start, run=tmp_path / "run")
+    with pytest.raises(attent.TraceError, match="there is no state of pass 99"):
+        fit(other, AUTO, initial_epoch=99, run=tmp_path / "run")
+
+
+def test_goes_on_from_a_model_that_was_saved_within_a_pass(tmp_path):
+    whole = task.dropping_model()
+    keep = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=1)
+    trace = fit(whole, callbacks=[keep], run=tmp_path / "run").trace  # passes have 6 and 3 steps
+    model = keras.models.load_model(tmp_path / "2-2.keras", custom_objects={"Seen": task.Seen})
+    assert int(model.optimizer.iterations) == 8
+    again = fit(model, initial_epoch=1, run=tmp_path / "run")
+    assert again.epoch == [1, 2, 3]
+    assert attent.first_difference(again.trace, trace) is None
+    assert task.furthest(model, whole) == 0
+    other = task.new_model()
+    with pytest.raises(attent.CourseError, match=r"the model has taken 0 steps, and states of pass 1 are of \[6, 7, 8"):
+        fit(other, initial_epoch=1, run=tmp_path / "run")
+
+
+def test_a_backup_within_a_pass_needs_steps_that_tell_the_place(tmp_path):
+    model = task.new_model(optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)))
+    plan = attent.Plan.default(epochs=4, batch_size=task.SIZE, non_finite="drop")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=4)
+    with pytest.raises(
+        attent.PlanError, match="save_freq=4, and LossScaleOptimizer leaves steps out.*leave save_freq out"
+    ):
+        fit(model, plan, callbacks=[backup], run=tmp_path / "run")
 
 
 class Calls(keras.callbacks.Callback):
@@ -319,7 +349,10 @@ def test_a_schedule_of_the_plans_length_ends_with_it():
             "ExponentialDecay has decay_steps=1 and decay_rate=0.1",
             {"model": lambda: task.new_model(optimizer=keras.optimizers.SGD(dying()))},
         ),
-        ("BackupAndRestore has save_freq=4", {"callbacks": [keras.callbacks.BackupAndRestore("backup", save_freq=4)]}),
+        (
+            "BackupAndRestore has save_freq=4, and losses of a pass must be kept with the model: give run=folder",
+            {"callbacks": [keras.callbacks.BackupAndRestore("backup", save_freq=4)]},
+        ),
         ("both class_weight and sample_weight", {"class_weight": {0: 2.0}, "sample_weight": np.ones(task.N)}),
         ("class_weight is for arrays", {"class_weight": {0: 2.0}, "x": broken, "y": None, "n": task.N}),
         ("leave texts and objects out", {"x": {"x": task.X, "name": np.array(["a"] * task.N)}}),
@@ -391,4 +424,25 @@ def test_weights_that_are_not_finite_stop_the_run_before_they_are_kept(tmp_path)
     ):
         taught_fit(model, plan, x, y, callbacks=[saved], run=tmp_path / "run", verbose=0)
     assert not (tmp_path / "model.keras").exists()
-    assert not (tmp_path / "run/states/1.json").exists()
+    assert list((tmp_path / "run").glob("states/*")) == []
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=3, batch_size=task.SIZE, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": task.PLANS["weighted"],
+    "scoring": task.PLANS["scoring"],
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    trace = fit(task.new_model(), plan, run=tmp_path / "run").trace
+    replaying = replace(plan, source=attent.Replay())
+    again = fit(task.new_model(), replaying, run=tmp_path / "again", replay=attent.Trace.read(tmp_path / "run")).trace
+    assert [again.ids(row).tolist() for row in range(3)] == [trace.ids(row).tolist() for row in range(3)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 3 epochs"

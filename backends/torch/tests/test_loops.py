@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from torch.utils.data import (
 )
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent.errors import CourseError, LearnerError, PlanError, ScoreError, TraceError
 from attent_torch import Teacher, TorchLearner, cross_entropy
 
@@ -565,3 +567,29 @@ def test_a_run_of_other_data_is_not_gone_on_with(tmp_path):
     Loop(PLANS["default"], run=tmp_path, fingerprint="one").epochs(1)
     with pytest.raises(TraceError, match="is of data with fingerprint 'one', not 'two'"):
         Loop(PLANS["default"], run=tmp_path, resume=True, fingerprint="two")
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=4, batch_size=4, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": attent.Plan.default(epochs=4, batch_size=4, select=attent.Soft(temperature=0.3, correction=5.0)),
+    "scoring": PLANS["paper"],
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    Loop(plan, run=tmp_path / "run").epochs(4)
+    trace = attent.Trace.read(tmp_path / "run")
+    again = Loop(replace(plan, source=attent.Replay()), run=tmp_path / "again", replay=trace).epochs(4)
+    assert [again.teacher.trace().ids(row).tolist() for row in range(4)] == [
+        trace.ids(row).tolist() for row in range(4)
+    ]
+    assert sum(record.examples_scored for record in again.teacher.trace().records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert plan.total_steps(N) == sum(record.steps for record in trace.records)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 4 epochs"
+    with pytest.raises(attent.PlanError, match="Auto.* goes by what training has shown"):
+        replace(PLANS["auto"], source=attent.Replay())

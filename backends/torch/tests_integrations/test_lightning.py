@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -29,6 +30,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent_torch import TorchLearner
 from attent_torch.trainers.lightning import Teaching, record
 
@@ -617,3 +619,25 @@ def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step():
     with pytest.raises(attent.LearnerError, match=r"epoch 0 trains 90 examples in batches of 89, the last of 1: Batch"):
         taught(attent.Plan.full(epochs=4, batch_size=89), module=module, loader=loader_of(batch_size=89))
     assert module.trainer.global_step == 0
+
+
+READ_BACK = {
+    "hard": attent.Plan(epochs=4, batch_size=SIZE, warm_up=1, ratio=0.4, select=attent.Hard()),
+    "weighted": attent.Plan.default(epochs=4, batch_size=SIZE, select=attent.Soft(temperature=0.3, correction=5.0)),
+}
+
+
+@pytest.mark.parametrize("plan", READ_BACK.values(), ids=READ_BACK)
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, tmp_path):
+    taught(plan, run=tmp_path / "run")
+    trace = attent.Trace.read(tmp_path / "run")
+    teaching = Teaching(replace(plan, source=attent.Replay()), run=tmp_path / "again", replay=trace)
+    new_trainer(teaching).fit(Module(), loader_of())
+    again = teaching.teacher.trace()
+    assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 4 epochs"

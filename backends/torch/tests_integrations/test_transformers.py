@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent.errors import CourseError, LearnerError, PlanError
 from attent_torch import TorchLearner
 from attent_torch.trainers import transformers_checks
@@ -723,3 +725,24 @@ def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step(tiny, taught):
     with pytest.raises(LearnerError, match=r"epoch 0 trains 41 examples in batches of 10, the last of 1: BatchNorm"):
         trainer.train()
     assert trainer.state.global_step == 0
+
+
+@pytest.mark.parametrize("plan", [
+    default_plan(select=attent.Hard()),
+    default_plan(select=attent.Soft(temperature=0.3, correction=5.0)),
+    default_plan(source=attent.Fresh(), warm_up=0),
+], ids=["hard", "weighted", "scoring"])  # fmt: skip
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, taught, tmp_path):
+    taught(plan=plan, attent_run=tmp_path / "run").train()
+    trace = attent.Trace.read(tmp_path / "run")
+    options = {"attent_run": tmp_path / "again", "feed_options": {"replay": trace}}
+    trainer = taught(plan=replace(plan, source=attent.Replay()), folder=tmp_path / "other", **options)
+    trainer.train()
+    again = trainer.feed.trace()
+    assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 4 epochs"

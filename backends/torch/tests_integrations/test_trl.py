@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 import attent
+from attent.cli.report_command import show_difference, show_report
 from attent.errors import LearnerError, PlanError
 from attent_torch.trainers.transformers import Teaching
 from attent_torch.trainers.trl import TaughtSFTTrainer, mean_token_loss
@@ -37,7 +40,7 @@ ROWS = {"prompt": [f"{i} + {i} =" for i in range(43)], "completion": [f" {i + i}
 @pytest.fixture
 def taught(tiny, tokenizer, tmp_path):
     def build(cls=TaughtSFTTrainer, size=10, accumulate=1, plan=None, data=None, dropout=0.0, **changes):
-        options = {"attent_run", "per_example_loss", "peft_config", "processing_class", "groups"}
+        options = {"attent_run", "per_example_loss", "peft_config", "processing_class", "groups", "feed_options"}
         given = {name: changes.pop(name) for name in options if name in changes}
         if issubclass(cls, Teaching):
             given["plan"] = attent.Plan.default(epochs=4, batch_size=10) if plan is None else plan
@@ -178,3 +181,20 @@ def test_a_policy_by_group_goes_by_a_column_of_the_rows(taught):
     trainer.train()
     taken = [[source[i] for i in trainer.feed.trace().ids(epoch)].count("new") for epoch in (1, 2, 3)]
     assert taken == [5, 9, 7]  # of passes of 10, 20 and 13; there are nine
+
+
+def test_a_runs_folder_is_shown_compared_and_replayed(taught, tmp_path):
+    plan = attent.Plan(epochs=4, batch_size=10, warm_up=1, ratio=0.4, select=attent.Hard())
+    taught(plan=plan, attent_run=tmp_path / "run").train()
+    trace = attent.Trace.read(tmp_path / "run")
+    options = {"attent_run": tmp_path / "again", "feed_options": {"replay": trace}}
+    trainer = taught(plan=replace(plan, source=attent.Replay()), folder=tmp_path / "other", **options)
+    trainer.train()
+    again = trainer.feed.trace()
+    assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
+    assert sum(record.examples_scored for record in again.records) == 0
+    told = []
+    show_report(tmp_path / "run", tell=told.append)
+    assert "examples, finished" in told[0]
+    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+    assert told[-1] == "the same 4 epochs"

@@ -10,16 +10,19 @@ import jax
 import jax.numpy as jnp
 
 from attent.errors import LearnerError
+from attent_jax.trainers.means import mean_and_terms
 
 _Function = Callable[..., Any]
 
 
 def losses_and_grad(value_and_grad: _Function = jax.value_and_grad) -> Callable[[_Function], _Function]:
-    """Return a decorator in place of ``value_and_grad``, for a function that returns one loss per example.
+    """Return a decorator in place of ``value_and_grad``, that gives each example's loss in place of their mean.
 
-    The function takes (model, *batch) and returns (B,), not their mean. Decorated it returns those losses and the
-    gradient of their mean by the model; called with ``weights=``, shape (B,), as a `Teacher`'s batches have them, that
-    of ``losses @ weights``. ``value_and_grad``: jax's, ``equinox.filter_value_and_grad`` or ``flax.nnx``'s.
+    The function takes (model, *batch) and returns a plain mean over the batch's examples, as it does for
+    ``value_and_grad``; or one loss per example, shape (B,), as it must of an nnx module. Decorated it returns the
+    losses, (B,), and the gradient of their mean by the model; called with ``weights=``, shape (B,), as a `Teacher`'s
+    batches have them, that of ``losses @ weights``. A mean is differentiated as it is, and its losses are those that it
+    sums up: no second forward is made. ``value_and_grad``: jax's, ``equinox.filter_value_and_grad`` or ``flax.nnx``'s.
 
     Raises LearnerError, when it is traced, for a function that returns anything else.
 
@@ -28,7 +31,7 @@ def losses_and_grad(value_and_grad: _Function = jax.value_and_grad) -> Callable[
         >>> from attent_jax import losses_and_grad
         >>> @losses_and_grad()
         ... def squares(model, x, y):
-        ...     return (x @ model - y) ** 2
+        ...     return jnp.mean((x @ model - y) ** 2)
         >>> losses, grads = squares(jnp.zeros(2), jnp.eye(2), jnp.array([1.0, 2.0]))
         >>> losses.tolist(), grads.tolist()
         ([1.0, 4.0], [-1.0, -2.0])
@@ -37,11 +40,14 @@ def losses_and_grad(value_and_grad: _Function = jax.value_and_grad) -> Callable[
     def decorate(losses_of: _Function) -> _Function:
         def mean(model: Any, batch: tuple[Any, ...], weights: Any) -> tuple[Any, Any]:
             losses = losses_of(model, *batch)
+            if getattr(losses, "ndim", None) == 0:
+                value, losses = mean_and_terms(losses_of, model, batch)
+                return value if weights is None else losses @ weights, losses
             if getattr(losses, "ndim", None) != 1:
                 got = f"shape {losses.shape}" if hasattr(losses, "shape") else type(losses).__qualname__
                 raise LearnerError(
                     f"{getattr(losses_of, '__name__', 'the function')} must return one loss per example, shape (B,), "
-                    f"got {got}: leave the mean out, and of losses per token or output take the mean over those"
+                    f"or a plain mean of them, got {got}: of losses per token or output take the mean over those"
                 )
             return losses.mean() if weights is None else losses @ weights, losses
 

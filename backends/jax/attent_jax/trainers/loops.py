@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from attent.plan.plan import Plan
 from attent.plan.timeline import epoch_ends
 from attent.run.feed import Feed, epoch_beyond_end
 from attent.run.trace import Trace
+from attent_jax.trainers.batches import fetcher
 from attent_jax.trainers.gradients import check_all_finite
 
 
@@ -28,14 +30,15 @@ class Teacher:
     minimises, the mean over the batch's examples, weighted where the plan weighs. A dict of arrays has them as
     "weights", a tuple last.
 
-    An epoch ends the iterator: in a loop that counts steps, ``zip(range(steps), teacher)`` would end with the first.
+    An epoch ends the iterator: a loop that counts steps goes by ``teacher.batches()``, which gives those of all epochs.
 
     Args:
         plan: what is taught when.
         accumulate: how many batches one optimiser step takes, as ``optax.MultiSteps`` does. A batch of the plan is then
             dealt out to so many, of equal size; the mean of their gradients is that of the whole.
-        data: dict or tuple of arrays whose first axis numbers the examples; or their number, for batches
-            (ids, weights).
+        data: dict or tuple of arrays whose first axis numbers the examples; or a function of ids, int64 (B,), that
+            returns such a batch of them, together with ``n``; or their number, for batches (ids, weights).
+        n: number of examples, for a function only.
         score: ``score(batch)`` returns one loss per example, (plan.batch_size,), in evaluation mode; only for a plan
             that has scoring passes.
         fill: False: batches are as ``data`` is built, without ``weights``, for a step that takes their plain mean. A
@@ -62,7 +65,7 @@ class Teacher:
         >>> for epoch in range(3):
         ...     for batch in teacher:
         ...         params, losses = step(params, batch)
-        ...         teacher.record(losses)
+        ...         losses = teacher.record(losses)
         >>> teacher.finished, [len(teacher.trace().ids(epoch)) for epoch in range(3)]
         (True, [4, 2, 4])
     """
@@ -72,6 +75,7 @@ class Teacher:
         plan: Plan,
         data: Any,
         *,
+        n: int | None = None,
         score: Callable[[Any], Any] | None = None,
         accumulate: int = 1,
         fill: bool = True,
@@ -84,13 +88,13 @@ class Teacher:
                 "a Teacher is for one process, which may have many devices: in several, drive attent.Feed with the "
                 "losses of all of them, from jax.experimental.multihost_utils.process_allgather"
             )
-        self._data, n = _read(data)
+        self._of, n = fetcher(data, n)
         for name, read in (("groups", groups_from), ("costs", costs_from)):
             if settings.get(name) is not None:
-                settings[name] = read(settings[name], n, self._data)
+                settings[name] = read(settings[name], n, data if isinstance(data, dict) else None)
         versions = {"jax": jax.__version__, **(settings.pop("versions", None) or {})}
         self.feed = Feed(plan, n, run=run, resume=resume, versions=versions, **settings)
-        rows = plan.timeline(n)
+        self._rows = rows = plan.timeline(n)
         if score is None and any(row.score for row in rows):
             raise PlanError(
                 "the plan has scoring passes: give score=..., a function of a batch that returns one loss per "
@@ -142,10 +146,31 @@ class Teacher:
                         "with one loss per example, which a jitted step returns"
                     )
 
-    def record(self, losses: Any, finite: Any = None) -> None:
-        """Take the losses of the batch last given, from before its step; they stay on the device until the pass ends.
+    def batches(self) -> Iterator[Any]:
+        """Yield the batches of all epochs that are left, for a loop that counts steps; each must be recorded.
+
+        Warns where the loop ends before the plan, as one does that has a number of steps of its own.
+        """
+        try:
+            while not self.finished:
+                yield from self
+        except GeneratorExit:
+            taken = sum(row.steps for row in self._rows[: self.feed.epoch]) + self._recorded // self._parts
+            if taken < self.total_steps:
+                warnings.warn(
+                    f"the loop ended after {taken} of the plan's {self.total_steps} steps: what it teaches comes "
+                    "after the first pass, and its learning rate is for all of them. Take the loop's own limit out, or "
+                    "give the plan fewer epochs",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            raise
+
+    def record(self, losses: Any, finite: Any = None) -> Any:
+        """Take the losses of the batch last given, from before its step, and return them.
 
         losses: float, shape (plan.batch_size,); what filled the batch up is not looked at. With ``fill=False``: (B,).
+        They stay on the device until the pass ends.
         finite: bool, shape (): whether losses and gradient were finite, so that the step was taken, as
         `attent_jax.all_finite` says in the step. A loop whose plan has ``non_finite="drop"`` or ``"last"`` leaves out
         the others, and must say so; they are counted in the pass's record. A step of several batches is left out where
@@ -163,6 +188,7 @@ class Teacher:
         if self._recorded == self.feed.row.steps * self._parts:
             self._hand_over()
             self._recorded = self._given = 0
+        return losses
 
     def state(self, model: Any = None) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, right after a step; orbax's JsonSave takes them.
@@ -240,14 +266,6 @@ class Teacher:
             return {**found, "weights": scale}
         return (*found, scale) if isinstance(found, tuple) else (found, scale)
 
-    def _of(self, ids: Ids) -> Any:
-        """Return the data's examples of these ids, built as the data are."""
-        if self._data is None:
-            return ids
-        if isinstance(self._data, dict):
-            return {name: each[ids] for name, each in self._data.items()}
-        return tuple(each[ids] for each in self._data)
-
     def _score_all(self, ids: Ids) -> None:
         assert self._score is not None  # refused when the teacher was built
         size, found = self._size, []
@@ -283,33 +301,3 @@ class Teacher:
         kind = getattr(finite, "dtype", type(finite))
         if finite is not None and (np.shape(finite) != () or not np.issubdtype(kind, np.bool_)):
             raise LearnerError(f"finite must be one truth value, bool of shape (), got {checks.shown(finite)}")
-
-
-def _read(data: Any) -> tuple[Any, int]:
-    """Return a dict or tuple of arrays, or None, and the number of examples. Raises PlanError for anything else."""
-    if isinstance(data, int) and not isinstance(data, bool):
-        return None, data
-    parts = data if isinstance(data, dict) else dict(enumerate(data)) if isinstance(data, tuple) else {}
-    if not parts:
-        raise PlanError(
-            "data must be a dict or tuple of arrays whose first axis numbers the examples, or the number of examples, "
-            f"got {type(data).__qualname__}"
-        )
-    for name, part in parts.items():
-        if not hasattr(part, "shape") or not np.ndim(part):
-            raise PlanError(
-                f"data[{name!r}] is a {type(part).__qualname__}, and an array is wanted whose first axis numbers the "
-                "examples: numpy.asarray makes one of a list of numbers. For anything else give the number of "
-                "examples, and fetch each batch by its ids"
-            )
-        if np.dtype(part.dtype).kind in "OSUM":
-            raise PlanError(
-                f"data[{name!r}] has dtype {part.dtype}, which no jitted step takes: leave it out, or give the number "
-                "of examples, and fetch each batch by its ids"
-            )
-    lengths = {np.shape(part)[0] for part in parts.values()}
-    if len(lengths) > 1:
-        raise PlanError(f"the arrays of data differ in their number of examples: {sorted(lengths)}")
-    if isinstance(data, dict) and "weights" in data:
-        raise PlanError('data has "weights", which is what a batch calls the plan\'s: give them another name')
-    return data, lengths.pop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from keras import ops, tree
 import attent
 from attent.errors import CourseError, LearnerError, PlanError, TraceError
 from attent.learner import Ids, Numbers
-from attent.run.files import read_plain, write_whole
 from attent_tensorflow.keras_losses import compiled_weights, keras_losses
 from attent_tensorflow.trainers.keras_data import fetcher, inputs_of, told, validation_of
 from attent_tensorflow.trainers.keras_schedule import check_schedule
+from attent_tensorflow.trainers.keras_states import States
 
 _NOT_WITH_A_PLAN = {
     "validation_split": "split the data yourself and give validation_data=",
@@ -84,46 +83,61 @@ def taught_fit(
     feed_settings = {name: settings.pop(name) for name in _FEED if name in settings}
     _check(model, plan, settings)
     check_schedule(model.optimizer, plan.total_steps(n), plan.epochs)
-    backup = _backup(callbacks)
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    backup = _backup(callbacks, run, scaled)
     if not model.built:
         model(fetch(np.arange(min(2, n)))[0], training=False)
     every = _Callbacks(callbacks, model, plan, verbose)
     model.stop_training = False
     model._initial_epoch = None
     every.begin()  # where BackupAndRestore finds what it restores
-    start, model._initial_epoch = model._initial_epoch or initial_epoch, None
-    states = None if run is None else Path(run, "states")
-    if start and states is None:
-        raise TraceError(f"to go on from pass {start} give the run's folder, where its state is: run=...")
-    resume = start > 0 or (backup and run is not None)  # what was stopped before its first backup begins anew
+    restored, model._initial_epoch = model._initial_epoch, None
+    goes_on = restored is not None or initial_epoch > 0
+    if goes_on and run is None:
+        raise TraceError(
+            f"to go on from pass {restored or initial_epoch} give the run's folder, where its state is: run=..."
+        )
+    resume = goes_on or (backup and run is not None)  # what was stopped before its first backup begins anew
     feed = attent.Feed(plan, n, run=run, resume=resume, versions={"keras": keras.__version__}, **feed_settings)
-    if states is not None and start:
-        _go_on(feed, model, states, start)
+    losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
+    finite_at_first = _finite(model)
+    states = States(
+        None if run is None else Path(run, "states"),
+        feed,
+        model,
+        losses,
+        check=lambda: _check_still_finite(model, finite_at_first, feed.epoch),
+        within=not scaled,
+    )
+    if goes_on:
+        model.test_on_batch(*fetch(np.arange(min(2, n))))  # so that its metrics have variables
+        states.go_on(restored or initial_epoch, told=restored is None)
     elif resume:
         feed.load_state(feed.state())
-    losses = _Losses(n, _per_example(model), keras.backend.standardize_dtype(model.compute_dtype))
-
-    finite_at_first = _finite(model)
 
     def passed() -> None:
         batches, weights = feed.batches(), feed.weights()
         if model.stop_training and losses.stopped(batches):
             return  # a callback ended training within the pass, of which nothing is written
-        _check_still_finite(model, finite_at_first, feed.epoch)
-        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        states.check()
         skipped = before + len(batches) - int(model.optimizer.iterations) if scaled else 0
         feed.record(losses.read(batches, weights), np.concatenate(batches), skipped, scaled=scaled)
-        if states is not None:
-            _keep(feed, model, states)
+        states.keep()
 
-    every.passed = passed
-    with losses.kept(model), _averaged_once(model):
+    every.passed, every.begun, every.stepping = passed, states.put_metrics_back, states.put_generators_back
+    with losses.kept(model), _averaged_once(model), states.beside():
         while not feed.finished and not model.stop_training:
             while (ids := feed.to_score()) is not None:
                 feed.record(_scores(model, fetch, ids, plan.batch_size), ids)
-            batches = feed.batches()
-            every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches)})
-            given, before = inputs_of(fetch, batches, feed.weights()), int(model.optimizer.iterations)
+            batches, weights = feed.batches(), feed.weights()
+            done, before = losses.batches_seen(batches), int(model.optimizer.iterations)
+            if done == len(batches):  # the model was saved after the last step of the pass
+                every.on_epoch_begin(feed.epoch)
+                states.put_generators_back()
+                every.on_epoch_end(feed.epoch, model.get_metrics_result() | _validated(model, feed.epoch, settings))
+                continue
+            every.set_params({"verbose": every.verbose, "epochs": plan.epochs, "steps": len(batches) - done})
+            given = inputs_of(fetch, batches[done:], None if weights is None else weights[done:])
             with told(fetch):
                 model.fit(
                     **given, epochs=feed.epoch + 1, initial_epoch=feed.epoch, callbacks=every, shuffle=False, **settings
@@ -141,6 +155,8 @@ class _Callbacks(keras.callbacks.CallbackList):
 
     def __init__(self, callbacks: Any, model: Any, plan: attent.Plan, verbose: Any) -> None:
         self.verbose = 1 if verbose == "auto" else verbose
+        self.begun: Callable[[], None] = lambda: None
+        self.stepping: Callable[[], None] = lambda: None
         self.passed: Callable[[], None] = lambda: None
         self._logs: Any = None
         super().__init__(
@@ -159,6 +175,14 @@ class _Callbacks(keras.callbacks.CallbackList):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._logs = logs
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.begun()
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.stepping()
+        super().on_train_batch_begin(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.passed()  # before a callback saves the model, so that there is a state for what it saves
@@ -184,6 +208,21 @@ class _Losses(keras.metrics.Metric):
 
     def reset_state(self) -> None:
         pass  # validation calls it too, before the pass is at its end
+
+    def so_far(self) -> Numbers:
+        """Return the losses of the pass that were seen, float64, with the plan's weights."""
+        return ops.convert_to_numpy(self.taken)[: int(ops.convert_to_numpy(self.count))].astype(np.float64)
+
+    def put_back(self, losses: Numbers) -> None:
+        """Begin with losses that ``so_far`` returned."""
+        taken = np.zeros(self.taken.shape)
+        taken[: len(losses)] = losses
+        self.taken.assign(taken)
+        self.count.assign(len(losses))
+
+    def batches_seen(self, batches: list[Ids]) -> int:
+        """Return how many of a pass's batches the losses are of."""
+        return int(np.searchsorted(np.cumsum([len(ids) for ids in batches]), len(self.so_far()), side="right"))
 
     def read(self, batches: list[Ids], weights: list[Numbers] | None) -> Numbers:
         """Return the losses of the pass, float64, without the plan's weights."""
@@ -254,6 +293,17 @@ def _scores(model: Any, fetch: Callable[[Ids], Any], ids: Ids, size: int) -> Num
     return np.concatenate(scores)
 
 
+def _validated(model: Any, epoch: int, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``fit`` logs of validation at the end of a pass."""
+    data = settings.get("validation_data")
+    if data is None or not model._should_eval(epoch, settings.get("validation_freq", 1)):
+        return {}
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    size, steps = settings.get("validation_batch_size"), settings.get("validation_steps")
+    found = model.evaluate(x, y, size, 0, sample_weight, steps, return_dict=True)
+    return {f"val_{name}": value for name, value in found.items()}
+
+
 @contextmanager
 def _averaged_once(model: Any) -> Iterator[None]:
     """Where the optimiser averages weights, ``fit`` puts the averages in their place: not after each pass."""
@@ -304,16 +354,17 @@ def _check(model: Any, plan: attent.Plan, settings: dict[str, Any]) -> None:
         settings["validation_data"] = validation_of(data, size)
 
 
-def _backup(callbacks: Any) -> bool:
-    """Whether Keras keeps backups to go on from. Raises PlanError for those within a pass."""
+def _backup(callbacks: Any, run: Any, scaled: bool) -> bool:
+    """Whether Keras keeps backups to go on from. Raises PlanError for those that cannot be gone on from."""
     every = getattr(callbacks, "callbacks", callbacks) or []
     found = [each for each in tree.flatten(every) if isinstance(each, keras.callbacks.BackupAndRestore)]
     for each in found:
-        if each.save_freq != "epoch":
-            raise PlanError(
-                f"BackupAndRestore has save_freq={each.save_freq}, and fit goes on only at the end of a pass: leave "
-                "save_freq out"
+        if each.save_freq != "epoch" and (run is None or scaled):
+            needed = "LossScaleOptimizer leaves steps out, so that its steps do not tell the place in a pass: leave "
+            needed = (
+                f"{needed}save_freq out" if scaled else "losses of a pass must be kept with the model: give run=folder"
             )
+            raise PlanError(f"BackupAndRestore has save_freq={each.save_freq}, and {needed}")
     return bool(found)
 
 
@@ -330,26 +381,3 @@ def _check_still_finite(model: Any, before: list[bool], epoch: int) -> None:
                 "whose losses are not. The states and models saved before stay. Leave the examples out, lower the "
                 f"learning rate or clip gradients. {_WAY_OUT}"
             )
-
-
-def _keep(feed: attent.Feed, model: Any, states: Path) -> None:
-    """Write the state before the pass that comes next."""
-    kept = json.dumps({"feed": feed.state(), "steps": int(model.optimizer.iterations)})
-    write_whole(states / f"{feed.epoch}.json", lambda path: path.write_text(kept) and None)
-
-
-def _go_on(feed: attent.Feed, model: Any, states: Path, start: int) -> None:
-    """Take the plan to a pass, for a model that was restored as it was before it."""
-    path = states / f"{start}.json"
-    if not path.is_file():
-        raise TraceError(f"there is no state of pass {start} in {states}: begin with initial_epoch=0")
-    kept = read_plain(path)
-    steps = int(model.optimizer.iterations)
-    if set(kept) != {"feed", "steps"}:
-        raise TraceError(f"{path} is no state of a pass: it holds {', '.join(sorted(kept)) or 'nothing'}")
-    if steps != kept["steps"]:
-        raise CourseError(
-            f"the model has taken {steps} steps, and had taken {kept['steps']} before pass {start}: restore the model "
-            "as it was saved then, with its optimiser"
-        )
-    feed.load_state(kept["feed"])
