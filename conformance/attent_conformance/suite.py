@@ -82,6 +82,7 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "a_state_taken_up_leaves_the_settings": ("P6",),
     "a_state_of_each_optimiser_is_taken_up": ("A3", "P6"),
     "arguments_are_left_alone": ("P2", "P6"),
+    "each_layout_is_read": ("P2", "P6"),
     "results_are_the_callers": ("P2", "P6"),
     "no_task_follows_what_is_not_finite": ("A3", "P6"),
     "costs_and_watches_stay": ("P6",),
