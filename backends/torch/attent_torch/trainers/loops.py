@@ -262,8 +262,8 @@ class Teacher:
         optimizer = getattr(optimizer, "optimizer", optimizer)  # in accelerate's
         if not hasattr(optimizer, "register_step_post_hook"):
             raise LearnerError(
-                f"optimizer is a {type(optimizer).__name__}, and the steps of one torch.optim.Optimizer are counted: of "
-                "several give one that takes a step for each step of the plan"
+                f"optimizer is a {type(optimizer).__name__}, and the steps of one torch.optim.Optimizer are counted: "
+                "of several give one that takes a step for each step of the plan"
             )
         self._taken = Taken(optimizer)
 
