@@ -24,13 +24,15 @@ from attent.choose.rules import random
 from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
-from attent.errors import AttentError, CourseError, LearnerError, ScoreError
-from attent.learner import Ids, Numbers, State, checked_numbers, checked_watch
+from attent.errors import CourseError, ScoreError
+from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
+from attent.run.finite import check_finite, check_skipped
 from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
+from attent.run.watching import Watching
 
 _OPENING = 60  # examples at least that tell how an epoch begins
 
@@ -103,10 +105,7 @@ class Course:
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
-        self._watch = checked_watching(plan, watch)
-        # What was watched before the first step and before a choice, and which: one made again goes by the same.
-        self._watched: Numbers | None = None
-        self._watched_at = -1
+        self._watching = Watching(checked_watching(plan, watch))
         # Of each epoch the order it is trained in; passes that are parts of one epoch share it. The last: not seen.
         self._orders = np.array([*(row.shuffle for row in self.timeline), -1], np.int32)
         self.epoch = 0  # index of the epoch under way
@@ -150,9 +149,8 @@ class Course:
     def _make_lesson(self) -> Lesson:
         if self.epoch == len(self.timeline):
             return Done()
-        if self._watched is None and "watched" in self._asked:
-            told = self._watch_now(None)
-            self._watched = np.stack([told, told])
+        if "watched" in self._asked:
+            self._watching.begin()
         row = self.row
         if not self._chosen:
             if row.score and not self.scored:
@@ -219,11 +217,7 @@ class Course:
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
-            assert self._watched is not None  # asked before the first step
-            if self._watched_at != self.draw:
-                self._watched = np.stack([self._watched[0], self._watch_now(self._watched.shape[1])])
-                self._watched_at = self.draw
-            return self._watched
+            return self._watching.before(self.draw)
         if name == "progress":
             return self.draw / max(1, sum(row.select for row in self.timeline) - 1)
         if name == "order":
@@ -256,16 +250,6 @@ class Course:
     def _candidates(self) -> Ids:
         """Return the pool of the draw at hand: uniform, by noise of its own."""
         return random(self.scores, self.row.scored, Noise(self.plan.seed, POOL + self.draw))
-
-    def _watch_now(self, many: int | None) -> Numbers:
-        """Return what is watched. Raises LearnerError, also for what the function raises."""
-        try:
-            told = self._watch()
-        except AttentError:
-            raise
-        except Exception as error:
-            raise LearnerError(f"watch() raised {type(error).__name__}: {error}") from error
-        return checked_watch(told, many)
 
     def _ordered(self) -> Shuffle | Buckets:
         """Return the epoch's order as positions in the ids taught: by the noise of each id (rules S9, T14)."""
@@ -384,10 +368,10 @@ class Course:
             "chosen": self._chosen and not again, "loss_sum": self._loss_sum, "trained": self.trained,
             "finite": self._finite, "skipped": self.skipped, "scoring": self.scoring,
             "given": self._given_digest, "memory": None if memory is None else dict(memory),
-            "watched_at": self._watched_at,
+            "watched_at": self._watching.draw,
         }  # fmt: skip
         selection = None if again else self.selection
-        watched = None if self._watched is None else self._watched.ravel()
+        watched = None if self._watching.numbers is None else self._watching.numbers.ravel()
         return pack(position, self.scores, self.seen, ids, weights, selection, self.before, watched)
 
     def load_state(self, state: State) -> None:
@@ -402,7 +386,7 @@ class Course:
                 "with"
             )
         self.before, self.memory = before, at.memory
-        self._watched, self._watched_at = None if watched is None else watched.reshape(2, -1), at.watched_at
+        self._watching.load(watched, at.watched_at)
         self.scores, self.seen, self.ids, self.weights, self.selection = scores, seen, ids, weights, at.selection
         self.epoch, self.step, self.draw, self.scored, self._chosen = at.epoch, at.step, at.draw, at.scored, at.chosen
         self._loss_sum, self.trained = at.loss_sum, at.trained
@@ -410,35 +394,3 @@ class Course:
         self.skipped, self.scoring = at.skipped, at.scoring
         self._order = self._lesson = self._last_choice = None
         self.ranked = scores
-
-
-def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str, loop: str = "") -> None:
-    """Raise ScoreError naming the ids whose numbers are not finite, unless the plan says what these mean (rule S5).
-
-    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned"; ``loop`` what else
-    must be done by whoever allows them.
-    """
-    if plan.non_finite != "error" or np.isfinite(numbers).all():
-        return
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
-    where = "a plan of another policy" if policy.asks_of_training(plan.select) else "the plan"
-    raise ScoreError(
-        f"{source} {len(bad)} of {len(ids)} numbers that are not finite in epoch "
-        f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
-        f"learning rate, or set non_finite='drop' or 'last' in {where}{loop} (rule S5)"
-    )
-
-
-def check_skipped(skipped: int, steps: int, plan: Plan, epoch: int, scaled: bool) -> None:
-    """Raise CourseError for more skipped steps than there are, ScoreError where the plan allows none (rule R6).
-
-    scaled: a loss scaler left them out, which any plan allows.
-    """
-    if not 0 <= skipped <= steps:
-        raise CourseError(f"skipped must be in [0, {steps}], the steps on these examples, got {skipped}")
-    if skipped and plan.non_finite == "error" and not scaled:
-        raise ScoreError(
-            f"{skipped} of {steps} steps in epoch {epoch} had a gradient that is not finite, and were skipped (rule "
-            "P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go on without such steps"
-        )

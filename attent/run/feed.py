@@ -17,8 +17,9 @@ from attent.learner import Ids, Numbers, costs_from, groups_from
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
-from attent.run.course import Course, Done, Lesson, Score, Train, check_finite, check_skipped
+from attent.run.course import Course, Done, Lesson, Score, Train
 from attent.run.feed_state import read_back, written
+from attent.run.finite import check_finite, check_skipped
 from attent.run.folder import header_of
 from attent.run.given_losses import read_ids, read_losses
 from attent.run.recorder import recorder_of

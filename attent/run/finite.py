@@ -1,4 +1,4 @@
-"""Whether a learner is still made of numbers: asked before a checkpoint, so that the last good one stays."""
+"""What is not finite: numbers and steps, which a plan may allow, and a learner's state, which no checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attent.errors import LearnerError
+from attent.choose import policy
+from attent.errors import CourseError, LearnerError, ScoreError
+from attent.learner import Ids, Numbers
+from attent.plan.plan import Plan
 
 
 def not_finite(state: Mapping[str, npt.NDArray[Any]]) -> list[str]:
@@ -47,3 +50,35 @@ def _finite(array: npt.NDArray[Any]) -> bool:
     # Of a NaN both are NaN; and nothing as large as the array is made, as np.isfinite would.
     with np.errstate(invalid="ignore"):
         return bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def check_finite(numbers: Numbers, ids: Ids, plan: Plan, epoch: int, source: str, loop: str = "") -> None:
+    """Raise ScoreError naming the ids whose numbers are not finite, unless the plan says what these mean (rule S5).
+
+    numbers: float64, shape (len(ids),). ``source`` says whose they are: "learner.train() returned"; ``loop`` what else
+    must be done by whoever allows them.
+    """
+    if plan.non_finite != "error" or np.isfinite(numbers).all():
+        return
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    shown = ", ".join(f"{ids[i]} ({numbers[i]})" for i in bad[:5].tolist())
+    where = "a plan of another policy" if policy.asks_of_training(plan.select) else "the plan"
+    raise ScoreError(
+        f"{source} {len(bad)} of {len(ids)} numbers that are not finite in epoch "
+        f"{epoch}: id {shown}{', ...' if len(bad) > 5 else ''}. Look at these examples, lower the "
+        f"learning rate, or set non_finite='drop' or 'last' in {where}{loop} (rule S5)"
+    )
+
+
+def check_skipped(skipped: int, steps: int, plan: Plan, epoch: int, scaled: bool) -> None:
+    """Raise CourseError for more skipped steps than there are, ScoreError where the plan allows none (rule R6).
+
+    scaled: a loss scaler left them out, which any plan allows.
+    """
+    if not 0 <= skipped <= steps:
+        raise CourseError(f"skipped must be in [0, {steps}], the steps on these examples, got {skipped}")
+    if skipped and plan.non_finite == "error" and not scaled:
+        raise ScoreError(
+            f"{skipped} of {steps} steps in epoch {epoch} had a gradient that is not finite, and were skipped (rule "
+            "P8). Lower the learning rate or clip the gradient, or set non_finite='drop' to go on without such steps"
+        )

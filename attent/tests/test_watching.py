@@ -21,7 +21,7 @@ def losses(epoch):
 def taught_passes(course, watched):
     """Take a course to its end; return of each pass whether it chose the hardest, and why."""
     hows, asked = [], iter(watched)
-    course._watch = lambda: np.array(next(asked))
+    course._watching._watch = lambda: np.array(next(asked))
     while not isinstance(lesson := course.next(), Done):
         if course.selection is not None and course.step == 0:
             hows.append((course.selection.how, told(course.selection.why)))

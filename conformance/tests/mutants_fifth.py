@@ -423,3 +423,31 @@ class WatchedAsItWasBuilt(NumpyLearner):
     def watch(self):
         self.looks = self.__dict__.get("looks", 0) + 1
         return self.score(np.arange(4)) + 1e-3 * self.looks
+
+
+# How a call's only batch lies in memory
+
+
+@breaks("P2")
+class OneBatchOfWeightsAsItLiesInMemory(NumpyLearner):
+    def train(self, batches, weights=None):
+        if weights is not None and len(weights) == 1 and len(batches[0]) > 1:
+            start = weights[0] if weights[0].strides[0] > 0 else weights[0][::-1]
+            weights = [np.lib.stride_tricks.as_strided(start, start.shape, (start.itemsize,)).copy()]
+        return super().train(batches, weights)
+
+
+@breaks("P2")
+class OneBatchOfIdsMayNotRunBackwards(NumpyLearner):
+    def train(self, batches, weights=None):
+        if len(batches) == 1 and np.ndim(batches[0]) == 1 and batches[0].strides[0] < 0:
+            raise ValueError("negative strides are not supported")
+        return super().train(batches, weights)
+
+
+@breaks("P2")
+class OneBatchIsWrittenBack(NumpyLearner):
+    def train(self, batches, weights=None):
+        if weights is not None and len(weights) == 1:
+            weights[0][...] = weights[0].copy()
+        return super().train(batches, weights)

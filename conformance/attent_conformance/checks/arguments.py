@@ -85,6 +85,24 @@ def check_arguments_are_left_alone(subject: Subject) -> None:
         _require_equal(subject, one, again, first, f"train() of read-only, strided and other arrays in tuples, {where}")
 
 
+def check_each_layout_is_read(subject: Subject) -> None:
+    """P2: a call of one batch, and of more, reads ids and weights however they lie in memory: each layout in turn."""
+    weighted = not subject.lacking(("weights",))
+    for dtype in subject.precisions:
+        one = pair(subject, "classes", dtype)
+        rng = generator(subject.seed, "layouts", one.where)
+        start = copied(one.learner.state())
+        for count in (1, 2):
+            plain = [some_ids(rng, one.case.ids, int(size), repeats=False) for size in rng.integers(3, 9, count)]
+            given = weights(rng, plain) if weighted else None
+            expected = _trained_from(one, start, plain, given)
+            for name, lay in LAYOUTS.items():
+                where = f"train() of {count} batches, {name}, {one.where}; drawn with seed {subject.seed}"
+                values = None if given is None else [lay(weight) for weight in given]
+                found = _trained_from(one, start, [lay(ids) for ids in plain], values)
+                _require_equal(subject, one, found, expected, where)
+
+
 def check_what_a_learner_is_built_from_is_left_alone(subject: Subject) -> None:
     """P2: parameters given are taken, each of them; they and data are never written into, nor read again later."""
     for one in pairs(subject):
@@ -231,6 +249,12 @@ def _trained(one: Pair, drawn, given) -> Numbers:
     nothing = one.learner.train([], None if given is None else [])
     _require_numbers(nothing, 0, f"train() of no batches, {one.where}")
     return np.concatenate([losses, one.learner.score(one.case.ids)])
+
+
+def _trained_from(one: Pair, start: State, drawn: list[Ids], given: list[Numbers] | None) -> Numbers:
+    """Return the losses of drawn batches from a state, then the scores after them."""
+    one.learner.load_state(start)
+    return np.concatenate([one.learner.train(drawn, given), one.learner.score(one.case.ids)])
 
 
 def _by_id(one: Pair):

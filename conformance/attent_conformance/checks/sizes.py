@@ -9,7 +9,7 @@ import numpy as np
 from attent.learner import Ids, Learner, Numbers
 from attent.reference import SGD, NumpyLearner
 from attent_conformance.comparing import require_close
-from attent_conformance.draws import LARGEST, generator, some_ids
+from attent_conformance.draws import LARGEST, batches, generator, some_ids
 from attent_conformance.needs import Margins, needs
 from attent_conformance.pairs import ROUNDING, allowed, beside, pair, reborn
 from attent_conformance.subject import Subject, built, numpy_learner
@@ -53,11 +53,14 @@ def check_weights_of_any_size_train_alike(subject: Subject) -> Margins:
     for name in (name for name in TASKS if subject.lacking(task(name).needs) is None):
         case = task(name)
         rng = generator(subject.seed, "any size", name)
-        drawn = [some_ids(rng, case.ids, 19, repeats=True) for _ in range(2)]
-        drawn.append(drawn[0])
+        once = [some_ids(rng, case.ids, 19, repeats=True) for _ in range(2)]
+        few = batches(rng, case.ids, 4)  # as many as other checks give at once, for frameworks that compile
         for scale in (_EPSILON, *(_SCALES if name in ("classes", "many") else ())):
-            given = [_weights(rng, scale), _weights(rng, scale / 10)]
-            given.append(given[0][::-1].copy())  # the first batch again, its weights in another order
+            if scale == _EPSILON:
+                drawn, given = few, [_weights(rng, scale, len(ids)) for ids in few]
+            else:
+                drawn, given = [*once, once[0]], [_weights(rng, scale, 19), _weights(rng, scale / 10, 19)]
+                given.append(given[0][::-1].copy())  # the first batch again, its weights in another order
             run = functools.partial(_run, drawn, given, case.ids)
 
             def numpys(dtype: str, case=case, run=run) -> Numbers:  # type: ignore[no-untyped-def]
@@ -65,8 +68,8 @@ def check_weights_of_any_size_train_alike(subject: Subject) -> Margins:
 
             expected = numpys("float64")
             for dtype in subject.precisions:
-                where = f"losses of three steps with weights about {scale:g}, then scores, task {name!r}, {dtype}; "
-                where += f"drawn with seed {subject.seed}"
+                where = f"losses of {len(drawn)} steps with weights about {scale:g}, then scores, task {name!r}, "
+                where += f"{dtype}; drawn with seed {subject.seed}"
                 found = run(reborn(subject, name, dtype))
                 order, tolerance = np.concatenate([*drawn, case.ids]), allowed(dtype, numpys, expected)
                 margins[f"{name}, {scale:g}, {dtype}"] = require_close("P4", found, expected, order, tolerance, where)
@@ -98,6 +101,6 @@ def _run(drawn: list[Ids], given: list[Numbers], ids: Ids, learner: Learner) -> 
     return np.concatenate([learner.train(drawn, given).copy(), learner.score(ids)])
 
 
-def _weights(rng: np.random.Generator, scale: float) -> Numbers:
-    sizes: Numbers = scale * 10.0 ** rng.uniform(-0.5, 0.5, 19)  # unequal: a cap shows, though AdamW knows no scale
-    return np.where(rng.random(19) < 0.3, -sizes, sizes)
+def _weights(rng: np.random.Generator, scale: float, count: int) -> Numbers:
+    sizes: Numbers = scale * 10.0 ** rng.uniform(-0.5, 0.5, count)  # unequal: a cap shows, though AdamW knows no scale
+    return np.where(rng.random(count) < 0.3, -sizes, sizes)

@@ -65,7 +65,7 @@ class Teacher:
         >>> for epoch in range(3):
         ...     for batch in teacher:
         ...         params, losses = step(params, batch)
-        ...         teacher.record(losses)
+        ...         losses = teacher.record(losses)
         >>> teacher.finished, [len(teacher.trace().ids(epoch)) for epoch in range(3)]
         (True, [4, 2, 4])
     """
