@@ -64,7 +64,7 @@ class ByGroup:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        inner = policy_of(self.inner, CHOOSING)
+        inner = policy_of(self.inner, CHOOSING, field="inner")
         object.__setattr__(self, "inner", inner)
         object.__setattr__(self, "share", checked_share("share", self.share))
         if {"groups", "memory", "taught", "ask"} & asks(inner):

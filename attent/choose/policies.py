@@ -160,7 +160,7 @@ class InTurn:
 
     def __post_init__(self) -> None:
         """Check the parameter."""
-        object.__setattr__(self, "ties", policy_of(self.ties, CHOOSING))
+        object.__setattr__(self, "ties", policy_of(self.ties, CHOOSING, field="ties"))
         weighs = isinstance(self.ties, InfoBatch) or getattr(self.ties, "correction", None) is not None
         if asks(self.ties) or weighs:
             raise PlanError(
@@ -205,7 +205,7 @@ class PerCost:
 
     def __post_init__(self) -> None:
         """Check the parameter."""
-        object.__setattr__(self, "inner", policy_of(self.inner, CHOOSING))
+        object.__setattr__(self, "inner", policy_of(self.inner, CHOOSING, field="inner"))
         if not ranks(self.inner) or {"losses", "costs"} & asks(self.inner):
             raise PlanError(f"must be a policy that goes by scores, got {shown(self.inner, CHOOSING)}", field="inner")
 
@@ -258,7 +258,7 @@ class Auto:
         if self.keep is not None:
             checks.number("keep", self.keep, 0, checks.FINITE, rule="at least 0, or None")
         for field in ("soft", "proved"):
-            given = policy_of(getattr(self, field), CHOOSING)
+            given = policy_of(getattr(self, field), CHOOSING, field=field)
             object.__setattr__(self, field, given)
             if not isinstance(given, Soft) or given.correction is not None:
                 raise PlanError(f"must be a soft policy without correction, got {shown(given, CHOOSING)}", field=field)

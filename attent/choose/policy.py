@@ -244,16 +244,17 @@ def _read_only(held: Any) -> Any:
     return view
 
 
-def policy_of(given: object, known: Makers, further: Callable[[], Makers] = dict) -> Policy:
+def policy_of(given: object, known: Makers, further: Callable[[], Makers] = dict, field: str | None = None) -> Policy:
     """Return the policy that is given as one, as its text, or as a table with its ``name``, out of those known.
 
-    ``further``: gives policies by name beyond these, asked only where they do not do. Raises PlanError.
+    ``further``: gives policies by name beyond these, asked only where they do not do. ``field``: of what it is a part,
+    by its name there. Raises PlanError.
     """
     if isinstance(given, str):
-        return _checked(_read(lambda makers: parse("policy", given, makers), known, further))
+        return _checked(_read(lambda makers: parse("policy", given, makers), known, further), field)
     if isinstance(given, Mapping):
-        return _checked(_read(lambda makers: from_table("policy", given, makers), known, further))
-    return _checked(given)
+        return _checked(_read(lambda makers: from_table("policy", given, makers), known, further), field)
+    return _checked(given, field)
 
 
 def shown(policy: object, known: Makers, further: Callable[[], Makers] = dict) -> str:
@@ -277,10 +278,12 @@ def _with(known: Makers, others: Makers) -> Makers:
     return {**known, **{name: maker for name, maker in others.items() if folded(name) not in taken}}
 
 
-def _checked(given: object) -> Policy:
+def _checked(given: object, field: str | None) -> Policy:
     if isinstance(given, type) or not callable(getattr(given, "choose", None)):
         hint = f": write {given.__name__}()" if isinstance(given, type) else ""
-        raise PlanError(f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}")
+        raise PlanError(
+            f"must be a policy such as Soft(temperature=0.3), or its text, got {checks.shown(given)}{hint}", field=field
+        )
     for name, held in getattr(given, "__dict__", {}).items():
         if isinstance(held, np.ndarray):
             raise PlanError(

@@ -110,6 +110,12 @@ def of_pairs(params, x, y):
     return jnp.mean(jnp.concatenate([each_of(params, x, y), each_of(params, -x, y)]))
 
 
+def test_a_mean_in_16_bits_is_one():
+    mean = losses_and_grad()(lambda p, x, y: jnp.mean(each_of(p, x, y).astype(jnp.bfloat16)).astype(float))
+    losses, _ = mean(WEIGHTS, X[:37], Y[:37])  # half of whose share is not that of twice as many, in 16 bits
+    np.testing.assert_allclose(losses, each_of(WEIGHTS, X[:37], Y[:37]), rtol=2e-2)
+
+
 @pytest.mark.parametrize(
     ("function", "size", "told"),
     [
@@ -120,6 +126,9 @@ def of_pairs(params, x, y):
         (of_weights, 5, r"shape \(8, 3\), where the batch has 5 examples"),
         (of_pairs, 16, r"shape \(32,\), where the batch has 16 examples"),
         (lambda p, x, y: each_of(p, x, y).sum(), 16, "got a sum that weighs more the larger the batch"),
+        (lambda p, x, y: 0.5 * each_of(p, x, y).sum(), 16, "got a sum that weighs more the larger the batch"),
+        (lambda p, x, y: each_of(p, x, y).sum() / 16, 16, "got a sum that weighs more the larger the batch"),
+        (lambda p, x, y: each_of(p, x, y).sum(), 1, "got a sum that weighs more the larger the batch"),
         (lambda p, x, y: each_of(p, x, y).max(), 16, "ends in 'reduce_max'"),
         (lambda p, x, y: jnp.mean(each_of(p, x, y) + jnp.arange(16)), 16, "for batches of 16 only"),
         (lambda p, x, y: jnp.ones(()), 16, "does not end in a mean"),

@@ -53,7 +53,7 @@ class Replicas:
             part = tf.nest.map_structure(lambda tensor: tensor[start:end], batch)
             held = tf.where(tf.range(start, end) < stop, weights[start:end], tf.zeros((), weights.dtype))
             losses, rest = each(part, held)
-            return losses[: stop - start], [tf.convert_to_tensor(tensor) for tensor in rest]
+            return losses[: stop - start], rest
 
         losses, rest = self._strategy.run(own)
         parts = self._strategy.experimental_local_results(losses)

@@ -67,8 +67,7 @@ class Steps:
         finite = tf.math.is_finite(told)
         if not skips_by_itself(self._optimizer):
             for gradient in gradients:
-                values = gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-                finite &= tf.reduce_all(tf.math.is_finite(values))
+                finite &= tf.reduce_all(tf.math.is_finite(gradient))
         if self._clip_norm is not None:
             # Gradients are still scaled here, so their cap is too.
             limit = self._scaled(tf.constant(self._clip_norm, gradients[0].dtype))
@@ -95,7 +94,8 @@ class Steps:
                 "the loss has no gradient: it must be computed from the model's output by TensorFlow operations, "
                 "without stop_gradient or NumPy, and the model must have a trainable variable"
             )
-        return losses, gradients
+        # Of an embedding, what each use of a row tells it: the sum is its gradient, and what is squared and clipped.
+        return losses, [None if each is None else tf.convert_to_tensor(each) for each in gradients]
 
     def _scaled(self, values: tf.Tensor) -> tf.Tensor:
         scale = getattr(self._optimizer, "scale_loss", None)

@@ -29,12 +29,14 @@ BATCHES = [IDS[:5], IDS[9:10], IDS[20:28]]
 WEIGHTS = [np.linspace(0, 3, len(ids)) for ids in BATCHES]
 
 
-def built(replicas, *, normed=False, x=X, optimizer=None, **settings):
+def built(replicas, *, normed=False, embedded=False, x=X, optimizer=None, **settings):
     keras.utils.set_random_seed(0)
     with STRATEGY.scope() if replicas else contextlib.nullcontext():
         layers = [keras.layers.Dense(8, "tanh", kernel_regularizer="l2")]
         if normed:
             layers += [keras.layers.BatchNormalization()]
+        if embedded:
+            layers, x = [keras.layers.Embedding(5, 4), keras.layers.Flatten()], np.abs(2 * x).astype("int32") % 5
         model = keras.Sequential([keras.layers.Input((6,)), *layers, keras.layers.Dense(3)])
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.01) if optimizer is None else optimizer(), loss)
@@ -56,8 +58,8 @@ def apart(learner):
     return max(float(np.abs(np.subtract(*[np.float64(each) for each in v.values])).max()) for v in mirrored)
 
 
-def steps(clip_norm):
-    one, two = built(False, clip_norm=clip_norm), built(True, clip_norm=clip_norm)
+def steps(clip_norm, **settings):
+    one, two = (built(replicas, clip_norm=clip_norm, **settings) for replicas in (False, True))
     losses = one.train(BATCHES, WEIGHTS) - two.train(BATCHES, WEIGHTS)
     scores = one.score(IDS[::-1]) - two.score(IDS[::-1])
     return [np.abs(losses).max(), np.abs(scores).max(), difference(one, two), apart(two), two.traces]
@@ -138,6 +140,7 @@ if __name__ == "__main__":
     found = {
         "steps": steps(None),
         "clipped": steps(0.01),
+        "embedded": steps(0.01, embedded=True),
         **{name: runs(name) for name in ("auto", "infobatch", "paper")},
         "goes on": goes_on(),
         "not finite": not_finite(),

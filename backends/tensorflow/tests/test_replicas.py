@@ -16,7 +16,7 @@ def found():
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("kind", ["steps", "clipped"])
+@pytest.mark.parametrize("kind", ["steps", "clipped", "embedded"])
 def test_a_step_is_that_of_the_whole_batch(found, kind):
     """Uneven shares, an empty one, weights of 0 and above 1, a regulariser; both replicas hold the same numbers."""
     losses, scores, state, apart, traces = found[kind]

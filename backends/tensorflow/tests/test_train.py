@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from attent.errors import LearnerError
-from attent_tensorflow import SGD, AdamW
+from attent_tensorflow import SGD, AdamW, TensorFlowLearner
 
 
 def values(model):
@@ -221,3 +221,26 @@ def test_an_embedding_trains_through_its_sparse_gradient(task):
         table.assign(np.arange(6.0).reshape(3, 2))
         task.learner(Lookup(), tokens, loss=loss, optimizer=optimizer, clip_norm=100.0).train([np.arange(4)])
         np.testing.assert_allclose(table.numpy(), [[-0.25, 0.75], [2, 3], [3.25, 4.25]])
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1e-3])
+def test_an_embedding_follows_the_sum_of_what_a_row_is_told(clip_norm):
+    """Squares of its single uses, which TensorFlow leaves unsummed, are not the square of the gradient."""
+    table, rows = np.linspace(-1, 1, 10).reshape(5, 2), np.array([[0, 1], [1, 1], [3, 0]])
+    states = []
+    for looked_up in (True, False):
+        model = keras.Sequential(
+            [keras.layers.Input((2,), dtype="int32"), keras.layers.Embedding(5, 2, dtype="float64")]
+        )
+        model.set_weights([table])
+
+        def loss(model, batch, training, looked_up=looked_up):
+            weight = model.trainable_variables[0]
+            found = tf.gather(weight, batch[0]) if looked_up else tf.one_hot(batch[0], 5, dtype="float64") @ weight
+            return tf.reduce_sum((found - 0.5) ** 2, axis=[1, 2])
+
+        learner = TensorFlowLearner(model, (rows,), loss, keras.optimizers.Adam(0.1), clip_norm=clip_norm)
+        learner.train([np.arange(3), np.array([1])])
+        states.append(learner.state())
+    for name, value in states[0].items():
+        np.testing.assert_allclose(value, states[1][name], rtol=1e-12, atol=1e-15)

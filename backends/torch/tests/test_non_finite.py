@@ -146,6 +146,32 @@ def test_a_loop_counts_what_its_gradient_scaler_leaves_out(optimizer, policy):
     assert [record.steps_skipped for record in teacher.trace().records] == [2, 1, 0]
 
 
+def test_steps_taken_outside_of_the_loop_hide_none_that_was_left_out():
+    torch.manual_seed(0)
+    x, y = torch.randn(24, 5), torch.randint(3, (24,))
+    model = nn.Linear(5, 3)
+    own = torch.optim.Adam(model.parameters(), 0.0)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=4, shuffle=True)
+    teacher, step = Teacher(attent.Plan.full(epochs=2, batch_size=4), loader, optimizer=own), 0
+    own.step()  # as torch.distributed.checkpoint takes one, to have moments that it can load into
+    for _ in range(2):
+        for inputs, targets in teacher(loader):
+            teacher.record(nn.functional.cross_entropy(model(inputs), targets, reduction="none")).backward()
+            if step not in (1, 4, 8):
+                own.step()
+            step += 1
+            if step == 3:
+                teacher.load_state_dict(teacher.state_dict())
+                own.step()
+    assert [record.steps_skipped for record in teacher.trace().records] == [2, 1]
+
+
+def test_several_optimisers_are_refused_by_name():
+    own = [torch.optim.SGD(nn.Linear(5, 3).parameters(), 0.1)]
+    with pytest.raises(attent.LearnerError, match="optimizer is a list, and the steps of one torch.optim.Optimizer"):
+        Teacher(attent.Plan.full(epochs=2, batch_size=4), 24, optimizer=own)
+
+
 @pytest.mark.parametrize("way", ["nobody", "the scaler, unseen", "the scaler", "the loop"])
 def test_a_loop_that_takes_or_hides_a_step_on_a_loss_that_is_not_finite_is_stopped(way):
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,10 +20,11 @@ def mean_and_terms(function: Callable[..., Any], model: Any, batch: tuple[Any, .
     """Return ``function(model, *batch)``, a mean over examples, and of what it is the mean: float, shape (B,).
 
     The function is traced and run as it was traced: the mean and its gradient are its own, and the losses are what it
-    sums up anyway. It must end in a mean, or in a sum times a constant, over all of an array whose first axis numbers
-    the examples, as that of the batch's first array does.
+    sums up anyway, in the order in which it does. It must end in a mean, which may be times a constant, over all of an
+    array whose first axis numbers the examples, as that of the batch's first array does.
 
-    Raises LearnerError for a function that ends in anything else, as a mean over the tokens that are no padding.
+    Raises LearnerError for a function that ends in anything else, as a mean over the tokens that are no padding, or a
+    sum, also times a constant: of a pass's last batch, which may be smaller, it would give other losses.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,21 +52,22 @@ def mean_and_terms(function: Callable[..., Any], model: Any, batch: tuple[Any, .
 
     def larger(place: int) -> Any:
         shape, dtype = leaves[place].shape, leaves[place].dtype
-        return jax.ShapeDtypeStruct((size + 1, *shape[1:]) if place >= own and shape[:1] == (size,) else shape, dtype)
+        return jax.ShapeDtypeStruct((2 * size, *shape[1:]) if place >= own and shape[:1] == (size,) else shape, dtype)
 
     arrays = [leaves[place] for place in places]
     traced = jax.make_jaxpr(of_arrays)(*arrays)
     shape, scale = _summed(traced.jaxpr, name)
     # An axis that is as long as the batch by chance, as that of time may be, does not grow with it.
-    grown = shape
+    grown, share = shape, scale
     if shape[:1] == (size,):
         try:
-            grown, _ = _summed(jax.make_jaxpr(of_arrays)(*map(larger, places)).jaxpr, name)
+            grown, share = _summed(jax.make_jaxpr(of_arrays)(*map(larger, places)).jaxpr, name)
         except (TypeError, ValueError) as error:
             raise _refused(name, f"is for batches of {size} only", "a mean") from error
-    if grown[:1] != (size + 1,):
+    if shape[:1] != (size,) or grown[:1] != (2 * size,):
         raise _refused(name, f"is over an array of shape {shape}, where the batch has {size} examples", "a mean")
-    if size > 1 and abs(scale) == 1:
+    # In a mean each example weighs half as much among twice as many; in 16 bits up to rounding.
+    if not math.isclose(2 * share, scale, rel_tol=0.05):
         raise _refused(name, "weighs more the larger the batch", "a sum")
     mean, terms = _run(traced.jaxpr, traced.consts, arrays)
     wide = terms.astype(jnp.promote_types(terms.dtype, jnp.float32))

@@ -227,6 +227,8 @@ class Teacher:
         losses = per_example(losses, len(share), None)
         own = losses.detach().clone()  # a view would keep a batch's logits alive
         self._last = [*self._last, own][-self._parts :]
+        if self._taken is not None and not self._kept:
+            self._taken.since()  # steps taken outside of the loop, as to make an optimiser's state, are none of it
         self._kept.append(own[:0] if taught.padding[place] else own)
         result = losses @ self._scale(taught, place, losses) if taught.factors else losses.mean()
         if self.feed.plan.non_finite == "error" and self._taken is None:
@@ -257,7 +259,13 @@ class Teacher:
 
     def count(self, optimizer: Optimizer) -> None:
         """Count the steps that this optimiser takes from now on: the others were left out."""
-        self._taken = Taken(getattr(optimizer, "optimizer", optimizer))  # in accelerate's
+        optimizer = getattr(optimizer, "optimizer", optimizer)  # in accelerate's
+        if not hasattr(optimizer, "register_step_post_hook"):
+            raise LearnerError(
+                f"optimizer is a {type(optimizer).__name__}, and the steps of one torch.optim.Optimizer are counted: "
+                "of several give one that takes a step for each step of the plan"
+            )
+        self._taken = Taken(optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return texts to keep in a checkpoint, as ``torch.save`` and ``torch.load(weights_only=True)`` take them.
