@@ -12,6 +12,15 @@ from attent import Plan, teach
 from attent.run.files import read_arrays
 from attent.tests.toy import Toy
 
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """A shell's background jobs begin with SIGINT ignored, which is the shell's business and not the tests'."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 PLAN = Plan(epochs=3, batch_size=2, ratio=0.5, source="fresh", warm_up=1)
 
 
