@@ -172,6 +172,8 @@ def test_a_function_of_ids_gives_the_batches():
         (r"asked for 16 examples, its arrays have \[15\]", lambda ids: X[ids[1:]], N),
         ('the batch has "weights"', lambda ids: {"weights": X[ids]}, N),
         ("a function of ids does not tell how many examples there are: give n=, got None", broken, None),
+        ("n must be a whole number of at least 1, got 0", broken, np.int64(0)),
+        ("n must be a whole number of at least 1, got 50.0", broken, 50.0),
         ("n is for a function of ids", DATA, N),
     ],
 )
@@ -180,6 +182,7 @@ def test_a_function_of_ids_that_fails_is_told_of(told, data, n):
         for _ in (teacher := Teacher(DEFAULT, data, n=n)):
             teacher.record(jnp.ones(SIZE))
 
+    assert Teacher(DEFAULT, lambda ids: X[ids], n=np.int64(N)).total_steps == Teacher(DEFAULT, N).total_steps
     with pytest.raises(attent.AttentError, match=told):
         train()
 

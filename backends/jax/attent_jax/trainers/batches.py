@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from attent import checks
 from attent.errors import LearnerError, PlanError
 from attent.learner import Ids
 
@@ -25,9 +26,9 @@ def fetcher(data: Any, n: int | None = None) -> tuple[Callable[[Ids], Any], int]
         (3, {'x': array([20,  0])})
     """
     if callable(data):
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise PlanError(f"a function of ids does not tell how many examples there are: give n=, got {n!r}")
-        return lambda ids: _fetched(data, ids), n
+        if n is None:
+            raise PlanError("a function of ids does not tell how many examples there are: give n=, got None")
+        return lambda ids: _fetched(data, ids), checks.whole("n", n, 1)
     if n is not None:
         raise PlanError("n is for a function of ids; arrays tell their own length")
     data, n = _read(data)
