@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from attent.cli.report_command import show_difference, show_report
+
 N, LENGTH, CLASSES = 43, 12, 5
 
 torch.set_num_threads(1)
@@ -86,3 +88,19 @@ def parameters(model: nn.Module) -> torch.Tensor:
 @pytest.fixture
 def flat():
     return parameters
+
+
+@pytest.fixture
+def read_back(tmp_path):
+    """Check 4 passes of a run in the folder "run", and of one in "again" that replays its scores: the same, and shown."""
+
+    def check(trace, again):
+        assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
+        assert sum(record.examples_scored for record in again.records) == 0
+        told = []
+        show_report(tmp_path / "run", tell=told.append)
+        assert "examples, finished" in told[0]
+        assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
+        assert told[-1] == "the same 4 epochs"
+
+    return check

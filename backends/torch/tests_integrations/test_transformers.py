@@ -19,7 +19,6 @@ from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 import attent
-from attent.cli.report_command import show_difference, show_report
 from attent.errors import CourseError, LearnerError, PlanError
 from attent_torch import TorchLearner
 from attent_torch.trainers import transformers_checks
@@ -732,17 +731,11 @@ def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step(tiny, taught):
     default_plan(select=attent.Soft(temperature=0.3, correction=5.0)),
     default_plan(source=attent.Fresh(), warm_up=0),
 ], ids=["hard", "weighted", "scoring"])  # fmt: skip
-def test_a_runs_folder_is_shown_compared_and_replayed(plan, taught, tmp_path):
+def test_a_runs_folder_is_shown_compared_and_replayed(plan, taught, tmp_path, read_back):
     taught(plan=plan, attent_run=tmp_path / "run").train()
     trace = attent.Trace.read(tmp_path / "run")
     options = {"attent_run": tmp_path / "again", "feed_options": {"replay": trace}}
     trainer = taught(plan=replace(plan, source=attent.Replay()), folder=tmp_path / "other", **options)
     trainer.train()
     again = trainer.feed.trace()
-    assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
-    assert sum(record.examples_scored for record in again.records) == 0
-    told = []
-    show_report(tmp_path / "run", tell=told.append)
-    assert "examples, finished" in told[0]
-    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
-    assert told[-1] == "the same 4 epochs"
+    read_back(trace, again)

@@ -14,7 +14,6 @@ from transformers import PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 import attent
-from attent.cli.report_command import show_difference, show_report
 from attent.errors import LearnerError, PlanError
 from attent_torch.trainers.transformers import Teaching
 from attent_torch.trainers.trl import TaughtSFTTrainer, mean_token_loss
@@ -183,7 +182,7 @@ def test_a_policy_by_group_goes_by_a_column_of_the_rows(taught):
     assert taken == [5, 9, 7]  # of passes of 10, 20 and 13; there are nine
 
 
-def test_a_runs_folder_is_shown_compared_and_replayed(taught, tmp_path):
+def test_a_runs_folder_is_shown_compared_and_replayed(taught, tmp_path, read_back):
     plan = attent.Plan(epochs=4, batch_size=10, warm_up=1, ratio=0.4, select=attent.Hard())
     taught(plan=plan, attent_run=tmp_path / "run").train()
     trace = attent.Trace.read(tmp_path / "run")
@@ -191,10 +190,4 @@ def test_a_runs_folder_is_shown_compared_and_replayed(taught, tmp_path):
     trainer = taught(plan=replace(plan, source=attent.Replay()), folder=tmp_path / "other", **options)
     trainer.train()
     again = trainer.feed.trace()
-    assert [again.ids(row).tolist() for row in range(4)] == [trace.ids(row).tolist() for row in range(4)]
-    assert sum(record.examples_scored for record in again.records) == 0
-    told = []
-    show_report(tmp_path / "run", tell=told.append)
-    assert "examples, finished" in told[0]
-    assert not show_difference(tmp_path / "run", tmp_path / "again", tell=told.append)
-    assert told[-1] == "the same 4 epochs"
+    read_back(trace, again)
