@@ -34,6 +34,9 @@ FAST = 0.55
 # To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
 # paid for by what was known, which no loss of training shows.
 NEW = 0.6
+# What the first epoch ended with was seen just before: if it falls below this share at second sight, one look is enough
+# to learn it by heart, and what is taught again and again would be learnt with too much confidence.
+BY_HEART = 0.36
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -63,8 +66,8 @@ class Stand(NamedTuple):
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
-    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed or was not begun, so
-    there is no other. ``best``: the lowest mean so far of what is watched, None where nothing is.
+    try goes by first sight alone, of a model that knows the rest. ``over``: it was seen that teaching does not help,
+    so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is.
     """
 
     how: How | None = None
@@ -117,16 +120,19 @@ def decide(
     taught: Ids | None = None,
     stand: Stand | None = None,
     opening: Ids | None = None,
+    closing: Ids | None = None,
 ) -> Decision:
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
     opening: the ids that the first epoch began with, whose losses are nearly those of the model as it was given; they
-    count at first sight only.
+    count at first sight only. closing: those that it ended with, which were seen for the first time just before a first
+    try; they count after that only.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
-    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end.
-    Where a loss is below 0 no share can be told: all in turn.
+    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end; and
+    so they are where one look is enough for the model to learn an example by heart. Where a loss is below 0 no share
+    can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -139,6 +145,8 @@ def decide(
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
         >>> told(decide(seen, loss * 0.5, hardest, tried.stand).why)
         'what is taught is learnt (x 0.50): go on'
+        >>> told(decide(seen, loss * 0.3, hardest, tried.stand, closing=np.arange(800, 1000)).why)
+        'what was seen just before falls at once (x 0.30), so it is learnt by heart: all in turn to the end'
         >>> told(decide(seen, loss * 0.7, hardest, tried.stand).why)
         'what is hard to a model that knows the rest is not learnt at once (x 0.70), so not new: all in turn to the end'
     """
@@ -146,7 +154,7 @@ def decide(
     if _any_below_0(before, latest):
         return _in_turn(stand, {"sign": "below 0"})
     if _too_large(before, latest):
-        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening)
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening, closing)
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
         return _at_first_sight(latest, stand, opening)
@@ -157,7 +165,7 @@ def decide(
     if stand.over:
         return _in_turn(stand, {"sign": "over"})
     if stand.how is not None and taught is not None:
-        return _go_on(before, latest, taught, stand)
+        return _go_on(before, latest, taught, stand, closing)
     return _enter(before, latest, stand)
 
 
@@ -196,7 +204,8 @@ SIGNS = {
     "learnable": f"{_ENTER}: try a choice that prefers the harder",
     "not new": "what is hard to a model that knows the rest is not learnt at once (x {fall}), so not new: "
     "all in turn to the end",
-    "over": "what is hard to a model that knows the rest is not new: all in turn to the end",
+    "by heart": "what was seen just before falls at once (x {fall}), so it is learnt by heart: all in turn to the end",
+    "over": "as told before: all in turn to the end",
     "failed": "what was tried is not learnt fast (x {fall}): back to all in turn",
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
@@ -287,10 +296,17 @@ def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
     return _try("soft", stand, {"sign": "learnable", **numbers})
 
 
-def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decision:
-    seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
-    was = float(before[seen].sum())
-    fall = float(latest[seen].sum()) / was if was > 0 else 1.0
+def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, closing: Ids | None) -> Decision:
+    seen = np.zeros(len(latest), np.bool_)
+    seen[taught] = True
+    seen &= np.isfinite(before) & np.isfinite(latest)
+    if closing is not None and stand.tries:
+        just = np.zeros(len(latest), np.bool_)
+        just[closing] = True
+        just &= seen
+        if np.count_nonzero(just) >= _FEWEST and (fall := _fall(before, latest, just)) < BY_HEART:
+            return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": fall})
+    fall = _fall(before, latest, seen)
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
@@ -300,6 +316,12 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
         if found is not None and found.hardest <= FAST:
             return _try("hard", stand, {"sign": "harder", "fall": fall, "hardest": found.hardest})
     return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
+
+
+def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
+    """Return the latest loss over the one before, 1 where that was none."""
+    was = _sum(before, among)
+    return _sum(latest, among) / was if was > 0 else 1.0
 
 
 def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:

@@ -287,7 +287,8 @@ class Auto:
         """Return k, chosen as the losses say, how and why."""
         stand = auto.Stand() if memory is None else auto.Stand(**memory)
         opening = ask("opening") if stand.first is None else None
-        decision = auto.decide(before, losses, taught, stand, opening)
+        closing = ask("closing") if stand.tries else None
+        decision = auto.decide(before, losses, taught, stand, opening, closing)
         if self.keep is not None:
             decision = auto.keeping(decision, handed["watched"], self.keep)
         if last:

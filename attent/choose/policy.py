@@ -35,13 +35,13 @@ OFFERS = {
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
-    "ask": "function: ask('ages'), ask('turns') and ask('opening') make these when called, for what does not need them "
-    "every time; the last: int64 ids, in order, of the first eighth, at least 60, of the run's first epoch; none once "
-    "a second was trained",
+    "ask": "function: ask('ages'), ask('turns'), ask('opening') and ask('closing') make these when called, for what "
+    "does not need them every time; the last two: int64 ids, in order, of the first eighth, at least 60, of the run's "
+    "first epoch, none once a second was trained; and of its last quarter, while just one pass was trained after it",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
-_WHEN_ASKED = ("ages", "turns", "opening")
+_WHEN_ASKED = ("ages", "turns", "opening", "closing")
 
 
 class Choice(NamedTuple):

@@ -209,11 +209,13 @@ class Course:
             return turns
         if name == "ages":
             return self.epoch - self.seen
-        if name == "opening":
-            if self.epoch != 1:  # losses are of a later epoch
+        if name in ("opening", "closing"):
+            if self.epoch != (1 if name == "opening" else 2):  # losses are of a later epoch
                 return np.empty(0, np.int64)
             order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
-            return order.positions(0, min(self.n, max(_OPENING, self.n // 8)))
+            if name == "opening":
+                return order.positions(0, min(self.n, max(_OPENING, self.n // 8)))
+            return order.positions(self.n - self.n // 4, self.n)
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":

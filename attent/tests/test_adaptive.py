@@ -165,7 +165,7 @@ def test_what_a_model_that_knows_the_rest_does_not_learn_at_once_is_taught_for_o
     reasons = whys(Course(plan, 100), adaptive_losses(fall=fall))
     over = "what is hard to a model that knows the rest is not "
     assert reasons[1] == f"{over}learnt at once (x {fall:.2f}), so not new: all in turn to the end"
-    assert reasons[2:4] == [f"{over}new: all in turn to the end"] * 2  # though what is in turn is learnt fast too
+    assert reasons[2:4] == ["as told before: all in turn to the end"] * 2  # though what is in turn is learnt fast too
     taught, _ = drive(Course(plan, 100), adaptive_losses(fall=fall))
     assert [set(range(70, 100)) <= set(ids) for ids in taught[1:-1]] == [True, *[False] * 5]
     assert set(range(70, 100)) <= set(taught[1])
@@ -253,6 +253,60 @@ def test_what_a_model_that_knows_the_rest_must_learn_at_once():
     # What seeing all in turn has shown to be learnt need not fall as far.
     assert decide(*two_sights(0.74), HARD, Stand("hard", 1, 1.0)).stand == Stand("hard", 0, 1.0)
     assert decide(*two_sights(0.76), HARD, Stand("hard", 1, 1.0)).why["sign"] == "failed"
+
+
+@pytest.mark.parametrize("stand", [Stand("hard", 1, 1.0, known=True), Stand("soft", 2, 1.0)])
+def test_what_one_look_is_enough_to_learn_by_heart_is_not_taught_again(stand):
+    closing = np.arange(50, 100)  # of which the 30 hard ones are taught
+    stopped = decide(*two_sights(0.35), HARD, stand, closing=closing)
+    assert stopped == (Stand(first=1.0, over=True), {"sign": "by heart", "fall": pytest.approx(0.35, rel=1e-12)})
+    assert decide(*two_sights(0.01), np.arange(30), stopped.stand._replace(first=9.0)).why["sign"] == "learnt"
+    assert decide(*two_sights(0.5), np.arange(30), stopped.stand) == (stopped.stand, {"sign": "over"})
+    # Not where it falls as slowly as what others of its kind teach, for fewer than 30, or after the try.
+    assert decide(*two_sights(0.37), HARD, stand, closing=closing).stand.how == "hard"
+    assert decide(*two_sights(0.35), HARD, stand, closing=closing[:-1]).stand.how == "hard"
+    assert decide(*two_sights(0.35), HARD, stand._replace(tries=0), closing=closing).stand.how == stand.how
+    # Only what was seen just before tells it: what was seen at the epoch's beginning was taught by all others since.
+    before, latest = two_sights(0.1)
+    latest[85:] = 0.8 * before[85:]
+    assert decide(before, latest, HARD, stand, closing=np.arange(85, 100)).stand.how == "hard"
+
+
+def test_a_course_says_how_the_first_epoch_ended_while_one_pass_was_trained_after_it():
+    course, batches = Course(Plan.auto(epochs=3, batch_size=10, seed=5), 101), []
+    for epoch in range(4):
+        assert course._offered("ask")("closing").tolist() == (
+            np.concatenate(batches)[-25:].tolist() if epoch == 2 else []
+        )
+        while course.epoch == epoch:
+            batches += course.next().batches if not epoch else []
+            course.record(np.ones(len(np.concatenate(course.next().batches))))
+            course.next()
+
+
+@pytest.mark.parametrize(("fall", "stops"), [(0.35, True), (0.37, False)])
+def test_a_course_stops_teaching_what_is_learnt_by_heart(fall, stops):
+    hard = np.zeros(900, np.bool_)
+    hard[600:] = True
+
+    def losses(epoch):
+        return np.where(hard, 2.0 * (fall if epoch else 1.0), 0.2)
+
+    reasons = whys(Course(Plan.auto(epochs=3, batch_size=10, seed=5), 900), losses)
+    assert reasons[0].endswith("try the hardest")
+    by_heart = (
+        f"what was seen just before falls at once (x {fall:.2f}), so it is learnt by heart: all in turn to the end"
+    )
+    assert reasons[1:3] == (
+        [by_heart, "as told before: all in turn to the end"]
+        if stops
+        else [
+            f"what is taught is learnt (x {fall:.2f}): go on",
+            "what is taught is hardly learnt any more (x 1.00): back to all in turn",
+        ]
+    )
+    taught, _ = drive(Course(Plan.auto(epochs=3, batch_size=10, seed=5), 900), losses)
+    assert [set(np.flatnonzero(hard)) == set(ids) for ids in taught[1:4]] == [True, not stops, False]
 
 
 @pytest.mark.parametrize(
