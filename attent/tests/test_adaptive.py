@@ -257,27 +257,37 @@ def test_what_a_model_that_knows_the_rest_must_learn_at_once():
 
 @pytest.mark.parametrize("stand", [Stand("hard", 1, 1.0, known=True), Stand("soft", 2, 1.0)])
 def test_what_one_look_is_enough_to_learn_by_heart_is_not_taught_again(stand):
-    closing = np.arange(50, 100)  # of which the 30 hard ones are taught
-    stopped = decide(*two_sights(0.35), HARD, stand, closing=closing)
+    before = np.r_[np.full(120, 0.3), np.full(80, 2.0)]
+    taught = np.arange(120, 200)
+    apart = np.stack([np.arange(110, 160), np.r_[90:100, 160:200]])  # of the taught 40 each
+
+    def sights(began, ended):
+        fall = np.r_[np.full(120, 0.9), np.full(40, began), np.full(40, ended)]
+        return before, before * fall
+
+    def found(began, ended, **given):
+        return decide(*sights(began, ended), taught, stand, quarters=given.get("quarters", apart))
+
+    stopped = found(0.35, 0.35)
     assert stopped == (Stand(first=1.0, over=True), {"sign": "by heart", "fall": pytest.approx(0.35, rel=1e-12)})
-    assert decide(*two_sights(0.01), np.arange(30), stopped.stand._replace(first=9.0)).why["sign"] == "learnt"
-    assert decide(*two_sights(0.5), np.arange(30), stopped.stand) == (stopped.stand, {"sign": "over"})
-    # Not where it falls as slowly as what others of its kind teach, for fewer than 30, or after the try.
-    assert decide(*two_sights(0.37), HARD, stand, closing=closing).stand.how == "hard"
-    assert decide(*two_sights(0.35), HARD, stand, closing=closing[:-1]).stand.how == "hard"
-    assert decide(*two_sights(0.35), HARD, stand._replace(tries=0), closing=closing).stand.how == stand.how
-    # Only what was seen just before tells it: what was seen at the epoch's beginning was taught by all others since.
-    before, latest = two_sights(0.1)
-    latest[85:] = 0.8 * before[85:]
-    assert decide(before, latest, HARD, stand, closing=np.arange(85, 100)).stand.how == "hard"
+    assert decide(*sights(0.5, 0.5), taught, stopped.stand) == (stopped.stand, {"sign": "over"})
+    # Not where it falls less, where what was seen longer ago fell to less than half of that (so others teach it), ...
+    assert found(0.37, 0.37).stand.how == "hard"
+    assert found(0.17, 0.35).stand.how == "hard"
+    assert found(0.18, 0.35).why["sign"] == "by heart"
+    # ... for fewer than 30 of either quarter, or after the try.
+    assert found(0.35, 0.35, quarters=np.stack([np.arange(99, 149), np.r_[90:100, 160:200]])).stand.how == "hard"
+    assert found(0.35, 0.35, quarters=np.stack([np.arange(110, 160), np.arange(139, 189)])).why["sign"] == "by heart"
+    assert decide(*sights(0.35, 0.35), taught, stand._replace(tries=0), quarters=apart).stand.how == stand.how
 
 
-def test_a_course_says_how_the_first_epoch_ended_while_one_pass_was_trained_after_it():
+def test_a_course_says_how_the_first_epoch_began_and_ended_while_one_pass_was_trained_after_it():
     course, batches = Course(Plan.auto(epochs=3, batch_size=10, seed=5), 101), []
     for epoch in range(4):
-        assert course._offered("ask")("closing").tolist() == (
-            np.concatenate(batches)[-25:].tolist() if epoch == 2 else []
-        )
+        if epoch:
+            order = np.concatenate(batches)
+            quarters = [order[:25].tolist(), order[-25:].tolist()] if epoch <= 2 else [[], []]
+            assert course._offered("ask")("quarters").tolist() == quarters
         while course.epoch == epoch:
             batches += course.next().batches if not epoch else []
             course.record(np.ones(len(np.concatenate(course.next().batches))))
