@@ -9,9 +9,9 @@ from attent.learner import Ids, Numbers
 
 # Its loss at first sight has not fallen to this share within the first epoch, ...
 NOT_FALLING = 0.8
-# ... which is so many times the share to which that of all has fallen, ...
+# ... which is so many times the share to which that of the others has fallen, ...
 SLOWER = 1.6
-# ... and has come to so many times the mean of all.
+# ... and has come to so many times the mean of the others.
 HARDER = 1.5
 _FEWEST = 30  # losses in each quarter below which no mean tells anything
 _LARGEST = 1e300  # above, sums might not be finite
@@ -33,18 +33,22 @@ def stuck_group(losses: Numbers, groups: Ids, quarters: Ids) -> int | None:
         >>> stuck_group(losses, groups, np.arange(400).reshape(4, 100)[[0, 3]])
         1
     """
-    began, ended = (losses[quarter] for quarter in quarters)
-    if not len(began) or not 0 < max(began.max(), ended.max()) < _LARGEST or tree_sum(began) <= 0:
-        return None
-    mean = tree_sum(ended) / len(ended)
-    fall = mean / (tree_sum(began) / len(began))
     names, sizes = np.unique(groups, return_counts=True)
+    if not quarters.size or not 0 < losses[quarters].max() < _LARGEST:
+        return None
     for name in names[sizes * _TENTH >= len(groups)].tolist():
-        first, last = (losses[quarter[groups[quarter] == name]] for quarter in quarters)
-        if min(len(first), len(last)) < _FEWEST or tree_sum(first) <= 0:
+        of = [groups[quarter] == name for quarter in quarters]
+        if min(np.count_nonzero(one) for one in of) < _FEWEST or any(one.all() for one in of):
             continue
-        left = tree_sum(last) / len(last)
-        own = left / (tree_sum(first) / len(first))
-        if own > NOT_FALLING and own > SLOWER * fall and left > HARDER * mean:
+        own = [_mean(losses[quarter[one]]) for quarter, one in zip(quarters, of, strict=True)]
+        others = [_mean(losses[quarter[~one]]) for quarter, one in zip(quarters, of, strict=True)]
+        if min(own[0], others[0]) <= 0:
+            continue
+        left = own[1] / own[0]
+        if left > NOT_FALLING and left > SLOWER * (others[1] / others[0]) and own[1] > HARDER * others[1]:
             return int(name)
     return None
+
+
+def _mean(losses: Numbers) -> float:
+    return tree_sum(losses) / len(losses)

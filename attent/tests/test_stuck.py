@@ -26,8 +26,10 @@ def first_sight(began, ended, others=(2.0, 0.4)):
     [
         (2.0, 1.8, (2.0, 0.4), 1),
         (2.0, 1.5, (2.0, 0.4), None),  # it falls to .75
-        (2.0, 1.8, (2.0, 1.2), None),  # to .9, the mean of all to .66
-        (0.5, 0.5, (3.0, 0.4), None),  # what is not much harder than all
+        (2.0, 1.8, (2.0, 1.1), 1),
+        (2.0, 1.8, (2.0, 1.15), None),  # to .9, the others to .575
+        (0.5, 0.61, (3.0, 0.4), 1),
+        (0.5, 0.59, (3.0, 0.4), None),  # which is not much harder than the others
         (0.0, 2.0, (2.0, 0.4), None),  # no fall can be told
         (2.0, 1e301, (2.0, 0.4), None),
     ],
