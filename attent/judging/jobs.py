@@ -222,8 +222,7 @@ def run_job(
     """
     learner = setting.build(plan, options)
     checked_length(learner, setting.n)
-    known = relevance_of(learner, setting.n) if isinstance(plan.source, Replay) else None
-    draws = sum(row.select for row in plan.timeline(setting.n))
+    known = _known_scores(learner, plan, setting.n)
     before = _spent_before(folder)
     process, wall = time.process_time(), time.perf_counter()
     failure: str | None = None
@@ -246,7 +245,7 @@ def run_job(
                 checkpoint_seconds=setting.checkpoint_seconds,
                 segment_steps=setting.segment_steps,
                 keep_scores=False,
-                replay=None if known is None else Trace.of_scores(known, draws),
+                replay=known,
                 versions=setting.versions,
                 recipe=setting.recipe,
             )
@@ -286,6 +285,12 @@ def run_job(
         if not setting.keep:
             forget_checkpoints(folder)  # nothing is left to go on with
     return result
+
+
+def _known_scores(learner: Learner, plan: Plan, n: int) -> Trace | None:
+    """Return the learner's relevance as what a plan with ``source=Replay()`` replays at each of its selections."""
+    relevance = relevance_of(learner, n) if isinstance(plan.source, Replay) else None
+    return None if relevance is None else Trace.of_scores(relevance, sum(row.select for row in plan.timeline(n)))
 
 
 def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:

@@ -105,9 +105,13 @@ class Trace:
             >>> attent.teach(vit_digits(plan), plan, replay=known).ids(2).tolist()
             [1434, 1435, 1436]
         """
-        held = np.array(scores, np.float64)
+        rule = "scores must be one number per example, shape (n,)"
+        try:
+            held = np.array(scores, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TraceError(f"{rule}: {error}") from None
         if held.ndim != 1 or not len(held):
-            raise TraceError(f"scores must be one number per example, shape (n,), got shape {held.shape}")
+            raise TraceError(f"{rule}, got shape {held.shape}")
         once = Plan(epochs=1, batch_size=len(held), ratio=1.0)
         header = Header(format=FORMAT, attent=__version__, n=len(held), plan=once.to_dict(), rounds=[])
         return cls(header, [], dict.fromkeys(range(draws), Taught(np.empty(0, np.int64), held)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import attent
+from attent.cli.report_command import arms_in
 from attent.judging.arms import Question, plans_of, read_policies
 from attent.judging.controls import Known, relevance_of
 from attent.tests import judging_toy as toy
@@ -60,6 +63,18 @@ def test_the_nearest_are_taught_in_every_epoch_and_nothing_is_scored(judged):
         assert [trace.ids(epoch).tolist() for epoch in range(epochs)] == [kept] * epochs
         assert (len(trace.records), sum(one.examples_scored for one in trace.records)) == (epochs, 0)
         assert found.row(name).costs["full_epochs"] == pytest.approx(epochs * len(kept) / 50)
+
+
+def test_a_report_shows_policies_before_filters(judged):
+    assert list(arms_in(judged[1])) == [
+        "hard",
+        "filter-0.25-hard",
+        "filter-0.5-hard",
+        "full",
+        "full-0.333",
+        "full-0.5",
+        "short-hard",
+    ]
 
 
 def test_the_verdict_says_what_a_filter_is(judged):
@@ -172,7 +187,15 @@ def test_a_trace_of_scores_is_replayed_as_a_static_filter():
     assert attent.teach(toy.Steady(twice), twice, replay=attent.Trace.of_scores(np.arange(50), draws=2)).finished
 
 
-@pytest.mark.parametrize("scores", [np.zeros((2, 2)), np.zeros(0), 3.0])
-def test_a_trace_of_scores_needs_one_per_example(scores):
-    with pytest.raises(attent.TraceError, match=r"one number per example, shape \(n,\), got shape"):
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.zeros((2, 2)), ", got shape (2, 2)"),
+        ([], ", got shape (0,)"),
+        (3.0, ", got shape ()"),
+        (["near"], ": could not convert string to float"),
+    ],
+)
+def test_a_trace_of_scores_needs_one_per_example(scores, message):
+    with pytest.raises(attent.TraceError, match=re.escape("one number per example, shape (n,)" + message)):
         attent.Trace.of_scores(scores)

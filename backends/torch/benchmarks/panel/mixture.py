@@ -22,11 +22,11 @@ _SAMPLE_SHARE = 5  # of what is held out of the target
 _BUCKETS = 1 << 16  # of hashed trigrams
 
 
-@attent.recipe(epochs=8, batch_size=16, metric_of="target")
+@attent.recipe(epochs=8, batch_size=8, metric_of="target")
 def mixture(
     plan: Plan,
     *,
-    learning_rate: float = 8e-3,
+    learning_rate: float = 4e-3,
     data: str = "",
     target: str = "",
     examples: int = 1200,
