@@ -29,7 +29,7 @@ def mixture(
     learning_rate: float = 4e-3,
     data: str = "",
     target: str = "",
-    examples: int = 1200,
+    examples: int = 1000,
     held_out: int = 400,
     held_out_of_others: int = 120,
     sample: int = 100,
