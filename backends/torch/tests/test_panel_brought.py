@@ -100,14 +100,14 @@ def test_groups_have_their_shares(build, name, options, sizes, new):
 
 
 def test_each_stratum_counts_as_it_is_trained_however_many_are_held_out(panel):
-    mixtures = panel("mixtures")
+    grouped = panel("grouped")
     strata = np.array([0, 0, 1, 2])
-    weights = mixtures.as_trained(strata, np.array([0, 1, 1, 1, 2, 2, 2, 2]))
+    weights = grouped.as_trained(strata, np.array([0, 1, 1, 1, 2, 2, 2, 2]))
     assert weights.tolist() == [1 / 16, 1 / 16, 3 / 8, 1 / 2]
     logits = torch.zeros(4, 2)
     logits[[0, 1, 2, 3], [1, 0, 1, 0]] = 50.0  # sure of each: right, wrong, right, wrong
-    held_out = mixtures.Part(torch.empty(4), torch.ones(4, dtype=torch.int64), np.array([0, 0, 0, 1]), strata)
-    assert mixtures.measured(logits, held_out, weights, even=True) == {
+    held_out = grouped.Part(torch.empty(4), torch.ones(4, dtype=torch.int64), np.array([0, 0, 0, 1]), strata)
+    assert grouped.measured(logits, held_out, weights, even=True) == {
         "accuracy": 7 / 16,
         "loss": 50 * 9 / 16,
         "even": 0.5,  # of one half, 1 and 0

@@ -14,7 +14,7 @@ from attent.learner import Ids
 from attent.plan.plan import Plan
 from attent_torch import TorchLearner
 from panel.classes import labelled
-from panel.mixtures import Part, classifier, learn_before
+from panel.grouped import Part, classifier, learn_before
 from panel.training import adamw, seeded
 
 OWN = {"weight_decay": 0.01, "betas": (0.9, 0.999)}  # AdamW as PyTorch has it unless told

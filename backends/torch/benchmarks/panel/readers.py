@@ -12,7 +12,7 @@ from attent.plan.plan import Plan
 from attent_torch import TorchLearner
 from panel.bags import Bag, bags
 from panel.data import questions
-from panel.mixtures import Part, classifier, learn_before
+from panel.grouped import Part, classifier, learn_before
 from panel.training import adamw, seeded
 
 _MOST = 150  # questions of the most frequent intent, where there is a tail

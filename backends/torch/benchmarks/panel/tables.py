@@ -9,7 +9,7 @@ import attent
 from attent.errors import RecipeError
 from attent.plan.plan import Plan
 from attent_torch import TorchLearner
-from panel.mixtures import Part, classifier
+from panel.grouped import Part, classifier
 from panel.perceptrons import OWN, perceptron
 from panel.training import adamw, seeded
 

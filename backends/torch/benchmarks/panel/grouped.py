@@ -63,7 +63,7 @@ def as_trained(held_out: Ids, taught: Ids) -> Numbers:
 
     Example:
         >>> import numpy as np
-        >>> from panel.mixtures import as_trained
+        >>> from panel.grouped import as_trained
         >>> as_trained(np.array([0, 0, 1]), np.array([0, 1, 1, 1])).tolist()
         [0.125, 0.125, 0.75]
     """
