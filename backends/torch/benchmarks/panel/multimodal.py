@@ -44,19 +44,19 @@ class MaskedImages(Dataset[tuple[dict[str, torch.Tensor], torch.Tensor]]):
         return {name: part[index] for name, part in self._patches.items()}, torch.randperm(TOKENS)[: self._seen]
 
 
-@attent.recipe(epochs=8, batch_size=32)
+@attent.recipe(epochs=16, batch_size=32)
 def masked_autoencoder(
     plan: Plan,
     *,
     learning_rate: float = 4e-3,
     data: str = "",
-    examples: int = 3000,
+    examples: int = 1500,
     held_out: int = 2000,
     probed: int = 5000,
     seen: int = 12,
-    depth: int = 3,
+    depth: int = 2,
     width: int = 64,
-    decoder_width: int = 48,
+    decoder_width: int = 32,
 ) -> TorchLearner:
     """Pre-train a masked autoencoder on CIFAR images, their edges (Sobel) and a map of four levels of luminance.
 
