@@ -48,7 +48,7 @@ class MaskedImages(Dataset[tuple[dict[str, torch.Tensor], torch.Tensor]]):
 def masked_autoencoder(
     plan: Plan,
     *,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 2e-3,
     data: str = "",
     examples: int = 1500,
     held_out: int = 2000,
