@@ -14,7 +14,7 @@ from attent.choose.scaling import sum_of, tree_sum
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
-Why = dict[str, str | float]
+Why = dict[str, str | int | float]
 Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
@@ -34,6 +34,9 @@ FAST = 0.55
 # To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
 # paid for by what was known, which no loss of training shows.
 NEW = 0.6
+# What the first epoch ended with was seen just before: if it falls below this share at second sight, and what the epoch
+# began with not to half as much again, one look is enough to learn by heart, and others teach little.
+BY_HEART = 0.36
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -63,8 +66,8 @@ class Stand(NamedTuple):
 
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
-    try goes by first sight alone, of a model that knows the rest. ``over``: such a try failed or was not begun, so
-    there is no other. ``best``: the lowest mean so far of what is watched, None where nothing is.
+    try goes by first sight alone, of a model that knows the rest. ``over``: it was seen that teaching does not help,
+    so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is.
     """
 
     how: How | None = None
@@ -117,16 +120,19 @@ def decide(
     taught: Ids | None = None,
     stand: Stand | None = None,
     opening: Ids | None = None,
+    quarters: Ids | None = None,
 ) -> Decision:
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
     opening: the ids that the first epoch began with, whose losses are nearly those of the model as it was given; they
-    count at first sight only.
+    count at first sight only. quarters: those of its first and its last quarter, int64, shape (2, m); they count after
+    a first try only.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
-    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end.
-    Where a loss is below 0 no share can be told: all in turn.
+    rest, what is hard to it must be few and fall fast at once: else it is not new, and all are in turn to the end; and
+    so they are where one look is enough for the model to learn an example by heart. Where a loss is below 0 no share
+    can be told: all in turn.
 
     Example:
         >>> import numpy as np
@@ -139,6 +145,8 @@ def decide(
         >>> seen = np.where(np.arange(1000) < 700, np.nan, loss)
         >>> told(decide(seen, loss * 0.5, hardest, tried.stand).why)
         'what is taught is learnt (x 0.50): go on'
+        >>> told(decide(seen, loss * 0.3, hardest, tried.stand, quarters=np.arange(700, 1000).reshape(2, 150)).why)
+        'what was seen just before falls at once (x 0.30), so it is learnt by heart: all in turn to the end'
         >>> told(decide(seen, loss * 0.7, hardest, tried.stand).why)
         'what is hard to a model that knows the rest is not learnt at once (x 0.70), so not new: all in turn to the end'
     """
@@ -146,7 +154,7 @@ def decide(
     if _any_below_0(before, latest):
         return _in_turn(stand, {"sign": "below 0"})
     if _too_large(before, latest):
-        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening)
+        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening, quarters)
         return found._replace(stand=_times(found.stand, 1 / _SMALLER))
     if stand.first is None:
         return _at_first_sight(latest, stand, opening)
@@ -157,7 +165,7 @@ def decide(
     if stand.over:
         return _in_turn(stand, {"sign": "over"})
     if stand.how is not None and taught is not None:
-        return _go_on(before, latest, taught, stand)
+        return _go_on(before, latest, taught, stand, quarters)
     return _enter(before, latest, stand)
 
 
@@ -171,7 +179,7 @@ def told(why: Why) -> str:
     """
     if str(why.get("sign")) not in SIGNS:
         return ", ".join(f"{name}: {held}" for name, held in why.items())
-    shown = {key: _shown(key, number) for key, number in why.items() if isinstance(number, float)}
+    shown = {key: _shown(key, number) if isinstance(number, float) else str(number) for key, number in why.items()}
     if why["sign"] == "learnt":  # a share of the first mean, not of the loss
         shown["share"] = f"{why['share']:.2f}"
     return SIGNS[str(why["sign"])].format(**shown)
@@ -196,7 +204,9 @@ SIGNS = {
     "learnable": f"{_ENTER}: try a choice that prefers the harder",
     "not new": "what is hard to a model that knows the rest is not learnt at once (x {fall}), so not new: "
     "all in turn to the end",
-    "over": "what is hard to a model that knows the rest is not new: all in turn to the end",
+    "by heart": "what was seen just before falls at once (x {fall}), so it is learnt by heart: all in turn to the end",
+    "stuck": "group {group} stays hard while the others are learnt: all in turn to the end",
+    "over": "as told before: all in turn to the end",
     "failed": "what was tried is not learnt fast (x {fall}): back to all in turn",
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
@@ -209,6 +219,21 @@ SIGNS = {
 def at_the_end(decision: Decision) -> Decision:
     """Return the decision of a run's last pass: all in turn."""
     return _in_turn(decision.stand, {"sign": "end"})
+
+
+def unless_stuck(decision: Decision, group: int | None) -> Decision:
+    """Return the decision, or all in turn to the end where a group stays hard (`attent.choose.stuck`); None: none does.
+
+    The hardest would be of that group, and to teach it would be to learn it by heart.
+
+    Example:
+        >>> from attent.choose.auto import Decision, Stand, told, unless_stuck
+        >>> told(unless_stuck(Decision(Stand("hard", 1, 1.0), {}), 3).why)
+        'group 3 stays hard while the others are learnt: all in turn to the end'
+    """
+    if group is None or decision.stand.over:
+        return decision
+    return _in_turn(decision.stand._replace(over=True), {"sign": "stuck", "group": group})
 
 
 def keeping(decision: Decision, watched: Numbers, keep: float) -> Decision:
@@ -287,10 +312,14 @@ def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
     return _try("soft", stand, {"sign": "learnable", **numbers})
 
 
-def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decision:
-    seen = taught[np.isfinite(before[taught]) & np.isfinite(latest[taught])]
-    was = float(before[seen].sum())
-    fall = float(latest[seen].sum()) / was if was > 0 else 1.0
+def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters: Ids | None) -> Decision:
+    seen = np.zeros(len(latest), np.bool_)
+    seen[taught] = True
+    seen &= np.isfinite(before) & np.isfinite(latest)
+    by_heart = None if quarters is None or not stand.tries else _by_heart(before, latest, seen, quarters)
+    if by_heart is not None:
+        return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": by_heart})
+    fall = _fall(before, latest, seen)
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
@@ -300,6 +329,25 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand) -> Decis
         if found is not None and found.hardest <= FAST:
             return _try("hard", stand, {"sign": "harder", "fall": fall, "hardest": found.hardest})
     return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
+
+
+def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> float | None:
+    """Return to what those fell that were seen just before; None where they are not learnt by heart, or too few."""
+    falls = []
+    for quarter in quarters:
+        of = np.zeros(len(seen), np.bool_)
+        of[quarter] = seen[quarter]
+        if np.count_nonzero(of) < _FEWEST:
+            return None
+        falls.append(_fall(before, latest, of))
+    began, ended = falls
+    return ended if ended < BY_HEART and ended < 2 * began else None
+
+
+def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
+    """Return the latest loss over the one before, 1 where that was none."""
+    was = _sum(before, among)
+    return _sum(latest, among) / was if was > 0 else 1.0
 
 
 def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:

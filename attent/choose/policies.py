@@ -19,6 +19,7 @@ from attent.choose.policy import Choice, Policy, asks, checked_choice, in_passes
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
 from attent.choose.scores import deviations
+from attent.choose.stuck import stuck_group
 from attent.choose.values import value
 from attent.errors import PlanError
 from attent.learner import Ids, Numbers
@@ -287,7 +288,10 @@ class Auto:
         """Return k, chosen as the losses say, how and why."""
         stand = auto.Stand() if memory is None else auto.Stand(**memory)
         opening = ask("opening") if stand.first is None else None
-        decision = auto.decide(before, losses, taught, stand, opening)
+        decision = auto.decide(before, losses, taught, stand, opening, ask("quarters") if stand.tries else None)
+        groups = ask("groups")
+        if groups is not None and opening is not None and len(opening) and decision.stand.first is not None:
+            decision = auto.unless_stuck(decision, stuck_group(losses, groups, ask("quarters")))
         if self.keep is not None:
             decision = auto.keeping(decision, handed["watched"], self.keep)
         if last:

@@ -35,13 +35,14 @@ OFFERS = {
     "memory": "what the policy's last choice left in ``Choice.memory``, None before the first",
     "last": "bool: whether the coming epoch is the run's last",
     "progress": "float in [0, 1]: the share of the run's choices that lie behind, 0 at the first, 1 at the last",
-    "ask": "function: ask('ages'), ask('turns') and ask('opening') make these when called, for what does not need them "
-    "every time; the last: int64 ids, in order, of the first eighth, at least 60, of the run's first epoch; none once "
-    "a second was trained",
+    "ask": "function: ask('ages'), ask('turns'), ask('groups'), ask('opening') and ask('quarters') make these when "
+    "called, for what does not need them every time; groups: None where none are known; opening: int64 ids, in order, "
+    "of the first eighth, at least 60, of the run's first epoch, none once a second was trained; quarters: of its "
+    "first and its last quarter, shape (2, n // 4), none once more than one pass was trained after it",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
-_WHEN_ASKED = ("ages", "turns", "opening")
+_WHEN_ASKED = ("ages", "turns", "groups", "opening", "quarters")
 
 
 class Choice(NamedTuple):
@@ -102,6 +103,11 @@ def asks(policy: Policy) -> frozenset[str]:
     except TypeError as error:
         raise PlanError(f"policy {policy!r} must take choose(scores, k, noise, ids, *, ...): {error}") from None
     return frozenset(names)
+
+
+def may_go_by_groups(policy: Policy) -> bool:
+    """Return whether a policy asks for groups, or may ask where they are known."""
+    return not asks(policy).isdisjoint(("groups", "ask"))
 
 
 def asks_of_training(policy: Policy) -> list[str]:

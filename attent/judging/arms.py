@@ -14,7 +14,17 @@ import msgspec
 from attent import checks
 from attent.checks import number, several
 from attent.errors import PlanError
-from attent.judging.controls import BALANCED, CONTROLS, NEW_ONLY, REPLAY, TEMPERED, Known, controls_of
+from attent.judging.controls import (
+    BALANCED,
+    CONTROLS,
+    FILTER,
+    NEW_ONLY,
+    REPLAY,
+    SEVERAL,
+    TEMPERED,
+    Known,
+    controls_of,
+)
 from attent.plan.cost import on_all, same_training, short_plan
 from attent.plan.plan import Plan
 from attent.plan.presets import fields_of, preset_of, preset_plan
@@ -24,7 +34,7 @@ SHORTS = "shorts"
 AGAINST = (FULL, SHORT, SHORTS, *CONTROLS)
 """What policies may be held against; ``shorts``: a short arm for every policy and not only for the last."""
 TEACH_AGAINST = (FULL, SHORT, BALANCED, TEMPERED)
-DEFAULT_AGAINST = (*TEACH_AGAINST, NEW_ONLY, REPLAY)
+DEFAULT_AGAINST = (*TEACH_AGAINST, NEW_ONLY, REPLAY, FILTER)
 DEFAULT_LENGTHS = (0.4, 0.55, 0.75, 1.0)
 DEFAULT_ARMS = ("rs2", "official", "default", "auto")
 _OWN_NAMES = (FULL, SHORT, *CONTROLS)  # no names for policies
@@ -97,7 +107,7 @@ def plans_of(
 ) -> dict[str, tuple[Plan, Arm]]:
     """Return plan and description of every arm by name: longest full training, policies, short, controls, lengths.
 
-    ``known``: of the learner's groups. Raises PlanError for an arm that cannot be built.
+    ``known``: of the learner. Raises PlanError for an arm that cannot be built.
 
     Example:
         >>> from attent.judging.arms import Question, plans_of, read_policies
@@ -191,7 +201,7 @@ def read_policies(arms: Iterable[str] | Mapping[str, Any]) -> dict[str, Policy |
     policies: dict[str, Policy | Plan] = {}
     items = arms.items() if isinstance(arms, Mapping) else [named_arm(_text(given)) for given in arms]
     for name, given in items:
-        own = name in _OWN_NAMES or name.startswith((f"{FULL}-", f"{SHORT}-", f"{REPLAY}-"))
+        own = name in _OWN_NAMES or name.startswith(tuple(f"{one}-" for one in (FULL, SHORT, *SEVERAL)))
         if own or not re.fullmatch(r"\w[\w.-]*", name):
             raise PlanError(
                 f"an arm's name must be letters, digits, '_', '-' and '.', and not {', '.join(_OWN_NAMES)}, "

@@ -1,4 +1,7 @@
-"""Controls: plans that look at no score, which every policy must beat. By chance, by group, and for what is new."""
+"""Controls: plans that look at no score of training, which every policy must beat.
+
+By chance, by group, for what is new, and from what is nearest to a target.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,32 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from attent.checks import shown
 from attent.choose.grouped import Balanced, ByGroup, Tempered
-from attent.choose.policies import InTurn, Random
+from attent.choose.policies import Hard, InTurn, Random
 from attent.choose.policy import Policy, asks_of_training
-from attent.choose.sources import Reuse
+from attent.choose.rules import count
+from attent.choose.sources import Replay, Reuse
+from attent.errors import LearnerError
+from attent.learner import Learner, Numbers
 from attent.plan.plan import Plan
 
 RANDOM, BALANCED, TEMPERED, NEW_ONLY, REPLAY = "random", "balanced", "tempered", "new-only", "replay"
-CONTROLS = (RANDOM, BALANCED, TEMPERED, NEW_ONLY, REPLAY)
+FILTER = "filter"
+CONTROLS = (RANDOM, BALANCED, TEMPERED, NEW_ONLY, REPLAY, FILTER)
+SEVERAL = (REPLAY, FILTER)  # of which there are several arms, by their shares
 REPLAY_SHARES = (0.25, 0.5)  # of what is new; each is an arm
+FILTER_SHARES = (0.25, 0.5)  # of all examples, that are kept
 
 
 class Known(NamedTuple):
-    """What is known of a learner's groups: the size of each by name, and which of them are new."""
+    """What is known of a learner: the size of each group by name, which are new, and whether it has a `relevance`."""
 
     sizes: Mapping[int, int] = {}
     new: Sequence[int] = ()
+    relevant: bool = False
 
 
 class Control(NamedTuple):
@@ -37,6 +50,7 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
 
     By group: where groups are known, and not more of them than a pass has examples. ``new-only`` and ``replay``:
     where some groups are new and others are not; replay at each share that is more than the new ones have anyhow.
+    ``filter``: where the learner has a `relevance`, by which the best share is kept; that is all that is ever taught.
 
     Example:
         >>> import attent
@@ -51,6 +65,8 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
     if name == RANDOM:
         chance: Policy = InTurn() if asks_of_training(plan.select) else Random()
         return [Control(name, dataclasses.replace(plan, select=chance), "at random")]
+    if name == FILTER:
+        return [_filter(plan, n, share) for share in FILTER_SHARES] if known.relevant else []
     if len(known.sizes) < 2:
         return []
     if name in (BALANCED, TEMPERED):
@@ -69,6 +85,43 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
         Control(f"{name}-{share:g}", _of_new(plan, n, total, known, share), f"{100 * share:.0f} % from what is new")
         for share in shares
     ]  # fmt: skip
+
+
+def relevance_of(learner: Learner, n: int) -> Numbers | None:
+    """Return how near each example is to a target, by a learner's attribute ``relevance``, None where it has none.
+
+    Higher is nearer: float64, shape (n,). Raises LearnerError where it is not one finite number for each example.
+    """
+    given = getattr(learner, "relevance", None)
+    if given is None:
+        return None
+    found = np.asarray(given)
+    if found.shape != (n,) or found.dtype.kind not in "iuf":
+        got = f"{found.dtype} of shape {found.shape}" if found.ndim else shown(given)
+        raise LearnerError(f"relevance must be one number for each of the {n} examples, shape ({n},), got {got}")
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise LearnerError(
+            f"relevance must be finite, got {found[bad[0]]} for example {bad[0]}: give what is not to be kept the "
+            "lowest number"
+        )
+    return found.astype(np.float64)
+
+
+def _filter(plan: Plan, n: int, share: float) -> Control:
+    """Return epochs on the share that is nearest to the target, as many as cost alike: one selection for all."""
+    epochs = max(1, round(plan.cost(n).examples_trained / count(share, n)))
+    kept = Plan(
+        epochs=epochs,
+        batch_size=plan.batch_size,
+        ratio=share,
+        interval=epochs,
+        select=Hard(),
+        source=Replay(),
+        seed=plan.seed,
+        bucket=plan.bucket,
+    )
+    return Control(f"{FILTER}-{share:g}", kept, f"from the {100 * share:.0f} % nearest to the target")
 
 
 def _in_place(plan: Plan, select: Policy) -> Plan:

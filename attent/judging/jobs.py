@@ -18,8 +18,10 @@ import numpy as np
 from attent import __version__
 from attent.checks import shown
 from attent.choose.policy import ranks
+from attent.choose.sources import Replay
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
+from attent.judging.controls import relevance_of
 from attent.judging.metrics import quality_of
 from attent.learner import Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.plan import Plan
@@ -28,7 +30,7 @@ from attent.run.files import FORMAT, present, read_json, write_json
 from attent.run.folder import forget_checkpoints, position_in
 from attent.run.records import EpochRecord, Seconds
 from attent.run.teaching import Listener, Progress, teach
-from attent.run.trace import read_header, read_records
+from attent.run.trace import Trace, read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 _FILE, _SPENT = "job.json", "spent.json"
@@ -101,8 +103,8 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``watches``: the learner has a `watch()`. ``differs``: in words, between two builds; None also where
-    only one was built.
+    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``differs``: in words, between
+    two builds; None also where only one was built.
     """
 
     format: int = FORMAT
@@ -111,6 +113,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     group_metrics: list[str] = []
     sizes: dict[int, int] = {}
     new: list[int] = []
+    relevant: bool = False
     watches: bool = False
     differs: str | None = None
 
@@ -146,6 +149,7 @@ def precheck(
         group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
         sizes=sizes,
         new=new,
+        relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
     )
     if not compare:
@@ -218,6 +222,7 @@ def run_job(
     """
     learner = setting.build(plan, options)
     checked_length(learner, setting.n)
+    known = _known_scores(learner, plan, setting.n)
     before = _spent_before(folder)
     process, wall = time.process_time(), time.perf_counter()
     failure: str | None = None
@@ -240,6 +245,7 @@ def run_job(
                 checkpoint_seconds=setting.checkpoint_seconds,
                 segment_steps=setting.segment_steps,
                 keep_scores=False,
+                replay=known,
                 versions=setting.versions,
                 recipe=setting.recipe,
             )
@@ -279,6 +285,12 @@ def run_job(
         if not setting.keep:
             forget_checkpoints(folder)  # nothing is left to go on with
     return result
+
+
+def _known_scores(learner: Learner, plan: Plan, n: int) -> Trace | None:
+    """Return the learner's relevance as what a plan with ``source=Replay()`` replays at each of its selections."""
+    relevance = relevance_of(learner, n) if isinstance(plan.source, Replay) else None
+    return None if relevance is None else Trace.of_scores(relevance, sum(row.select for row in plan.timeline(n)))
 
 
 def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:

@@ -71,7 +71,8 @@ def judge(
             cost of the last policy; it belongs to the curve: where policies are, the curve is measured and not only
             interpolated), ``shorts`` (of every policy), and controls at the cost of the last policy: ``random``, and
             where the learner has ``groups``, ``balanced`` and ``tempered``; where it has ``new_groups`` too,
-            ``new-only`` and ``replay`` (see `attent.judging.controls`).
+            ``new-only`` and ``replay``; where it has a ``relevance`` to a target, ``filter`` (see
+            `attent.judging.controls`).
         options: of the recipe, the same in all arms.
         tuned: the recipe is tuned already: no grid is run.
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning

@@ -31,7 +31,7 @@ _COLOURS = {
 _LEGEND = (
     (0, "full training", "full"),
     (90, "policies", "policy"),
-    (150, "controls, which look at no score", "control"),
+    (150, "controls, which look at no loss", "control"),
     (352, "beside a name: of full training's cost it saves", ""),
 )  # how far right, the words, their kind
 

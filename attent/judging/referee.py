@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent.choose.policy import asks
-from attent.choose.sources import Proxy
-from attent.errors import PlanError
-from attent.judging.arms import FULL, POLICY, SHORT, Arm, Question, alike, plans_of
+from attent.choose.sources import Proxy, Replay
+from attent.errors import LearnerError, PlanError
+from attent.judging.arms import DEFAULT_AGAINST, FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.budget import Budget
-from attent.judging.controls import BALANCED, NEW_ONLY, REPLAY, TEMPERED, Known
+from attent.judging.controls import BALANCED, FILTER, NEW_ONLY, REPLAY, TEMPERED, Known
 from attent.judging.jobs import (
     Build,
     JobResult,
@@ -105,6 +105,11 @@ class Referee:
         self.check = precheck(question.recipe, self.build, full, self.options, compare=compare, silent=question.teach)
         if before is not None:  # what differed once differs in all that is kept; only n and the like are looked at anew
             self.check = msgspec.structs.replace(self.check, differs=before.differs)
+        if FILTER in question.against and question.against != DEFAULT_AGAINST and not self.check.relevant:
+            raise LearnerError(
+                f"{FILTER} keeps what is nearest to a target, and recipe {question.recipe!r} does not say what is: set "
+                "the learner's relevance, one number per example, higher is nearer, or leave it out of against"
+            )
         for plan, arm in self._arms().values():
             if "groups" in asks(plan.select) and not self.check.sizes:
                 checked_groups(None, self.check.n, plan)
@@ -113,6 +118,10 @@ class Referee:
             if isinstance(plan.source, Proxy):
                 raise PlanError(
                     f"arm {arm.name!r} needs another learner to score, which only attent.teach takes: scorer"
+                )
+            if isinstance(plan.source, Replay) and not self.check.relevant:
+                raise LearnerError(
+                    f"arm {arm.name!r} goes by scores known beforehand, and there are none: set the learner's relevance"
                 )
 
     def _judge(self) -> Judgement:
@@ -270,6 +279,7 @@ class Referee:
 
     def _plans(self, n: int, batch_size: int, seed: int, known: Known | None = None) -> dict[str, tuple[Plan, Arm]]:
         known = Known(self.check.sizes, self.check.new) if known is None else known
+        known = known._replace(relevant=self.check.relevant)
         return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=known)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 from attent import __version__
 from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, Question, alike
 from attent.judging.by_group import TRAINING, other_distribution
+from attent.judging.controls import FILTER
 from attent.judging.curve import Estimate
 from attent.judging.jobs import JobResult, Precheck
 from attent.judging.judgement import Curve, Judgement, Row, complete_seeds, measured_forward_share, rows_of
@@ -251,15 +252,20 @@ def _beside_controls(best: Row, rows: Sequence[Row], main: str, seeds: int) -> l
         ahead = best.ahead_of.get(row.arm, {}).get(main)
         if row.kind != CONTROL or ahead is None:
             continue
+        which = "which keeps what is nearest to a target" if _filters(row.arm) else "which looks at no score"
         values = f"{main} {digits(row.quality[main], 4)} against {digits(best.quality[main], 4)}"
         values += f" (difference {_difference(ahead, seeds)})"
         if ahead.surely_below:
-            told.append(f"But {row.arm}, which looks at no score, does better than {best.arm}: {values}.")
+            told.append(f"But {row.arm}, {which}, does better than {best.arm}: {values}.")
         elif ahead.surely_above:
-            told.append(f"{best.arm} also beats {row.arm}, which looks at no score: {values}.")
+            told.append(f"{best.arm} also beats {row.arm}, {which}: {values}.")
         else:
-            told.append(f"{row.arm}, which looks at no score, does about as well as {best.arm}: {values}.")
+            told.append(f"{row.arm}, {which}, does about as well as {best.arm}: {values}.")
     return told
+
+
+def _filters(arm: str) -> bool:
+    return arm.startswith(f"{FILTER}-")  # the name of no policy
 
 
 def _difference(ahead: Estimate, seeds: int) -> str:

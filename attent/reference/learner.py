@@ -46,6 +46,7 @@ class NumpyLearner:
     """
 
     new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
+    relevance: Numbers | None = None  # of each example to a target: float64 (n,), higher is nearer
 
     def __init__(
         self,

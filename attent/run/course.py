@@ -29,12 +29,11 @@ from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
 from attent.run.finite import check_finite, check_skipped
+from attent.run.first_epoch import opening_of, quarters_of
 from attent.run.given_scores import checked_given, checked_watching
 from attent.run.records import EpochRecord, Selected, selected
 from attent.run.state import keeps_before, pack, unpack
 from attent.run.watching import Watching
-
-_OPENING = 60  # examples at least that tell how an epoch begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Course:
 
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
-    ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that asks for groups.
+    ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that goes by groups.
     ``costs``: what each example costs, float64, shape (n,), above 0, for records, a policy that asks and ``bucket``.
     ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
@@ -209,11 +208,11 @@ class Course:
             return turns
         if name == "ages":
             return self.epoch - self.seen
-        if name == "opening":
-            if self.epoch != 1:  # losses are of a later epoch
-                return np.empty(0, np.int64)
-            order = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
-            return order.positions(0, min(self.n, max(_OPENING, self.n // 8)))
+        if name in ("opening", "quarters"):
+            first = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
+            if name == "opening":  # afterwards losses are of a later epoch
+                return opening_of(first, self.n) if self.epoch == 1 else np.empty(0, np.int64)
+            return quarters_of(first, self.n) if self.epoch <= 2 else np.empty((2, 0), np.int64)
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from attent.checks import shown
-from attent.choose.policy import asks
+from attent.choose.policy import asks, may_go_by_groups
 from attent.choose.scores import checked_reference
 from attent.choose.sources import Replay, share_of
 from attent.errors import LearnerError, PlanError
@@ -27,7 +27,7 @@ def checked_given(
     """Return the digest of what is given, None where nothing is, so that a run goes on with what it began with.
 
     reference: float64, shape (n,). replay: by draw, float64, shape (n,) each, for a plan with ``source=Replay()``.
-    groups: int64, shape (n,), at least 0, for a policy that asks for groups. costs: float64, shape (n,), above 0; they
+    groups: int64, shape (n,), at least 0, for a policy that goes by groups. costs: float64, shape (n,), above 0; they
     count in the digest where the policy asks for costs, or the plan has a bucket. Raises PlanError where they do not
     belong to the plan, ScoreError or LearnerError where they are not such arrays.
 
@@ -57,6 +57,8 @@ def checked_given(
         parts.append(checked_reference(reference, n))
     if "groups" in asks(plan.select):
         parts.append(checked_groups(groups, n, plan).astype(np.float64))
+    elif groups is not None and may_go_by_groups(plan.select):
+        parts.append(_are_groups(groups, n).astype(np.float64))
     if costs is not None:
         checked_costs(costs, n)
     if "costs" in asks(plan.select) or plan.bucket is not None:
@@ -81,12 +83,7 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
             f"{plan.select!r} goes by groups, and none are known: give the learner a method groups() that returns the "
             "group of each example (int64, one per example, from 0), or choose by another policy"
         )
-    if not isinstance(groups, np.ndarray) or groups.dtype != np.int64 or groups.shape != (n,):
-        got = f"{groups.dtype} {groups.shape}" if isinstance(groups, np.ndarray) else type(groups).__name__
-        raise LearnerError(f"groups must be an int64 array of shape ({n},), one group per example, got {got}")
-    if groups.min() < 0:
-        bad = int(np.flatnonzero(groups < 0)[0])
-        raise LearnerError(f"groups must be at least 0, got {groups[bad]} for example {bad}")
+    groups = _are_groups(groups, n)
     if (groups == groups[0]).all():
         raise LearnerError(f"groups must be two or more, got one ({groups[0]}) for all {n} examples")
     rows = [row for row in plan.timeline(n) if row.select]
@@ -97,6 +94,16 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
         outside = max(n - row.scored if row.scored and share_of(plan.source) < 1 else 0 for row in rows)
         ks = [row.k for row in rows]
         check(dict(zip(names.tolist(), sizes.tolist(), strict=True)), min(ks), min(n, max(ks) + outside))
+    return groups
+
+
+def _are_groups(groups: object, n: int) -> Ids:
+    if not isinstance(groups, np.ndarray) or groups.dtype != np.int64 or groups.shape != (n,):
+        got = f"{groups.dtype} {groups.shape}" if isinstance(groups, np.ndarray) else type(groups).__name__
+        raise LearnerError(f"groups must be an int64 array of shape ({n},), one group per example, got {got}")
+    if groups.min() < 0:
+        bad = int(np.flatnonzero(groups < 0)[0])
+        raise LearnerError(f"groups must be at least 0, got {groups[bad]} for example {bad}")
     return groups
 
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from attent.choose.policy import asks
 from attent.errors import AttentError, LearnerError, ScoreError, TraceError
-from attent.learner import ChecksSchedule, Costs, Groups, Learner, Numbers, Watches, checked_length
+from attent.learner import ChecksSchedule, Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.run.course import Course, Done, Score
@@ -27,6 +26,7 @@ from attent.run.teaching_checks import (
     check_learner_and_plan,
     check_loop,
     check_unchanged,
+    groups_of,
     scorer_of,
 )
 from attent.run.trace import Trace, replayed
@@ -123,7 +123,7 @@ def teach(
     n = checked_length(learner)
     asked = scorer_of(plan, learner, scorer)
     # Copies: a learner that changes its own array would else be compared with itself.
-    groups = copy.copy(learner.groups()) if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
+    groups = groups_of(learner, plan)
     costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
     scores = None if replay is None else replayed(replay, plan, n)
     steps = 1 if segment_steps is None else segment_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from attent import checks
 from attent.checks import shown
+from attent.choose.policy import asks, may_go_by_groups
 from attent.choose.sources import Proxy
 from attent.errors import LearnerError, PlanError
 from attent.learner import ChecksBatches, Costs, Groups, Ids, Learner, Numbers
@@ -83,6 +85,18 @@ def scorer_of(plan: Plan, learner: Learner, scorer: Learner | None) -> Learner:
         got = f"{len(scorer)} examples" if isinstance(scorer, Learner) else type(scorer).__name__
         raise PlanError(f"must be a learner over the same {len(learner)} examples, got {got}", field="scorer")
     return scorer
+
+
+def groups_of(learner: Learner, plan: Plan) -> Ids | None:
+    """Return the groups that a plan may go by; None where it goes by none, or could but the learner has none."""
+    if not isinstance(learner, Groups) or not may_go_by_groups(plan.select):
+        return None
+    try:
+        return copy.copy(learner.groups())
+    except LearnerError:  # one that has them for other tasks
+        if "groups" in asks(plan.select):
+            raise
+        return None
 
 
 def check_unchanged(learner: Learner, groups: Ids | None, costs: Numbers | None) -> None:

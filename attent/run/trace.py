@@ -10,11 +10,12 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from attent import __version__
 from attent.choose.policy import asks, ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan, Unit
-from attent.run.files import WAY_OUT, read_bytes, read_json, read_selection, unsealed
+from attent.run.files import FORMAT, WAY_OUT, read_bytes, read_json, read_selection, unsealed
 from attent.run.records import EpochRecord, Selected, digest_of
 
 
@@ -88,6 +89,32 @@ class Trace:
         records = read_records(folder / "trace.jsonl")
         draws = [record.selection.draw for record in records if record.selection is not None]
         return cls(header, records, _Selections(folder, draws, header.n))
+
+    @classmethod
+    def of_scores(cls, scores: Numbers, draws: int = 1) -> Trace:
+        """Return a trace that holds nothing but scores known beforehand, for a plan with ``source=Replay()``.
+
+        A plan that teaches one selection of the highest throughout is a static filter. scores: one number per example,
+        shape (n,). draws: how many selections the plan makes, all by these scores. Raises TraceError for another shape.
+
+        Example:
+            >>> import numpy as np, attent
+            >>> from attent.reference.recipes import vit_digits
+            >>> plan = attent.Plan(epochs=3, batch_size=1, ratio=0.002, interval=3, source=attent.Replay())
+            >>> known = attent.Trace.of_scores(np.arange(1437.0))
+            >>> attent.teach(vit_digits(plan), plan, replay=known).ids(2).tolist()
+            [1434, 1435, 1436]
+        """
+        rule = "scores must be one number per example, shape (n,)"
+        try:
+            held = np.array(scores, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TraceError(f"{rule}: {error}") from None
+        if held.ndim != 1 or not len(held):
+            raise TraceError(f"{rule}, got shape {held.shape}")
+        once = Plan(epochs=1, batch_size=len(held), ratio=1.0)
+        header = Header(format=FORMAT, attent=__version__, n=len(held), plan=once.to_dict(), rounds=[])
+        return cls(header, [], dict.fromkeys(range(draws), Taught(np.empty(0, np.int64), held)))
 
     @property
     def finished(self) -> bool:

@@ -165,7 +165,7 @@ def test_what_a_model_that_knows_the_rest_does_not_learn_at_once_is_taught_for_o
     reasons = whys(Course(plan, 100), adaptive_losses(fall=fall))
     over = "what is hard to a model that knows the rest is not "
     assert reasons[1] == f"{over}learnt at once (x {fall:.2f}), so not new: all in turn to the end"
-    assert reasons[2:4] == [f"{over}new: all in turn to the end"] * 2  # though what is in turn is learnt fast too
+    assert reasons[2:4] == ["as told before: all in turn to the end"] * 2  # though what is in turn is learnt fast too
     taught, _ = drive(Course(plan, 100), adaptive_losses(fall=fall))
     assert [set(range(70, 100)) <= set(ids) for ids in taught[1:-1]] == [True, *[False] * 5]
     assert set(range(70, 100)) <= set(taught[1])
@@ -253,6 +253,70 @@ def test_what_a_model_that_knows_the_rest_must_learn_at_once():
     # What seeing all in turn has shown to be learnt need not fall as far.
     assert decide(*two_sights(0.74), HARD, Stand("hard", 1, 1.0)).stand == Stand("hard", 0, 1.0)
     assert decide(*two_sights(0.76), HARD, Stand("hard", 1, 1.0)).why["sign"] == "failed"
+
+
+@pytest.mark.parametrize("stand", [Stand("hard", 1, 1.0, known=True), Stand("soft", 2, 1.0)])
+def test_what_one_look_is_enough_to_learn_by_heart_is_not_taught_again(stand):
+    before = np.r_[np.full(120, 0.3), np.full(80, 2.0)]
+    taught = np.arange(120, 200)
+    apart = np.stack([np.arange(110, 160), np.r_[90:100, 160:200]])  # of the taught 40 each
+
+    def sights(began, ended):
+        fall = np.r_[np.full(120, 0.9), np.full(40, began), np.full(40, ended)]
+        return before, before * fall
+
+    def found(began, ended, **given):
+        return decide(*sights(began, ended), taught, stand, quarters=given.get("quarters", apart))
+
+    stopped = found(0.35, 0.35)
+    assert stopped == (Stand(first=1.0, over=True), {"sign": "by heart", "fall": pytest.approx(0.35, rel=1e-12)})
+    assert decide(*sights(0.5, 0.5), taught, stopped.stand) == (stopped.stand, {"sign": "over"})
+    # Not where it falls less, where what was seen longer ago fell to less than half of that (so others teach it), ...
+    assert found(0.37, 0.37).stand.how == "hard"
+    assert found(0.17, 0.35).stand.how == "hard"
+    assert found(0.18, 0.35).why["sign"] == "by heart"
+    # ... for fewer than 30 of either quarter, or after the try.
+    assert found(0.35, 0.35, quarters=np.stack([np.arange(99, 149), np.r_[90:100, 160:200]])).stand.how == "hard"
+    assert found(0.35, 0.35, quarters=np.stack([np.arange(110, 160), np.arange(139, 189)])).why["sign"] == "by heart"
+    assert decide(*sights(0.35, 0.35), taught, stand._replace(tries=0), quarters=apart).stand.how == stand.how
+
+
+def test_a_course_says_how_the_first_epoch_began_and_ended_while_one_pass_was_trained_after_it():
+    course, batches = Course(Plan.auto(epochs=3, batch_size=10, seed=5), 101), []
+    for epoch in range(4):
+        if epoch:
+            order = np.concatenate(batches)
+            quarters = [order[:25].tolist(), order[-25:].tolist()] if epoch <= 2 else [[], []]
+            assert course._offered("ask")("quarters").tolist() == quarters
+        while course.epoch == epoch:
+            batches += course.next().batches if not epoch else []
+            course.record(np.ones(len(np.concatenate(course.next().batches))))
+            course.next()
+
+
+@pytest.mark.parametrize(("fall", "stops"), [(0.35, True), (0.37, False)])
+def test_a_course_stops_teaching_what_is_learnt_by_heart(fall, stops):
+    hard = np.zeros(900, np.bool_)
+    hard[600:] = True
+
+    def losses(epoch):
+        return np.where(hard, 2.0 * (fall if epoch else 1.0), 0.2)
+
+    reasons = whys(Course(Plan.auto(epochs=3, batch_size=10, seed=5), 900), losses)
+    assert reasons[0].endswith("try the hardest")
+    by_heart = (
+        f"what was seen just before falls at once (x {fall:.2f}), so it is learnt by heart: all in turn to the end"
+    )
+    assert reasons[1:3] == (
+        [by_heart, "as told before: all in turn to the end"]
+        if stops
+        else [
+            f"what is taught is learnt (x {fall:.2f}): go on",
+            "what is taught is hardly learnt any more (x 1.00): back to all in turn",
+        ]
+    )
+    taught, _ = drive(Course(Plan.auto(epochs=3, batch_size=10, seed=5), 900), losses)
+    assert [set(np.flatnonzero(hard)) == set(ids) for ids in taught[1:4]] == [True, not stops, False]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ def test_official_has_as_many_cycles_as_fit(epochs, cycles):
         (["default", "default"], "arm 'default' is named twice"),
         (
             ["full"],
-            "must be letters, digits, '_', '-' and '.', and not full, short, random, balanced, tempered, new-only, replay, got 'full'",
+            "must be letters, digits, '_', '-' and '.', and not full, short, random, balanced, tempered, new-only, replay, filter, "
+            "got 'full'",
         ),
         (["full-0.4:default"], "got 'full-0.4'"),
         (["short-x:default"], "got 'short-x'"),

@@ -318,7 +318,7 @@ def test_a_recipe_that_is_not_deterministic_is_told():
         (
             {"against": ["shrt"]},
             attent.PlanError,
-            "against must be one of full, short, shorts, random, balanced, tempered, new-only, replay, got 'shrt'",
+            "against must be one of full, short, shorts, random, balanced, tempered, new-only, replay, filter, got 'shrt'",
         ),
         ({"tuned": "no"}, attent.PlanError, "tuned must be true or false, got 'no'"),
         ({"tune": {"rate": [1]}}, attent.PlanError, "tuned says that no grid is run, and tune or batch_sizes names"),

@@ -446,7 +446,7 @@ def test_only_what_is_made_when_asked_can_be_asked_for():
             return ask("before")
 
     with pytest.raises(
-        attent.PlanError, match=r"^ask\(\) makes ages, turns, opening, got 'before': name others as arguments"
+        attent.PlanError, match=r"^ask\(\) makes ages, turns, groups, opening, quarters, got 'before': name others"
     ):
         policy.choose(Greedy(), np.zeros(3), 1, Noise(0, 0), offers={"ask": {}.get})
 

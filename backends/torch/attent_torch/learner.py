@@ -105,6 +105,7 @@ class TorchLearner:
     """
 
     new_groups: tuple[int, ...] = ()  # those of `groups` that are new to a model that goes on
+    relevance: Numbers | None = None  # of each example to a target: float64 (n,), higher is nearer
     evaluate: Callable[[], dict[str, float]]
     watch: Callable[[], Numbers]
     groups: Callable[[], Ids]

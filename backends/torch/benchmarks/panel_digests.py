@@ -31,6 +31,7 @@ FEW: dict[str, Any] = {"examples": 600}
 PRETRAINED: dict[str, Any] = {"held_out": 50, "pretraining_windows": 2000, "pretraining_epochs": 2}
 FEWER: dict[str, dict[str, Any]] = {
     "panel.text:byte_gpt": {"examples": 300},
+    "panel.mixture:mixture": {"examples": 300},
     "panel.text:continued_gpt": {"examples": 300, **PRETRAINED},
     "panel.lora:lora_llama": {"examples": 200, **PRETRAINED},
     "panel.multimodal:masked_autoencoder": {"examples": 200},

@@ -21,6 +21,11 @@ CIFAR_GRID = ["--tune", "learning_rate=1e-3,2e-3,4e-3,8e-3", "--batch-sizes", "8
 # Where policies reach more than full training does, its curve must go on to be read.
 LONGER = ["--lengths", "0.4,0.55,0.75,1,1.4"]
 BAND = ["--arm", "band:default,select=band"]
+# By source: shares that go as its size and mean loss, or as fast as it is learnt.
+BY_SOURCE = [
+    *("--arm", 'by-loss:balanced,epochs=5,select=by_group(share="loss")'),
+    *("--arm", 'by-speed:balanced,epochs=5,select=by_group(share="speed")'),
+]
 # Softly within each class, of sizes between even and as they are.
 WITHIN = ["--arm", "within:balanced,epochs=5,select=by_group(soft(),share=0.35)"]
 # Recipe, options, epochs that `auto` costs, further arms. Of those without a grid the defaults were found on one: too
@@ -37,6 +42,7 @@ WORKLOADS = {
     "mnist": ("panel.vision:mnist", GRID, 5, ""),
     "cifar": ("panel.vision:cifar", CIFAR_GRID, 5, ""),
     "byte_gpt": ("panel.text:byte_gpt", ["--set", "examples=1024", "--tuned"], 5, ""),
+    "mixture": ("panel.mixture:mixture", ["--tuned", *LONGER, *BY_SOURCE], 5, "by-loss,by-speed,"),
     "continued_gpt": ("panel.text:continued_gpt", ["--tuned"], 5, ""),
     "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, ""),
     "language_update": ("panel.language:language_update", ["--tuned", *LONGER], 3, ""),
