@@ -22,7 +22,7 @@ RECIPES = {
     "lora:lora_llama": (DIALOGUES | PRETRAINED, ["loss", "byte_accuracy"]),
     "multimodal:masked_autoencoder": (
         IMAGES,
-        ["loss", "rgb_loss", "edges_loss", "labels_loss", "probe_accuracy", "figure_error"],
+        ["loss", "probe_accuracy", "figure_error", "rgb_loss", "edges_loss", "labels_loss"],
     ),
 }
 every_recipe = pytest.mark.parametrize("name", RECIPES)

@@ -61,10 +61,10 @@ def masked_autoencoder(
     """Pre-train a masked autoencoder on CIFAR images, their edges (Sobel) and a map of four levels of luminance.
 
     ``seen`` of an image's 48 patches are read, the others predicted. Metrics: the weighted sum of the task losses on
-    held-out images, each under one fixed mask, and each task's loss; then what the frozen encoder's features of
+    held-out images, each under one fixed mask; what the frozen encoder's features of
     colours alone are worth to linear probes, fitted on ``probed`` training images: ``probe_accuracy``, of the class
     by the mean of an image's features, and ``figure_error``, of a map that stands in for depth (``probes.figure``) by
-    those of each patch. ``examples``, ``held_out`` and ``probed`` are the most to take.
+    those of each patch; and each task's loss. ``examples``, ``held_out`` and ``probed`` are the most to take.
     """
     if not 1 <= seen < PLACES:
         raise RecipeError(f"seen must be in [1, {PLACES}), so that each task has something to predict, got {seen}")
@@ -98,9 +98,9 @@ def masked_autoencoder(
         )
         return {
             "loss": total,
-            **{f"{name}_loss": mean for name, mean in means.items()},
             "probe_accuracy": class_accuracy(known.mean(1), probe_classes, unknown.mean(1), test_classes),
             "figure_error": map_error(known, probe_figures, unknown, test_figures),
+            **{f"{name}_loss": mean for name, mean in means.items()},
         }
 
     return TorchLearner(
