@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +14,18 @@ import torch
 
 from attent.data import digits, library_text
 from attent.errors import RecipeError
+from attent.learner import Ids
 
 Bytes = npt.NDArray[np.uint8]
 _HELD_OUT_SHARE = 10
 _LIBRARY_BYTES = 800_000
+
+
+class Questions(NamedTuple):
+    """Customers' questions and the intent of each, int64 (n,), numbered by name."""
+
+    texts: list[str]
+    intents: Ids
 
 
 def play(folder: str) -> tuple[Bytes, Bytes]:
@@ -54,6 +64,25 @@ def problems(folder: str) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, 
 def problem_text(pairs: list[tuple[bytes, bytes]]) -> Bytes:
     """Return questions and answers as one text."""
     return np.frombuffer(b"".join(b"%b\n%b\n\n" % pair for pair in pairs), np.uint8)
+
+
+def questions(folder: str) -> tuple[Questions, Questions]:
+    """Return Banking77's questions to train on, and its test questions. Raises RecipeError where they are missing."""
+    files = [path_in(folder, f"banking77_{part}.csv") for part in ("train", "test")]
+    if None in files:
+        raise RecipeError(
+            "data must be a folder with banking77_train.csv and banking77_test.csv; there is no substitute"
+        )
+    parts = []
+    for path in (path for path in files if path is not None):
+        with path.open(encoding="utf-8", newline="") as lines:
+            parts.append(list(csv.DictReader(lines)))
+    names = sorted({row["category"] for part in parts for row in part})
+    number = {name: place for place, name in enumerate(names)}
+    train, test = (
+        Questions([row["text"] for row in part], np.array([number[row["category"]] for row in part])) for part in parts
+    )
+    return train, test
 
 
 def images(folder: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

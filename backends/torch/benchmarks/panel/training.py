@@ -25,7 +25,7 @@ from attent.plan.plan import Plan
 from attent.reference.optimisers import warm_up_cosine
 
 _WARM_UP_SHARE = 12  # 8 % of the steps
-_PRETRAINING_RATE = 4e-3
+Optimised = tuple[torch.optim.Optimizer, LambdaLR]
 
 
 @contextmanager
@@ -37,13 +37,17 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def adamw(
-    parameters: Iterable[nn.Parameter], learning_rate: float, steps: int, weight_decay: float = 0.1
-) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    steps: int,
+    weight_decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.98),
+) -> Optimised:
     """Return AdamW and its schedule: up over a twelfth of the steps to ``learning_rate``, then a cosine to 0."""
     if not 0.0 < learning_rate < math.inf:
         raise RecipeError(f"learning_rate must be a finite number above 0, got {learning_rate}")
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(trained, learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
     return optimizer, LambdaLR(optimizer, warm_up_cosine(1.0, steps, steps // _WARM_UP_SHARE))
 
 
@@ -52,17 +56,21 @@ def pretrain(
     data: torch.Tensor,
     loss: Callable[[nn.Module, torch.Tensor], torch.Tensor],
     plan: Plan,
+    learning_rate: float = 4e-3,
+    **how: Any,
 ) -> None:
     """Train ``model`` on rows of ``data`` as a full plan does, without attent. Starts from kept weights if there are any.
 
+    ``how``: further arguments of `adamw`.
+
     They are kept in the folder that the environment variable ATTENT_PANEL_CACHE names, else in one of the
-    system's temporary folder, by plan, weights, data, code and versions: all arms of a seed share them.
+    system's temporary folder, by plan, optimiser, weights, data, code and versions: all arms of a seed share them.
     """
-    path = _kept(model, data, loss, plan)
+    path = _kept(model, data, loss, [plan.to_dict(), learning_rate, how])
     if path.is_file():
         model.load_state_dict(torch.load(path, weights_only=True))
         return
-    optimizer, scheduler = adamw(model.parameters(), _PRETRAINING_RATE, plan.total_steps(len(data)))
+    optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(len(data)), **how)
     order = np.random.default_rng(plan.seed)
     with seeded(plan.seed):
         for _ in range(plan.epochs):
@@ -77,8 +85,8 @@ def pretrain(
     Path(file.name).replace(path)  # at once whole: another arm may be looking
 
 
-def _kept(model: nn.Module, data: torch.Tensor, loss: Callable[..., Any], plan: Plan) -> Path:
-    digest = hashlib.sha256(json.dumps(plan.to_dict(), sort_keys=True).encode())
+def _kept(model: nn.Module, data: torch.Tensor, loss: Callable[..., Any], settings: list[Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     code = {type(part).__module__ for part in model.modules()} | {loss.__module__, __name__}
     for module in sorted(code):
         if not module.startswith("torch."):  # the version says it

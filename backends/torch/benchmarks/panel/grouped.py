@@ -1,0 +1,98 @@
+"""Classifiers of examples that are of several groups, measured on the mixture that they are trained on, and by group."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from attent.learner import Ids, Numbers
+from attent.plan.plan import Plan
+from attent_torch import TorchLearner, cross_entropy
+from panel.training import Optimised, pretrain
+
+_EVALUATED_TOGETHER = 1000
+
+
+class Part(NamedTuple):
+    """Inputs (n, ...), classes int64 (n,), and of each example its group and its stratum, int64 (n,).
+
+    Each stratum counts by its share of the examples that are taught, however many of it are held out.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    groups: Ids
+    strata: Ids
+
+
+def classifier(
+    plan: Plan,
+    model: nn.Module,
+    train: Part,
+    held_out: Part,
+    optimised: Optimised,
+    *,
+    new: tuple[int, ...] = (),
+    even: bool = False,
+) -> TorchLearner:
+    """Return a learner of ``train`` by cross-entropy that evaluates on ``held_out``; metrics as `measured` gives them.
+
+    ``new``: the groups that the model does not know yet.
+    """
+    weights = as_trained(held_out.strata, train.strata)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        logits = torch.cat([model(part) for part in held_out.x.split(_EVALUATED_TOGETHER)])
+        return measured(logits, held_out, weights, even=even)
+
+    learner = TorchLearner(
+        model, train[:2], cross_entropy, *optimised, evaluate=evaluate, groups=train.groups, seed=plan.seed
+    )
+    learner.new_groups = new
+    return learner
+
+
+def as_trained(held_out: Ids, taught: Ids) -> Numbers:
+    """Return what held-out examples count, float64 (n,), so that each stratum has its share of those that are taught.
+
+    held_out, taught: the stratum of each example, int64.
+
+    Example:
+        >>> import numpy as np
+        >>> from panel.grouped import as_trained
+        >>> as_trained(np.array([0, 0, 1]), np.array([0, 1, 1, 1])).tolist()
+        [0.125, 0.125, 0.75]
+    """
+    many = int(max(held_out.max(), taught.max())) + 1
+    share = np.bincount(taught, minlength=many) / len(taught)
+    return share[held_out] / np.bincount(held_out, minlength=many)[held_out]
+
+
+def measured(logits: torch.Tensor, held_out: Part, weights: Numbers, *, even: bool = False) -> dict[str, float]:
+    """Return accuracy and loss in nats as the weights have it, and each group's accuracy.
+
+    logits: (n, classes). weights: float64 (n,), of sum 1. ``even``: the mean of the strata's accuracies too.
+    """
+    right = (logits.argmax(1) == held_out.y).double().numpy()
+    losses = F.cross_entropy(logits, held_out.y, reduction="none").double().numpy()
+    found = {"accuracy": float((right * weights).sum()), "loss": float((losses * weights).sum())}
+    if even:
+        strata = np.unique(held_out.strata)
+        found["even"] = float(np.mean([right[held_out.strata == stratum].mean() for stratum in strata]))
+    for group in np.unique(held_out.groups).tolist():
+        mine = held_out.groups == group
+        found[f"accuracy:{group}"] = float(np.average(right[mine], weights=weights[mine]))
+    return found
+
+
+def learn_before(model: nn.Module, x: torch.Tensor, y: torch.Tensor, plan: Plan, **how: Any) -> None:
+    """Pre-train a classifier of rows (n, numbers), classes int64 (n,), without attent; ``how``: as `pretrain` has it."""
+    pretrain(model, torch.cat([x, y[:, None].to(x.dtype)], 1), _losses, plan, **how)
+
+
+def _losses(model: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(model(rows[:, :-1]), rows[:, -1].long(), reduction="none")
