@@ -34,9 +34,10 @@ FAST = 0.55
 # To a model that knows the rest, what does not fall to this share at once is not new but hard: teaching it would be
 # paid for by what was known, which no loss of training shows.
 NEW = 0.6
-# What the first epoch ended with was seen just before: if it falls below this share at second sight, and what the epoch
-# began with not to half as much again, one look is enough to learn by heart, and others teach little.
-BY_HEART = 0.36
+# What the first epoch ended with was seen just before: where that falls below the first share at second sight, and what
+# the epoch began with hardly further (the square of the one is below the second share times the other), one look is
+# enough to learn by heart, and others teach little.
+BY_HEART, ALONE = 0.52, 0.64
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -341,7 +342,7 @@ def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> fl
             return None
         falls.append(_fall(before, latest, of))
     began, ended = falls
-    return ended if ended < BY_HEART and ended < 2 * began else None
+    return ended if ended < BY_HEART and ended * ended < ALONE * began else None
 
 
 def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
