@@ -41,7 +41,7 @@ class Feed:
         n: number of training examples; ids run from 0 to n - 1.
         run: folder to write the run to, as ``attent.teach`` does; None: in memory. The state is kept by the trainer.
         resume: go on with the run in that folder, from the state given to ``load_state``; begin one if there is none.
-        groups: each example's group, shape (n,), for a policy that asks for groups: whole numbers from 0, or texts.
+        groups: each example's group, shape (n,), for a policy that goes by groups: whole numbers from 0, or texts.
         costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
             for costs.
         watch: what says how the model does on examples that it must not forget, one finite number of each, lower is
