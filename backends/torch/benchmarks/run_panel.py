@@ -47,7 +47,7 @@ WORKLOADS = {
     "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, ""),
     "language_update": ("panel.language:language_update", ["--tuned", *LONGER], 3, ""),
     "banking77": ("panel.intents:banking77", ["--tuned", *LONGER], 2, ""),
-    "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--set", "examples=1500", "--tuned"], 5, ""),
+    "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--tuned"], 10, "paper,"),
 }
 MAKES_ITS_DATA = ("language_update",)
 

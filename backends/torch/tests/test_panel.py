@@ -15,12 +15,15 @@ from attent.errors import RecipeError
 TEXT = {"examples": 32, "held_out": 20, "window_bytes": 16, "depth": 1, "width": 16}
 PRETRAINED = {"pretraining_windows": 64, "pretraining_epochs": 1}
 DIALOGUES = {"examples": 32, "held_out": 20, "question_bytes": 8, "answer_bytes": 16, "depth": 1, "width": 16}
-IMAGES = {"examples": 32, "held_out": 20, "depth": 1, "width": 16, "decoder_width": 16}
+IMAGES = {"examples": 32, "held_out": 20, "probed": 40, "depth": 1, "width": 16, "decoder_width": 16}
 RECIPES = {
     "text:byte_gpt": (TEXT, ["loss"]),
     "text:continued_gpt": (TEXT | PRETRAINED, ["loss", "known_loss", "new_loss"]),
     "lora:lora_llama": (DIALOGUES | PRETRAINED, ["loss", "byte_accuracy"]),
-    "multimodal:masked_autoencoder": (IMAGES, ["loss", "rgb_loss", "edges_loss", "labels_loss"]),
+    "multimodal:masked_autoencoder": (
+        IMAGES,
+        ["loss", "probe_accuracy", "figure_error", "rgb_loss", "edges_loss", "labels_loss"],
+    ),
 }
 every_recipe = pytest.mark.parametrize("name", RECIPES)
 with_pretraining = pytest.mark.parametrize("name", ["text:continued_gpt", "lora:lora_llama"])
@@ -187,7 +190,12 @@ def test_hidden_patches_count_and_seen_ones_do_not(panel):
         ("text:byte_gpt", {"learning_rate": 0.0}, "learning_rate must be a finite number above 0, got 0.0"),
         ("lora:lora_llama", {"examples": 10**9}, "got a wish for 1000000000"),
         ("multimodal:masked_autoencoder", {"seen": 16}, "seen must be in [1, 16)"),
-        ("multimodal:masked_autoencoder", {"examples": 0}, "examples must be in [1, 1437]"),
+        (
+            "multimodal:masked_autoencoder",
+            {"examples": 0},
+            "examples, the most images to take, must be at least 1, got 0",
+        ),
+        ("multimodal:masked_autoencoder", {"probed": 0}, "probed, the most images to take, must be at least 1, got 0"),
     ],
 )
 def test_impossible_options_are_named(build, name, options, message):

@@ -56,15 +56,23 @@ def problem_text(pairs: list[tuple[bytes, bytes]]) -> Bytes:
     return np.frombuffer(b"".join(b"%b\n%b\n\n" % pair for pair in pairs), np.uint8)
 
 
-def images(folder: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return CIFAR images to train on and held out, float32 (n, 3, 32, 32) in [0, 1]; digits where there are none."""
+def images(folder: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return CIFAR images and their classes to train on, and held-out ones; digits where there are none.
+
+    Images are float32 (n, 3, 32, 32) in [0, 1], classes int64 (n,).
+    """
     path = path_in(folder, "cifar10_12k.npz")
     if path is None:
         shipped = digits()
-        return tuple(_enlarged(part) for part in (shipped.x_train, shipped.x_test))
-    with np.load(path) as arrays:
-        parts = [torch.from_numpy(arrays[name]) for name in ("x_train", "x_test")]
-    return tuple(part.permute(0, 3, 1, 2).float() / 255 for part in parts)
+        x_train, x_test = (_enlarged(part) for part in (shipped.x_train, shipped.x_test))
+        classes = [shipped.y_train, shipped.y_test]
+    else:
+        with np.load(path) as arrays:
+            parts = [torch.from_numpy(arrays[name]) for name in ("x_train", "x_test")]
+            classes = [arrays[name] for name in ("y_train", "y_test")]
+        x_train, x_test = (part.permute(0, 3, 1, 2).float() / 255 for part in parts)
+    y_train, y_test = (torch.from_numpy(part.astype(np.int64)) for part in classes)
+    return x_train, y_train, x_test, y_test
 
 
 def windows(text: Bytes, length: int, count: int, seed: int | None) -> torch.Tensor:

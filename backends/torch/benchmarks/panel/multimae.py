@@ -38,6 +38,11 @@ class MaskedAutoencoder(nn.Module):
         )
         self.write = nn.ModuleDict({name: nn.Linear(decoder_width, size) for name, size in _SEEN_NUMBERS.items()})
 
+    def features(self, colours: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of an image of which it reads all colours and nothing else, (B, 16, width)."""
+        features: torch.Tensor = self.encoder(self.read["rgb"](colours) + self.place[:PLACES])
+        return features
+
     def forward(self, patches: Mapping[str, torch.Tensor], seen: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the predictions by modality, (B, 16, numbers). ``seen``: token numbers (B, seen)."""
         tokens = torch.cat([self.read[name](patches[name]) for name in MODALITIES], 1) + self.place

@@ -16,6 +16,7 @@ from attent.plan.plan import Plan
 from attent_torch import TorchLearner
 from panel.data import images
 from panel.multimae import LEVELS, MODALITIES, PATCH, PLACES, TOKENS, MaskedAutoencoder
+from panel.probes import class_accuracy, figure, map_error
 from panel.training import adamw, seeded
 
 TASK_WEIGHTS = {"rgb": 1.0, "edges": 1.0, "labels": 0.5}
@@ -43,38 +44,47 @@ class MaskedImages(Dataset[tuple[dict[str, torch.Tensor], torch.Tensor]]):
         return {name: part[index] for name, part in self._patches.items()}, torch.randperm(TOKENS)[: self._seen]
 
 
-@attent.recipe(epochs=8, batch_size=32)
+@attent.recipe(epochs=16, batch_size=32)
 def masked_autoencoder(
     plan: Plan,
     *,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 2e-3,
     data: str = "",
-    examples: int = 3000,
-    held_out: int = 500,
+    examples: int = 1500,
+    held_out: int = 2000,
+    probed: int = 5000,
     seen: int = 12,
-    depth: int = 3,
+    depth: int = 2,
     width: int = 64,
-    decoder_width: int = 48,
+    decoder_width: int = 32,
 ) -> TorchLearner:
     """Pre-train a masked autoencoder on CIFAR images, their edges (Sobel) and a map of four levels of luminance.
 
-    ``seen`` of an image's 48 patches are read, the others predicted. Metrics: the weighted sum of the task
-    losses on held-out images, each under one fixed mask, and each task's loss.
+    ``seen`` of an image's 48 patches are read, the others predicted. Metrics: the weighted sum of the task losses on
+    held-out images, each under one fixed mask; what the frozen encoder's features of
+    colours alone are worth to linear probes, fitted on ``probed`` training images: ``probe_accuracy``, of the class
+    by the mean of an image's features, and ``figure_error``, of a map that stands in for depth (``probes.figure``) by
+    those of each patch; and each task's loss. ``examples``, ``held_out`` and ``probed`` are the most to take.
     """
     if not 1 <= seen < PLACES:
         raise RecipeError(f"seen must be in [1, {PLACES}), so that each task has something to predict, got {seen}")
-    train_images, test_images = images(data)
-    if not 1 <= examples <= len(train_images):
-        raise RecipeError(f"examples must be in [1, {len(train_images)}], all images there are, got {examples}")
+    for name, asked in (("examples", examples), ("held_out", held_out), ("probed", probed)):
+        if asked < 1:
+            raise RecipeError(f"{name}, the most images to take, must be at least 1, got {asked}")
+    train_images, train_classes, test_images, test_classes = images(data)
     order = torch.Generator().manual_seed(plan.seed)
     train = modalities(train_images[torch.randperm(len(train_images), generator=order)[:examples]])
-    test = modalities(test_images[:held_out])
+    test_images, test_classes = test_images[:held_out], test_classes[:held_out]
+    probe_images, probe_classes = train_images[:probed], train_classes[:probed]  # the same for every seed
+    test, probe_colours = modalities(test_images), modalities(probe_images)["rgb"]
+    test_figures, probe_figures = figure(test_images), figure(probe_images)
     masks = torch.rand(len(test["rgb"]), TOKENS, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :seen]
     with seeded(plan.seed):
         model = MaskedAutoencoder(depth=depth, width=width, decoder_width=decoder_width)
-    optimizer, scheduler = adamw(model.parameters(), learning_rate, plan.total_steps(examples), weight_decay=0.05)
+    steps = plan.total_steps(len(train["rgb"]))
+    optimizer, scheduler = adamw(model.parameters(), learning_rate, steps, weight_decay=0.05)
 
-    def evaluate(model: nn.Module) -> dict[str, torch.Tensor]:
+    def evaluate(model: MaskedAutoencoder) -> dict[str, torch.Tensor]:
         found: dict[str, list[torch.Tensor]] = {name: [] for name in MODALITIES}
         for rows in torch.arange(len(masks)).split(_EVALUATED_TOGETHER):
             losses = task_losses(model, ({name: part[rows] for name, part in test.items()}, masks[rows]))
@@ -82,7 +92,16 @@ def masked_autoencoder(
                 found[name].append(values)
         means = {name: torch.cat(values).mean() for name, values in found.items()}
         total = sum(TASK_WEIGHTS[name] * mean for name, mean in means.items())
-        return {"loss": total} | {f"{name}_loss": mean for name, mean in means.items()}
+        known, unknown = (
+            torch.cat([model.features(part) for part in colours.split(_EVALUATED_TOGETHER)])
+            for colours in (probe_colours, test["rgb"])
+        )
+        return {
+            "loss": total,
+            "probe_accuracy": class_accuracy(known.mean(1), probe_classes, unknown.mean(1), test_classes),
+            "figure_error": map_error(known, probe_figures, unknown, test_figures),
+            **{f"{name}_loss": mean for name, mean in means.items()},
+        }
 
     return TorchLearner(
         model,
