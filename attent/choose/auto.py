@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from attent.choose.chunks import each
 from attent.choose.order import highest
-from attent.choose.scaling import sum_of, tree_sum
+from attent.choose.scaling import sum_among, tree_sum
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
@@ -109,10 +109,12 @@ def signs(before: Numbers, latest: Numbers) -> Signs | None:
         return signs(before * _SMALLER, latest * _SMALLER)
     tenth, half = _hardest(before, both, many // 10), _hardest(before, both, many // 2)
     others = both & ~tenth
-    sums = (_sum(latest, both), _sum(before, tenth), _sum(before, others))
+    sums = (sum_among(latest, both), sum_among(before, tenth), sum_among(before, others))
     if min(sums) <= 0:
         return None
-    return Signs(_sum(latest, half) / sums[0], _sum(latest, tenth) / sums[1], _sum(latest, others) / sums[2], many)
+    return Signs(
+        sum_among(latest, half) / sums[0], sum_among(latest, tenth) / sums[1], sum_among(latest, others) / sums[2], many
+    )
 
 
 def decide(
@@ -160,7 +162,7 @@ def decide(
     if stand.first is None:
         return _at_first_sight(latest, stand, opening)
     seen = np.isfinite(latest)
-    share = _sum(latest, seen) / int(np.count_nonzero(seen)) / stand.first
+    share = sum_among(latest, seen) / int(np.count_nonzero(seen)) / stand.first
     if share <= LEARNT:
         return _in_turn(stand, {"sign": "learnt", "share": share})
     if stand.over:
@@ -270,11 +272,11 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
     many = int(np.count_nonzero(seen))
     if not many:
         return Decision(stand, {"sign": "no losses"})
-    whole = _sum(latest, seen)
+    whole = sum_among(latest, seen)
     first = whole / many
     if many < 2 * _FEWEST or first == 0:
         return Decision(stand._replace(first=first or None), {"sign": "too few"})
-    share = _sum(latest, _hardest(latest, seen, many - many // 2)) / whole
+    share = sum_among(latest, _hardest(latest, seen, many - many // 2)) / whole
     stand = stand._replace(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
@@ -347,8 +349,8 @@ def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> fl
 
 def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
     """Return the latest loss over the one before, 1 where that was none."""
-    was = _sum(before, among)
-    return _sum(latest, among) / was if was > 0 else 1.0
+    was = sum_among(before, among)
+    return sum_among(latest, among) / was if was > 0 else 1.0
 
 
 def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:
@@ -360,10 +362,6 @@ def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:
 
     found[highest(known, len(losses), count)] = True
     return found
-
-
-def _sum(losses: Numbers, among: Mask) -> float:
-    return sum_of(lambda start, stop: np.where(among[start:stop], losses[start:stop], 0.0), len(losses))
 
 
 def _any_below_0(*losses: Numbers, among: Mask | None = None) -> bool:

@@ -38,7 +38,8 @@ OFFERS = {
     "ask": "function: ask('ages'), ask('turns'), ask('groups'), ask('opening') and ask('quarters') make these when "
     "called, for what does not need them every time; groups: None where none are known; opening: int64 ids, in order, "
     "of the first eighth, at least 60, of the run's first epoch, none once a second was trained; quarters: of its "
-    "first and its last quarter, shape (2, n // 4), none once more than one pass was trained after it",
+    "first and its last quarter, shape (2, n // 4), none once more than one pass was trained after it; none of either "
+    "where that epoch was not on all",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these

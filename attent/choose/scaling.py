@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from attent import checks
 from attent.choose.chunks import CHUNK, each, extremes
@@ -114,6 +115,18 @@ def sum_of(term: Callable[[int, int], Numbers], n: int, shard: Shard = _ALONE) -
     first = -(-int(ends[shard.rank] - n) // CHUNK)
     bits[first : first + len(sums)] = sums.view(np.int64)
     return _tree(shard.total(bits).view(np.float64))
+
+
+def sum_among(values: Numbers, among: npt.NDArray[np.bool_]) -> float:
+    """Return the `tree_sum` of those among all n, the others counting as 0 in their places.
+
+    Example:
+        >>> import numpy as np
+        >>> from attent.choose.scaling import sum_among
+        >>> sum_among(np.array([1.0, np.nan, 3.0]), np.array([True, False, True]))
+        4.0
+    """
+    return sum_of(lambda start, stop: np.where(among[start:stop], values[start:stop], 0.0), len(values))
 
 
 def _tree(values: Numbers) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
-from attent.choose.scaling import tree_sum
+from attent.choose.scaling import sum_among
 from attent.learner import Ids, Numbers
 
 # Its loss at first sight has not fallen to this share within the first epoch, ...
@@ -14,7 +16,7 @@ SLOWER = 1.6
 # ... and has come to so many times the mean of the others.
 HARDER = 1.5
 _FEWEST = 30  # losses in each quarter below which no mean tells anything
-_LARGEST = 1e300  # above, sums might not be finite
+_SMALLER = 2.0**-64  # of losses too large to be summed, which changes no share by a bit
 _TENTH = 10  # of a group rarer than a tenth too little was seen to say that it cannot be learnt
 
 
@@ -34,21 +36,28 @@ def stuck_group(losses: Numbers, groups: Ids, quarters: Ids) -> int | None:
         1
     """
     names, sizes = np.unique(groups, return_counts=True)
-    if not quarters.size or not 0 < losses[quarters].max() < _LARGEST:
+    if not quarters.size:
         return None
+    if losses[quarters].max() > sys.float_info.max / len(losses):
+        losses = losses * _SMALLER
     for name in names[sizes * _TENTH >= len(groups)].tolist():
-        of = [groups[quarter] == name for quarter in quarters]
-        if min(np.count_nonzero(one) for one in of) < _FEWEST or any(one.all() for one in of):
+        of = groups == name
+        own = [_mean(losses, quarter[of[quarter]]) for quarter in quarters]
+        others = [_mean(losses, quarter[~of[quarter]]) for quarter in quarters]
+        if min(many for _, many in own) < _FEWEST or min(many for _, many in others) < 1:
             continue
-        own = [_mean(losses[quarter[one]]) for quarter, one in zip(quarters, of, strict=True)]
-        others = [_mean(losses[quarter[~one]]) for quarter, one in zip(quarters, of, strict=True)]
-        if min(own[0], others[0]) <= 0:
+        (began, _), (ended, _) = own
+        (others_began, _), (others_ended, _) = others
+        if min(began, others_began) <= 0:
             continue
-        left = own[1] / own[0]
-        if left > NOT_FALLING and left > SLOWER * (others[1] / others[0]) and own[1] > HARDER * others[1]:
+        left = ended / began
+        if left > NOT_FALLING and left > SLOWER * (others_ended / others_began) and ended > HARDER * others_ended:
             return int(name)
     return None
 
 
-def _mean(losses: Numbers) -> float:
-    return tree_sum(losses) / len(losses)
+def _mean(losses: Numbers, ids: Ids) -> tuple[float, int]:
+    """Return the mean loss of some, and how many they are."""
+    among = np.zeros(len(losses), np.bool_)
+    among[ids] = True
+    return sum_among(losses, among) / max(1, len(ids)), len(ids)

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from attent.checks import number
-from attent.choose.policy import asks
 from attent.choose.sources import Replay
 from attent.cli import recipe_lookup
 from attent.cli.fields import OptionError
 from attent.cli.given import Given
 from attent.cli.phases import counted, shown_phase
 from attent.cli.recipe_lookup import asked_plan, read_options
-from attent.learner import Costs, Groups, checked_length
+from attent.learner import Costs, checked_length
 from attent.plan.plan import Plan, Unit
 from attent.plan.timeline import MOST_FORWARD_SHARE, Epoch
 from attent.run.given_scores import checked_given
+from attent.run.teaching_checks import groups_of
 from attent.tables import NOTHING, Table, percent, wrapped
 
 Tell = Callable[[str], None]
@@ -40,9 +40,8 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
             learner = recipe_lookup.build(found, plan, options)
             n = checked_length(learner)
             costs = learner.costs() if isinstance(learner, Costs) else None
-            groups = learner.groups() if "groups" in asks(plan.select) and isinstance(learner, Groups) else None
             if not isinstance(plan.source, Replay):  # what a run would be refused for
-                checked_given(plan, n, None, None, groups, costs)
+                checked_given(plan, n, None, None, groups_of(learner, plan), costs)
     elif given.options:
         raise OptionError("an option of a recipe (--set) needs a recipe")
     elif n is None:

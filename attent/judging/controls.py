@@ -95,17 +95,22 @@ def relevance_of(learner: Learner, n: int) -> Numbers | None:
     given = getattr(learner, "relevance", None)
     if given is None:
         return None
-    found = np.asarray(given)
+    try:
+        found = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of other lengths, a tensor elsewhere
+        raise LearnerError(f"relevance must be one number for each of the {n} examples: {error}") from error
     if found.shape != (n,) or found.dtype.kind not in "iuf":
         got = f"{found.dtype} of shape {found.shape}" if found.ndim else shown(given)
         raise LearnerError(f"relevance must be one number for each of the {n} examples, shape ({n},), got {got}")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
         raise LearnerError(
             f"relevance must be finite, got {found[bad[0]]} for example {bad[0]}: give what is not to be kept the "
             "lowest number"
         )
-    return found.astype(np.float64)
+    return found
 
 
 def _filter(plan: Plan, n: int, share: float) -> Control:

@@ -288,9 +288,18 @@ def run_job(
 
 
 def _known_scores(learner: Learner, plan: Plan, n: int) -> Trace | None:
-    """Return the learner's relevance as what a plan with ``source=Replay()`` replays at each of its selections."""
-    relevance = relevance_of(learner, n) if isinstance(plan.source, Replay) else None
-    return None if relevance is None else Trace.of_scores(relevance, sum(row.select for row in plan.timeline(n)))
+    """Return the learner's relevance as what a plan with ``source=Replay()`` replays at each of its selections.
+
+    Raises LearnerError where it has none.
+    """
+    if not isinstance(plan.source, Replay):
+        return None
+    relevance = relevance_of(learner, n)
+    if relevance is None:  # the first seed's learner had one
+        raise LearnerError(
+            f"the learner of seed {plan.seed} has no relevance, and its plan goes by it: set it for every seed"
+        )
+    return Trace.of_scores(relevance, sum(row.select for row in plan.timeline(n)))
 
 
 def goes_on_from(folder: Path, plan: Plan, n: int) -> str | None:

@@ -294,7 +294,12 @@ class Referee:
         twins = alike(made, self.check.n)
         arms = {name: made[name] for name in made if name not in twins}
         if not question.teach and sum(arm.kind in (FULL, SHORT) for _, arm in arms.values()) < 2:
-            if len(question.lengths) < 2 or FULL not in question.against:
+            if FULL not in question.against:
+                raise PlanError(
+                    f"against must have {FULL}, got {', '.join(question.against) or 'none'}: a saving is read off the "
+                    "curve of training on all examples"
+                )
+            if len(question.lengths) < 2:
                 raise PlanError(
                     f"lengths must be at least 2, got {len(question.lengths)}: a saving is read off the curve between "
                     "them, such as 0.4,0.55,0.75,1"

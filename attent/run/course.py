@@ -209,10 +209,8 @@ class Course:
         if name == "ages":
             return self.epoch - self.seen
         if name in ("opening", "quarters"):
-            first = Shuffle(Noise(self.plan.seed, ORDER + self.timeline[0].shuffle), self.n)
-            if name == "opening":  # afterwards losses are of a later epoch
-                return opening_of(first, self.n) if self.epoch == 1 else np.empty(0, np.int64)
-            return quarters_of(first, self.n) if self.epoch <= 2 else np.empty((2, 0), np.int64)
+            of = opening_of if name == "opening" else quarters_of
+            return of(lambda: self._order_of(self.timeline[0], None), self.timeline[0].k, self.n, self.epoch)
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
         if name == "watched":
@@ -253,13 +251,15 @@ class Course:
     def _ordered(self) -> Shuffle | Buckets:
         """Return the epoch's order as positions in the ids taught: by the noise of each id (rules S9, T14)."""
         if self._order is None:
-            order = Shuffle(Noise(self.plan.seed, ORDER + self.row.shuffle), self.n, self.ids)
-            self._order = order
-            if self.plan.bucket is not None:
-                assert self.costs is not None  # refused when the course was made
-                costs = self.costs if self.ids is None else self.costs[self.ids]
-                self._order = Buckets(order, costs, self.row.batch_size, self.plan.bucket)
+            self._order = self._order_of(self.row, self.ids)
         return self._order
+
+    def _order_of(self, row: Epoch, ids: Ids | None) -> Shuffle | Buckets:
+        order = Shuffle(Noise(self.plan.seed, ORDER + row.shuffle), self.n, ids)
+        if self.plan.bucket is None:
+            return order
+        assert self.costs is not None  # refused when the course was made
+        return Buckets(order, self.costs if ids is None else self.costs[ids], row.batch_size, self.plan.bucket)
 
     def record(self, numbers: Numbers, skipped: int | None = None, *, scaled: bool = False) -> EpochRecord | None:
         """Take the numbers that the lesson at hand asked for; return the epoch's record if it ended.

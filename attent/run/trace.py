@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from attent import __version__
+from attent import __version__, checks
 from attent.choose.policy import asks, ranks
 from attent.errors import TraceError
 from attent.learner import Ids, Numbers
@@ -95,7 +95,8 @@ class Trace:
         """Return a trace that holds nothing but scores known beforehand, for a plan with ``source=Replay()``.
 
         A plan that teaches one selection of the highest throughout is a static filter. scores: one number per example,
-        shape (n,). draws: how many selections the plan makes, all by these scores. Raises TraceError for another shape.
+        shape (n,); they are copied. draws: how many selections the plan makes, all by these scores. Raises TraceError
+        for what are not such numbers.
 
         Example:
             >>> import numpy as np, attent
@@ -107,11 +108,14 @@ class Trace:
         """
         rule = "scores must be one number per example, shape (n,)"
         try:
-            held = np.array(scores, np.float64)
-        except (TypeError, ValueError) as error:
+            given = np.asarray(scores)
+        except (TypeError, ValueError, RuntimeError) as error:  # lists of other lengths, a tensor elsewhere
             raise TraceError(f"{rule}: {error}") from None
-        if held.ndim != 1 or not len(held):
-            raise TraceError(f"{rule}, got shape {held.shape}")
+        if given.ndim != 1 or not len(given) or given.dtype.kind not in "iuf":
+            raise TraceError(f"{rule}, got {given.dtype} of shape {given.shape}")
+        draws = checks.whole("draws", draws, 1, error=TraceError)
+        held = given.astype(np.float64)
+        held.flags.writeable = False  # all selections hold the same
         once = Plan(epochs=1, batch_size=len(held), ratio=1.0)
         header = Header(format=FORMAT, attent=__version__, n=len(held), plan=once.to_dict(), rounds=[])
         return cls(header, [], dict.fromkeys(range(draws), Taught(np.empty(0, np.int64), held)))

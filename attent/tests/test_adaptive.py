@@ -295,6 +295,31 @@ def test_a_course_says_how_the_first_epoch_began_and_ended_while_one_pass_was_tr
             course.next()
 
 
+@pytest.mark.parametrize("bucket", [2, 100])
+def test_it_goes_by_the_batches_that_were_trained_where_they_hold_examples_that_cost_alike(bucket):
+    plan = Plan.auto(epochs=3, batch_size=10, seed=5, bucket=bucket)
+    course = Course(plan, 601, costs=np.random.default_rng(0).random(601) + 1)
+    order = np.concatenate(course.next().batches)
+    course.record(np.ones(601))
+    ask = course._offered("ask")
+    assert ask("opening").tolist() == order[:75].tolist()
+    assert ask("quarters").tolist() == [order[:150].tolist(), order[-150:].tolist()]
+
+
+def test_a_first_epoch_that_was_not_on_all_tells_nothing():
+    asks = []
+
+    class Asking:
+        ranks = False
+
+        def choose(self, scores, k, noise, ids=None, *, ask):
+            asks.append((ask("opening").tolist(), ask("quarters").tolist()))
+            return attent.Choice(np.arange(k))
+
+    drive(Course(Plan(epochs=3, batch_size=10, select=Asking()), 100), lambda epoch: np.ones(100))
+    assert asks == [([], [[], []])] * 3
+
+
 @pytest.mark.parametrize(("fall", "stops"), [(0.51, True), (0.53, False)])
 def test_a_course_stops_teaching_what_is_learnt_by_heart(fall, stops):
     hard = np.zeros(900, np.bool_)

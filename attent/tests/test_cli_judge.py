@@ -130,6 +130,7 @@ def test_own_arms_join_those_by_default():
         ((RECIPE, "--lengths", "half,1"), "--lengths must be numbers separated by commas, got 'half,1'"),
         ((RECIPE, "--batch-sizes", "8,1.5"), "--batch-sizes must be whole numbers separated by commas, got '8,1.5'"),
         ((RECIPE, "--lengths", "1", "--against", "full"), "lengths must be at least 2, got 1"),
+        ((RECIPE, "--against", "random"), "against must have full, got random: a saving is read off the curve of"),
         ((RECIPE, "--budget", "soon"), "budget must be a time above 0 such as 90s, 10m or 1.5h, got 'soon'"),
         ((RECIPE, "--seeds", "many"), "--seeds must be a whole number, got 'many'"),
         ((RECIPE, "--forward-share", "-1"), "--forward-share must be in [0, 1e+06], got -1.0"),

@@ -58,11 +58,14 @@ def test_costs_of_the_learner_are_counted_in_their_unit(monkeypatch):
         ("tempered", "Tempered() goes by groups, and none are known"),
         ("by_group(hard, share=(1, 1, 1))", "must be 0 for a group without examples, got 1 for group 2"),
         ("per_cost", "PerCost() goes by costs, and none are known"),
+        ("auto", "groups must be at least 0, got -1 for example 0"),
     ],
 )
 def test_what_a_run_would_be_refused_for_is_told_before(monkeypatch, select, said):
     if "share" in select:
         monkeypatch.setattr(Softmax, "groups", lambda self: np.arange(60) % 2, raising=False)
+    if select == "auto":
+        monkeypatch.setattr(Softmax, "groups", lambda self: np.arange(60) % 2 - 1, raising=False)
     flags = ("--epochs", 3, "--batch-size", 6, "--warm-up", 1, "--select", select)
     assert said in " ".join(command("plan", RECIPE, *flags).err.split())
     assert command("plan", "--n", 60, *flags).code == 0

@@ -135,6 +135,7 @@ def test_a_plan_of_ones_own_may_go_by_relevance_too(tmp_path):
         (0.5, "got 0.5"),
         ([0.0] * 7 + [float("nan")] * 43, "must be finite, got nan for example 7: give what is not to be kept the lowest"),
         ([-np.inf] + [0.0] * 49, "must be finite, got -inf for example 0"),
+        ([[0.0], [0.0, 0.0]] * 25, "must be one number for each of the 50 examples: setting an array element with a seq"),
     ],
 )  # fmt: skip
 def test_what_is_no_relevance_is_refused_before_anything_is_taught(given, message):
@@ -150,6 +151,20 @@ def test_what_is_no_relevance_is_refused_before_anything_is_taught(given, messag
     assert str(caught.value).startswith("relevance must be ")
     assert message in str(caught.value)
     assert built[-1].batches == []
+
+
+def test_a_seed_without_a_relevance_is_told_by_its_number():
+    def recipe(plan):
+        learner = toy.Steady(plan)
+        if plan.seed == 0:
+            learner.relevance = np.arange(50)
+        return learner
+
+    with pytest.raises(attent.LearnerError) as caught:
+        attent.judge(attent.recipe(epochs=6, batch_size=10)(recipe), **ASKED, seeds=2)
+    assert str(caught.value) == (
+        "the learner of seed 1 has no relevance, and its plan goes by it: set it for every seed"
+    )
 
 
 def test_whole_numbers_and_lists_are_taken_as_float64():
@@ -190,12 +205,30 @@ def test_a_trace_of_scores_is_replayed_as_a_static_filter():
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (np.zeros((2, 2)), ", got shape (2, 2)"),
-        ([], ", got shape (0,)"),
-        (3.0, ", got shape ()"),
-        (["near"], ": could not convert string to float"),
+        (np.zeros((2, 2)), ", got float64 of shape (2, 2)"),
+        ([], ", got float64 of shape (0,)"),
+        (3.0, ", got float64 of shape ()"),
+        (["1"], ", got <U1 of shape (1,)"),
+        ([1j], ", got complex128 of shape (1,)"),
+        ([None], ", got object of shape (1,)"),
+        ([[1], [1, 2]], ": setting an array element with a sequence"),
     ],
 )
 def test_a_trace_of_scores_needs_one_per_example(scores, message):
     with pytest.raises(attent.TraceError, match=re.escape("one number per example, shape (n,)" + message)):
         attent.Trace.of_scores(scores)
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, True, "2"])
+def test_a_trace_of_scores_is_of_one_selection_or_more(draws):
+    with pytest.raises(attent.TraceError, match=r"^draws must be a whole number of at least 1, got "):
+        attent.Trace.of_scores(np.zeros(3), draws)
+
+
+def test_the_scores_of_a_trace_do_not_change():
+    scores = np.arange(3.0)
+    held = attent.Trace.of_scores(scores, 2).selections
+    scores[:] = 9.0
+    assert [held[draw].scores.tolist() for draw in held] == [[0.0, 1.0, 2.0]] * 2
+    with pytest.raises(ValueError, match="read-only"):
+        held[0].scores[0] = 9.0

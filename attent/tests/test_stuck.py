@@ -31,7 +31,9 @@ def first_sight(began, ended, others=(2.0, 0.4)):
         (0.5, 0.61, (3.0, 0.4), 1),
         (0.5, 0.59, (3.0, 0.4), None),  # which is not much harder than the others
         (0.0, 2.0, (2.0, 0.4), None),  # no fall can be told
-        (2.0, 1e301, (2.0, 0.4), None),
+        (2.0, 1e301, (2.0, 0.4), 1),
+        (2e307, 1.8e307, (2e307, 0.4e307), 1),  # whose sums are beyond float64
+        (2e307, 1.5e307, (2e307, 0.4e307), None),
     ],
 )
 def test_a_group_is_stuck_where_it_stays_hard_and_the_others_are_learnt(began, ended, others, found):

@@ -67,7 +67,8 @@ class Teaching:
             checkpoints.
         per_example_loss: ``per_example_loss(outputs, inputs)`` returns what is ranked, (B,), where the model's outputs
             have no logits, or another number is wanted; inputs are the model's keyword arguments, labels included.
-        groups: The group of each example, for a policy by group: a column of train_dataset, or an array.
+        groups: The group of each example, for a policy that goes by groups, as ``auto`` does where they are given: a
+            column of train_dataset, or an array.
         costs: What each example costs, such as its tokens: a column of train_dataset, or an array. Where batches are
             of similar length (``train_sampling_strategy="group_by_length"``, or a plan with ``bucket``), its length.
         feed_options: More arguments of `attent.Feed`, for plans that need them: ``watch``, ``reference``, ``replay``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from attent.choose.policy import asks
-from attent.errors import PlanError
+from attent.errors import PlanError, WorkersError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan
 
@@ -22,6 +23,9 @@ def refuse_watching(plan: Plan) -> None:
             "a plan with keep decides by what is watched, and each process would go by its own numbers: train on one "
             "process, or by attent.teach with attent.Workers, or leave keep out"
         )
+
+
+_TOLD = 8  # bytes that say which batches numbers are of: whole numbers below 256, which every float holds
 
 
 class Workers(NamedTuple):
@@ -65,7 +69,8 @@ class Workers(NamedTuple):
     def gathered(self, own: torch.Tensor, batches: Sequence[Ids]) -> tuple[Numbers, Ids]:
         """Return all numbers of these batches and their ids, the same on every rank, by one transfer and one gather.
 
-        own: the numbers of this rank's shares, concatenated. Every rank must call it.
+        own: the numbers of this rank's shares, concatenated. Every rank must call it. Raises WorkersError on every one
+        where a rank has other batches: their numbers would be credited to other examples.
         """
         if self.world == 1:
             ids = np.concatenate([np.empty(0, np.int64), *batches])
@@ -75,9 +80,17 @@ class Workers(NamedTuple):
         if dist.get_backend() != "nccl":
             own = own.cpu()
         # Shares differ by an example or two a batch; a gather wants equal lengths.
-        padded = own.new_zeros(max(lengths))
+        padded = own.new_zeros(max(lengths) + _TOLD)
         padded[: len(own)] = own
+        told = hashlib.sha256(np.concatenate([np.empty(0, np.int64), *batches]).data).digest()[:_TOLD]
+        padded[-_TOLD:] = torch.tensor(list(told), dtype=own.dtype)
         parts = [torch.empty_like(padded) for _ in shares]
         dist.all_gather(parts, padded)
+        others = [rank for rank, part in enumerate(parts) if not torch.equal(part[-_TOLD:], parts[0][-_TOLD:])]
+        if others:
+            raise WorkersError(
+                f"rank {others[0]} of {self.world} trained other batches than rank 0: give every process the same "
+                "plan, data, groups, costs, reference and version of attent, and the state of one checkpoint"
+            )
         numbers = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
         return numbers.cpu().to(torch.float64).numpy(), np.concatenate(shares)
