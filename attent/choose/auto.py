@@ -37,7 +37,7 @@ NEW = 0.6
 # What the first epoch ended with was seen just before: where that falls below the first share at second sight, and what
 # the epoch began with hardly further (the square of the one is below the second share times the other), one look is
 # enough to learn by heart, and others teach little.
-BY_HEART, ALONE = 0.52, 0.64
+BY_HEART, ALONE = 0.52, 0.72
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
