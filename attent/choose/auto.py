@@ -35,9 +35,10 @@ FAST = 0.55
 # paid for by what was known, which no loss of training shows.
 NEW = 0.6
 # What the first epoch ended with was seen just before: where that falls below the first share at second sight, and what
-# the epoch began with hardly further (the square of the one is below the second share times the other), one look is
-# enough to learn by heart, and others teach little.
-BY_HEART, ALONE = 0.52, 0.72
+# the epoch began with hardly further (the square of the one is below the last share times the other), one look is
+# enough to learn by heart, and others teach little. A model that knew most is quick at the few that are new to it: the
+# second share.
+BY_HEART, BY_HEART_KNEW, ALONE = 0.52, 0.36, 0.72
 # Later on it need fall to this share only: what is left to be learnt is slower.
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
@@ -68,7 +69,8 @@ class Stand(NamedTuple):
     ``how`` to choose what is taught, None: all in turn. ``tries``: passes in which that has yet to prove itself.
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
     try goes by first sight alone, of a model that knows the rest. ``over``: it was seen that teaching does not help,
-    so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is.
+    so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is. ``knew``: the
+    model knew most examples as it was given.
     """
 
     how: How | None = None
@@ -77,6 +79,7 @@ class Stand(NamedTuple):
     known: bool = False
     over: bool = False
     best: float | None = None
+    knew: bool = False
 
 
 class Decision(NamedTuple):
@@ -281,6 +284,7 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
     few = None if opening is None else _held_by_few(latest[opening])
+    stand = stand._replace(knew=few is not None)
     if few is not None and few < FEW:
         return Decision(stand._replace(over=True), {"sign": "spread", "share": few})
     if share >= KNOWN:
@@ -319,7 +323,11 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     seen = np.zeros(len(latest), np.bool_)
     seen[taught] = True
     seen &= np.isfinite(before) & np.isfinite(latest)
-    by_heart = None if quarters is None or not stand.tries else _by_heart(before, latest, seen, quarters)
+    by_heart = (
+        None
+        if quarters is None or not stand.tries
+        else _by_heart(before, latest, seen, quarters, BY_HEART_KNEW if stand.knew else BY_HEART)
+    )
     if by_heart is not None:
         return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": by_heart})
     fall = _fall(before, latest, seen)
@@ -334,7 +342,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
 
 
-def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> float | None:
+def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids, below: float) -> float | None:
     """Return to what those fell that were seen just before; None where they are not learnt by heart, or too few."""
     falls = []
     for quarter in quarters:
@@ -344,7 +352,7 @@ def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> fl
             return None
         falls.append(_fall(before, latest, of))
     began, ended = falls
-    return ended if ended < BY_HEART and ended * ended < ALONE * began else None
+    return ended if ended < below and ended * ended < ALONE * began else None
 
 
 def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:

@@ -188,7 +188,7 @@ def _found(
             *_at_equal_cost(best, main, seeds),
             *beside,
         ], None
-    said, pays = _saving(recipe, best, sum(row.kind == POLICY for row in rows), metrics, seeds, failed)
+    said, pays = _saving(recipe, best, rows, metrics, seeds, failed)
     if not best.savings[main]["full_epochs"].surely_above:
         said += _at_equal_cost(best, main, seeds)
     beaten = any(ahead[main].surely_below for ahead in best.ahead_of.values() if main in ahead)
@@ -196,10 +196,11 @@ def _found(
 
 
 def _saving(
-    recipe: str, best: Row, policies: int, metrics: Sequence[str], seeds: int, failed: Sequence[str]
+    recipe: str, best: Row, rows: Sequence[Row], metrics: Sequence[str], seeds: int, failed: Sequence[str]
 ) -> tuple[list[str], str | None]:
     """Return what the best policy saves, in sentences, and its name if that is certain."""
     main = metrics[0]
+    policies = sum(row.kind == POLICY for row in rows)
     found = best.savings[main]["full_epochs"]
     certain = certainty(found, seeds)
     among = f", the best of {policies} policies," if policies > 1 else ""
@@ -211,7 +212,7 @@ def _saving(
             ], None
         return [
             f"On {recipe}, no policy saves with certainty: the best is {best.arm}, {percent(found)} ({certain}). "
-            "Train on all data."
+            f"Train on all data{_or_as_drawn(rows, main, seeds)}."
         ], None
     cost, reached = best.costs["full_epochs"] or 0.0, "at least " if found.bound > 0 else ""
     said = [
@@ -231,6 +232,19 @@ def _saving(
     if by_time is not None and not by_time.surely_above:
         said.append(f"By process time it is less certain: {percent(by_time)} ({interval(by_time)}).")
     return said, best.arm
+
+
+def _or_as_drawn(rows: Sequence[Row], main: str, seeds: int) -> str:
+    """Return which control saves most of those that surely save, in words; nothing where none does."""
+    saving = [row for row in rows if row.kind == CONTROL and main in row.savings]
+    surely = [row for row in saving if row.savings[main]["full_epochs"].surely_above and seeds >= LEAST_SEEDS]
+    if not surely:
+        return ""
+    best = max(
+        surely, key=lambda row: (row.savings[main]["full_epochs"].low or 0.0, row.savings[main]["full_epochs"].value)
+    )
+    found = best.savings[main]["full_epochs"]
+    return f", or on what {best.arm} draws: it saves {percent(found)} ({certainty(found, seeds)})"
 
 
 def _at_equal_cost(best: Row, main: str, seeds: int) -> list[str]:
@@ -259,6 +273,9 @@ def _beside_controls(best: Row, rows: Sequence[Row], main: str, seeds: int) -> l
             told.append(f"But {row.arm}, {which}, does better than {best.arm}: {values}.")
         elif ahead.surely_above:
             told.append(f"{best.arm} also beats {row.arm}, {which}: {values}.")
+        elif ahead.low is None:  # a single run
+            than = "behind" if ahead.value > 0 else "ahead of" if ahead.value < 0 else "level with"
+            told.append(f"{row.arm}, {which}, is {than} {best.arm}: {values}, which proves nothing.")
         else:
             told.append(f"{row.arm}, {which}, does about as well as {best.arm}: {values}.")
     return told

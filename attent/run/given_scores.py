@@ -80,8 +80,9 @@ def checked_groups(groups: object, n: int, plan: Plan) -> Ids:
     """
     if groups is None:
         raise PlanError(
-            f"{plan.select!r} goes by groups, and none are known: give the learner a method groups() that returns the "
-            "group of each example (int64, one per example, from 0), or choose by another policy"
+            f"{plan.select!r} goes by groups, and none are known: give a backend's learner, feed or trainer "
+            "groups=..., one per example, or a learner of your own a method groups() (int64, from 0); or choose by "
+            "another policy"
         )
     groups = _are_groups(groups, n)
     if (groups == groups[0]).all():

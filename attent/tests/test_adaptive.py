@@ -204,7 +204,7 @@ def test_what_a_model_that_knows_most_does_not_know_must_be_few(few):
     if few < 17:
         assert (stand.how, stand.known, stand.over, reason["sign"]) == ("hard", True, False, "known")
         return
-    assert stand == Stand(first=pytest.approx(loss.mean(), rel=1e-15), over=True)
+    assert stand == Stand(first=pytest.approx(loss.mean(), rel=1e-15), over=True, knew=True)
     assert reason == {"sign": "spread", "share": pytest.approx(34 / 40.8, rel=1e-12)}
     assert told(reason) == (
         "as it was given the model knew most, and the hardest 17 % held 83 % of the loss: too many are hard to be new, "
@@ -276,6 +276,9 @@ def test_what_one_look_is_enough_to_learn_by_heart_is_not_taught_again(stand):
     assert found(0.53, 0.53).stand.how == "hard"
     assert found(0.16, 0.35).stand.how == "hard"
     assert found(0.18, 0.35).why["sign"] == "by heart"
+    knew = stand._replace(knew=True)  # it is quick at what is new
+    assert decide(*sights(0.35, 0.35), taught, knew, quarters=apart).why["sign"] == "by heart"
+    assert decide(*sights(0.37, 0.37), taught, knew, quarters=apart).stand.how == "hard"
     # ... for fewer than 30 of either quarter, or after the try.
     assert found(0.35, 0.35, quarters=np.stack([np.arange(99, 149), np.r_[90:100, 160:200]])).stand.how == "hard"
     assert found(0.35, 0.35, quarters=np.stack([np.arange(110, 160), np.arange(139, 189)])).why["sign"] == "by heart"

@@ -125,8 +125,8 @@ def test_it_never_scores():
 
 
 NEEDS = (
-    "Balanced() goes by groups, and none are known: give the learner a method groups() that returns the group of each "
-    "example (int64, one per example, from 0), or choose by another policy"
+    "Balanced() goes by groups, and none are known: give a backend's learner, feed or trainer groups=..., one per "
+    "example, or a learner of your own a method groups() (int64, from 0); or choose by another policy"
 )
 WRONG = "groups must be an int64 array of shape (24,), one group per example, got "
 

@@ -187,7 +187,7 @@ def test_everything_can_come_from_a_file(elsewhere):
         ((RECIPE, "--epochs", "many"), "--epochs must be a whole number, got 'many'"),
         ((RECIPE, "--ratio", "1.4"), "--ratio must be in (0, 1], got 1.4"),
         ((RECIPE, "--set", "depth=3"), "--set depth: recipe 'attent.tests.cli_toy:tiny' has no option 'depth'; known:"),
-        ((RECIPE, "--against", "long"), "--against must be one of full, short, shorts, random, balanced, tempered, new-only, replay, got 'long'"),
+        ((RECIPE, "--against", "long"), "--against must be one of full, short, shorts, random, balanced, tempered, new-only, replay, filter, got 'long'"),
         ((RECIPE, "--forward-share", "-1"), "--forward-share must be in [0, 1e+06], got -1.0"),
         ((RECIPE, "--forward-share", "inf"), "--forward-share must be in [0, 1e+06], got 'inf'"),
         ((RECIPE, "--segment-steps", "0"), "--segment-steps must be a whole number of at least 1, got 0"),

@@ -373,6 +373,22 @@ def test_what_a_control_shows_is_told_and_a_policy_may_pay_all_the_same(balanced
     assert pays == "mine"
 
 
+@pytest.mark.parametrize("seeds", [4, 5])
+def test_where_only_a_control_saves_that_is_said_in_place_of_all_data_alone(seeds):
+    _, (said, pays) = beside(-0.15, [0.0] * seeds, seeds)
+    drawn = f", or on what balanced draws: it saves 29 % (95 %: 29 to 29, {seeds} seeds)" if seeds == 5 else ""
+    assert f"the best is mine, <= 0 % (95 %: <= 0 to 0, {seeds} seeds). Train on all data{drawn}. At equal" in said
+    assert pays is None
+
+
+@pytest.mark.parametrize(("by", "than"), [(0.03, "ahead of"), (-0.03, "behind"), (0.0, "level with")])
+def test_a_single_run_beside_a_control_is_told_as_one(by, than):
+    _, (said, pays) = beside(0.0, [by], 1)
+    assert f"balanced, which looks at no score, is {than} mine: accuracy {0.7 + by:.4f} against 0.7000 " in said
+    assert said.endswith(", in this single run), which proves nothing.")
+    assert pays is None
+
+
 def test_where_short_training_wins_that_is_said_with_its_interval():
     said, pays = told((4.0, 0.55))
     assert "mine, <= 0 % (95 %: <= 0 to 0, 5 seeds). Train on all data." in said
