@@ -323,13 +323,10 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     seen = np.zeros(len(latest), np.bool_)
     seen[taught] = True
     seen &= np.isfinite(before) & np.isfinite(latest)
-    by_heart = (
-        None
-        if quarters is None or not stand.tries
-        else _by_heart(before, latest, seen, quarters, BY_HEART_KNEW if stand.knew else BY_HEART)
-    )
-    if by_heart is not None:
-        return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": by_heart})
+    if quarters is not None and stand.tries:
+        by_heart = _by_heart(before, latest, seen, quarters, BY_HEART_KNEW if stand.knew else BY_HEART)
+        if by_heart is not None:
+            return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": by_heart})
     fall = _fall(before, latest, seen)
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
