@@ -49,6 +49,7 @@ PLAN_FIELDS: dict[str, Field] = {
     "keep": Field(
         "number", "By how much what is watched may become worse, or none; of the preset auto.", optional=True
     ),
+    "per_cost": Field("switch", "Choose by loss per cost, where the learner has costs; of the preset auto."),
     "reselect": Field("switch", "Select again before every epoch of an interval."),
     "non_finite": Field("word", "What a NaN score means: error, drop or last."),
     "seed": Field("whole", "Of every random choice."),
