@@ -341,7 +341,7 @@ def test_controls_for_what_is_new_go_by_the_groups_of_each_seed(tmp_path, kept):
     asked = {"seeds": 3, "against": ["full", "new-only", "replay"], "run": tmp_path / "mine" if kept else None}
     found = judged(toy.drawn_groups, **asked)
     assert found.finished
-    assert [found.row(name).costs["full_epochs"] for name in ("new-only", "replay-0.5")] == [
+    assert [found.row(name).costs["full_epochs"] for name in ("new-only", "replay")] == [
         pytest.approx(3.6, abs=0.2)
     ] * 2
     if not kept:
