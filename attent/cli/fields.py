@@ -74,7 +74,8 @@ RUN_FIELDS: dict[str, Field] = {
         "examples, at the cost of the last policy), shorts (of every policy); at its cost random (examples drawn at "
         "random), balanced and tempered (evenly by group, or by the root of its size, where the learner knows groups), "
         "new-only and replay (where it knows which are new; replay-0.25 or another share in place of the best), filter "
-        "(what is nearest to a target, where its relevance is known); or none. Default: full,short,balanced,tempered; of `attent judge` new-only, replay and filter too.",
+        "(what is nearest to a target, where its relevance is known); or none. Default: full,short,balanced,tempered; "
+        "of `attent judge` new-only, replay and filter too.",
     ),
     "lengths": Field(
         "numbers",

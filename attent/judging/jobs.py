@@ -103,8 +103,8 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``differs``: in words, between
-    two builds; None also where only one was built.
+    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`; ``costs``: `costs()`.
+    ``differs``: in words, between two builds; None also where only one was built.
     """
 
     format: int = FORMAT
@@ -115,6 +115,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     new: list[int] = []
     relevant: bool = False
     watches: bool = False
+    costs: bool = False
     differs: str | None = None
 
 
@@ -151,6 +152,7 @@ def precheck(
         new=new,
         relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
+        costs=isinstance(learner, Costs),
     )
     if not compare:
         return found

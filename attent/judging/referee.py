@@ -34,7 +34,7 @@ from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
 from attent.run.files import FORMAT, read_json, write_json, write_whole
 from attent.run.folder import held
-from attent.run.given_scores import checked_groups, checked_watching
+from attent.run.given_scores import checked_groups, checked_watching, goes_by_costs, unknown_costs
 from attent.run.teaching import Listener
 
 PICTURE, REPORT = "judge.svg", "report.md"
@@ -122,6 +122,8 @@ class Referee:
         for plan, arm in self._arms().values():
             if "groups" in asks(plan.select) and not self.check.sizes:
                 checked_groups(None, self.check.n, plan)
+            if goes_by_costs(plan) and not self.check.costs:
+                raise unknown_costs(plan)
             if not self.check.watches:
                 checked_watching(plan, None)
             if isinstance(plan.source, Proxy):
