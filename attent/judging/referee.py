@@ -193,7 +193,7 @@ class Referee:
     def _choose_share(self) -> bool:
         """Choose the share of the control that replays, at the cost of the last policy; False if that was stopped."""
         question, n = self.question, self.check.n
-        if REPLAY not in self._arms():
+        if REPLAY not in self._plans(n, self.batch_size, question.first_seed):
             return True
         seed = question.first_seed + SEED_DISTANCE
         known = kept_groups(self._folder("tuning"))

@@ -132,6 +132,9 @@ def test_shares_that_are_named_are_arms_beside_it():
     found = judged(against=["full", "replay-.75", "replay", "replay-0.25"])
     assert [arm.name for arm in found.arms if arm.kind == "control"] == ["replay-0.75", "replay", "replay-0.25"]
     assert [found.row(name).costs["full_epochs"] for name in ("replay-0.75", "replay-0.25")] == [3.64, 3.2]
+    assert found.replayed.chosen == {"share": 0.5}  # though until then it is the one of .75
+    found = judged(against=["full", "replay-0.5", "replay"])
+    assert (found.replayed.chosen, found.alike) == ({"share": 0.5}, {"replay": "replay-0.5"})
     assert judged(against=["full", "replay-0.5"]).replayed is None  # nothing is left to choose
 
 
