@@ -90,14 +90,14 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
 
 
 def unit_text(plan: Plan, costs: Numbers, forward_share: float) -> str:
-    """Return what a plan costs in the unit of the learner's costs, and what the first that is chosen does.
+    """Return what a plan costs in the unit of the learner's costs, and its longest epoch or pass that is chosen.
 
     Example:
         >>> import attent, numpy as np
         >>> from attent.cli.plan_command import unit_text
         >>> plan = attent.Plan.auto(epochs=3, batch_size=10)
         >>> unit_text(plan, np.repeat([1.0, 3.0], 150), 1 / 3).partition(": ")[2]
-        'about 1,800 (1,200 to 2,400 by what is chosen); the first pass that is chosen about 200 (100 to 300).'
+        'about 1,800 (1,200 to 2,400 by what is chosen); the longest pass that is chosen about 200 (100 to 300).'
     """
 
     def told(cost: InUnit) -> str:
@@ -106,8 +106,8 @@ def unit_text(plan: Plan, costs: Numbers, forward_share: float) -> str:
 
     whole, chosen = cost_in_unit(plan, costs, forward_share)
     each = told(chosen).replace(" by what is chosen", "")
-    first = f"; the first {plan.unit} that is chosen {each}" if chosen.most else ""
-    return f"In the unit of the learner's costs: {told(whole)}{first}."
+    longest = f"; the longest {plan.unit} that is chosen {each}" if chosen.most else ""
+    return f"In the unit of the learner's costs: {told(whole)}{longest}."
 
 
 def timeline_table(rows: Sequence[Epoch], plan: Plan | None = None) -> str:

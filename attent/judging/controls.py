@@ -68,12 +68,12 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
         >>> [(each.name, each.plan.ratio, each.plan.epochs) for each in made]
         [('replay', 0.4, 8), ('replay-0.25', 0.8, 4)]
     """
-    fewest = min((row.k for row in plan.timeline(n) if row.select), default=0)
-    if not fewest:
+    if not _fewest(plan, n):
         return []
     if name == RANDOM:
         chance: Policy = InTurn() if asks_of_training(plan.select) else Random()
-        return [Control(name, dataclasses.replace(plan, select=chance), "at random")]
+        epochs = plan.epochs - (plan.first_look < 1)  # where nothing is looked at, the first pass is whole
+        return [Control(name, dataclasses.replace(plan, epochs=epochs, select=chance), "at random")]
     if name == FILTER:
         return [_filter(plan, n, share) for share in FILTER_SHARES] if known.relevant else []
     if len(known.sizes) < 2:
@@ -81,7 +81,8 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
     if name in (BALANCED, TEMPERED):
         select: Policy = Balanced() if name == BALANCED else Tempered()
         how = "evenly by group" if name == BALANCED else "by the square root of each group's size"
-        return [Control(name, _in_place(plan, select), how)] if len(known.sizes) <= fewest else []
+        made = _in_place(plan, select)
+        return [Control(name, made, how)] if len(known.sizes) <= _fewest(made, n) else []
     new = _many_new(known)
     if not 0 < new < n:
         return []
@@ -200,6 +201,11 @@ def _replay(name: str, plan: Plan, n: int, known: Known, share: float) -> Contro
         return Control(name, _of_new(plan, n, known, share), f"{100 * share:.3g} % from what is new")
     how = f"as they are, {100 * _many_new(known) / n:.3g} % from what is new"
     return Control(name, on_all(plan, n, plan.cost(n).examples_trained), how)
+
+
+def _fewest(plan: Plan, n: int) -> int:
+    """Return how many examples the smallest pass that is chosen has, 0 where none is."""
+    return min((row.k for row in plan.timeline(n) if row.select), default=0)
 
 
 def relevance_of(learner: Learner, n: int) -> Numbers | None:

@@ -98,7 +98,7 @@ class InUnit(NamedTuple):
 
 
 def cost_in_unit(plan: Plan, costs: Numbers, forward_share: float = ASSUMED_FORWARD_SHARE) -> tuple[InUnit, InUnit]:
-    """Return what a plan costs, and the first epoch or pass for which it chooses, zeros where it never does.
+    """Return what a plan costs, and the longest epoch or pass for which it chooses, zeros where it never does.
 
     costs: of each example, float64, shape (n,), as a learner's ``costs()``. An example that is scored counts
     ``forward_share`` of its cost; which ones are is not known where not all are, so these count at their mean.
@@ -118,10 +118,10 @@ def cost_in_unit(plan: Plan, costs: Numbers, forward_share: float = ASSUMED_FORW
         return InUnit(float(cheapest_first[k]), k * mean, of_all - float(cheapest_first[n - k]))
 
     passes = [taught(row.k) for row in rows]
+    longest = max((row.k for row in rows if row.select), default=0)
     scored = forward_share * mean * sum(row.scored for row in rows)
     whole = InUnit(*(sum(ends) + scored for ends in zip(*passes, strict=True)))
-    chosen = next((one for one, row in zip(passes, rows, strict=True) if row.select), InUnit(0.0, 0.0, 0.0))
-    return whole, chosen
+    return whole, taught(longest)
 
 
 def warn_if_losing(plan: Plan, n: int) -> None:

@@ -50,13 +50,15 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
 def test_costs_of_the_learner_are_counted_in_their_unit(monkeypatch):
     monkeypatch.setattr(Softmax, "costs", lambda self: np.full(60, 25.0), raising=False)
     out = command("plan", RECIPE, "--epochs", 3, "--preset", "default").out  # 1 + .4 + 1 epochs of 60 * 25
-    assert "In the unit of the learner's costs: about 3,600; the first epoch that is chosen about 600." in one_line(out)
+    assert "In the unit of the learner's costs: about 3,600; the longest epoch that is chosen about 600." in one_line(
+        out
+    )
     assert "In the unit" not in command("plan", RECIPE, "--n", 500).out
     monkeypatch.setattr(Softmax, "costs", lambda self: 1.0 + np.arange(60) % 2, raising=False)
     out = command("plan", RECIPE, "--epochs", 3, "--batch-size", 5, "--preset", "auto", "--per-cost").out
     assert "select per_cost(inner=auto(bonus=0.2))" in one_line(out)
     assert (
-        "In the unit of the learner's costs: about 270 (210 to 330 by what is chosen); the first pass that is chosen "
+        "In the unit of the learner's costs: about 270 (210 to 330 by what is chosen); the longest pass that is chosen "
         "about 30 (20 to 40)."
     ) in one_line(out)
     assert "per-cost belongs to the preset auto, not to default" in refused(
@@ -88,10 +90,12 @@ def test_what_a_run_would_be_refused_for_is_told_before(monkeypatch, select, sai
 def test_the_words_are_those_of_the_plan():
     out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
     assert out == command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10).out  # without a plan it is auto
-    assert out.startswith("passes 14, batch_size 10, ratio 0.333333, select auto(bonus=0.2), ")
+    assert out.startswith("passes 15, batch_size 10, ratio 0.333333, select auto(bonus=0.2), ")
     lines = out.partition("\n\n")[2].splitlines()
     assert lines[0].split()[:2] == ["passes", "phase"]
-    assert [line.split()[:2] for line in lines[1:4]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
+    assert [line.split()[:2] for line in lines[1:6]] == [
+        ["0", "warm-up"], ["1", "taught"], ["2", "taught"], ["3-13", "taught"], ["14", "cool-down"],
+    ]  # fmt: skip
     lines = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "full").out.splitlines()
     assert [line.split()[:2] for line in lines[2:4]] == [["epochs", "phase"], ["0-5", "all"]]
 
