@@ -8,7 +8,7 @@ import numpy as np
 
 from attent.errors import LearnerError
 from attent.judging.metrics import lower_is_better
-from attent.learner import Groups, Learner
+from attent.learner import Groups, Ids, Learner
 
 FEW = 12  # groups that are shown one by one
 TRAINING, WORST, KNOWN, NEW = "training", "worst", "known", "new"
@@ -16,17 +16,24 @@ SUMMARIES = (TRAINING, WORST, KNOWN, NEW)
 _APART = 0.02  # of a metric's value: more is no chance of which examples are held out
 
 
-def group_sizes(learner: Learner) -> dict[int, int]:
-    """Return the number of examples of each group, by name; empty where the learner knows none, or but one."""
+def groups_known(learner: Learner) -> Ids | None:
+    """Return the group of each example, None where the learner knows none."""
     if not isinstance(learner, Groups):
-        return {}
+        return None
     try:
         found = np.asarray(learner.groups())
     except LearnerError:  # one that has them for other tasks
+        return None
+    return found if found.shape == (len(learner),) else None
+
+
+def group_sizes(learner: Learner) -> dict[int, int]:
+    """Return the number of examples of each group, by name; empty where the learner knows none, or but one."""
+    found = groups_known(learner)
+    if found is None:
         return {}
     names, counts = np.unique(found, return_counts=True)
-    usable = found.shape == (len(learner),) and len(names) > 1
-    return dict(zip(names.tolist(), counts.tolist(), strict=True)) if usable else {}
+    return dict(zip(names.tolist(), counts.tolist(), strict=True)) if len(names) > 1 else {}
 
 
 def new_groups(learner: Learner, sizes: Mapping[int, int]) -> list[int]:

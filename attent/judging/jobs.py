@@ -23,6 +23,7 @@ from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
 from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
 from attent.judging.controls import relevance_of
 from attent.judging.metrics import quality_of
+from attent.judging.seed_groups import check_said, said_of
 from attent.learner import Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
@@ -34,6 +35,7 @@ from attent.run.trace import Trace, read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 _FILE, _SPENT = "job.json", "spent.json"
+NOTHING_SAID: Mapping[str, str] = {}
 _LOOKED_AT = 32  # examples
 _ROUNDING = 1e-5
 _From0 = Annotated[float, msgspec.Meta(ge=0)]
@@ -44,7 +46,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """One finished job. ``failure`` says in words why its quality counts as the worst of all, and from which epoch.
 
     ``cost_trained``, ``cost_scored`` and ``cost_of_all`` (all examples once) are in the learner's unit, such as tokens;
-    None where it knows no costs. Seconds of the process and of the clock span all of teaching, scoring and selecting
+    None where it knows no costs. ``said``: digests of what the learner said of its examples, as far as it counts here
+    (`attent.judging.seed_groups`). Seconds of the process and of the clock span all of teaching, scoring and selecting
     included, and neither building nor judging; None where a killed process took them with it.
     """
 
@@ -68,6 +71,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     cost_of_all: _Above0 | None = None
     failure: str | None = None
     failed_epoch: int | None = None
+    said: dict[str, str] = {}
 
     def full_epochs(self, n: int, forward_share: float) -> float:
         """Return the cost in epochs on all n examples, a scored example counting ``forward_share`` of a trained one.
@@ -103,7 +107,8 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``differs``: in words, between
+    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``said``: digests of
+    its groups and relevance. ``differs``: in words, between
     two builds; None also where only one was built.
     """
 
@@ -115,6 +120,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     new: list[int] = []
     relevant: bool = False
     watches: bool = False
+    said: dict[str, str] = {}
     differs: str | None = None
 
 
@@ -151,6 +157,7 @@ def precheck(
         new=new,
         relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
+        said=said_of(learner, n, relevance=True),
     )
     if not compare:
         return found
@@ -215,13 +222,17 @@ def run_job(
     options: Mapping[str, Any],
     folder: Path | None,
     listeners: Sequence[Listener] = (),
+    said: Mapping[str, str] = NOTHING_SAID,
 ) -> JobResult | None:
     """Teach a fresh learner by a plan and return what came of it; None if it was stopped before its end.
 
-    With a folder the job goes on where an earlier process left it, and its result is kept there.
+    With a folder the job goes on where an earlier process left it, and its result is kept there. ``said``: what
+    learners of other arms said of their examples; raises LearnerError, before a step, where this one's says otherwise.
     """
     learner = setting.build(plan, options)
     checked_length(learner, setting.n)
+    own = said_of(learner, setting.n, relevance=isinstance(plan.source, Replay))
+    check_said(said, own, plan.seed)
     known = _known_scores(learner, plan, setting.n)
     before = _spent_before(folder)
     process, wall = time.process_time(), time.perf_counter()
@@ -259,6 +270,7 @@ def run_job(
             write_json(folder / _SPENT, spent)
         return None
     result = _result(arm, plan, options, records, spent, setting.n)
+    result = msgspec.structs.replace(result, said=own)
     if isinstance(learner, Costs):
         result = msgspec.structs.replace(result, cost_of_all=float(learner.costs().sum()))
     if failure is not None:
