@@ -15,7 +15,7 @@ from attent.judging.by_group import group_sizes, groups_known, new_groups
 from attent.judging.controls import Known, relevance_of
 from attent.learner import Learner
 from attent.run.files import FORMAT, read_json, write_json
-from attent.run.records import digest_of_numbers
+from attent.run.records import digest_of_arrays
 
 _FILE = "groups.json"
 
@@ -45,7 +45,7 @@ def look_at_groups(learner: Learner, folder: Path | None) -> Known:
 def said_of(learner: Learner, n: int, *, relevance: bool) -> dict[str, str]:
     """Return the digests of a learner's groups and, if asked for, of its relevance, by name; those that it has."""
     found = {"groups": groups_known(learner), "relevance": relevance_of(learner, n) if relevance else None}
-    return {name: digest_of_numbers(numbers) for name, numbers in found.items() if numbers is not None}
+    return {name: digest_of_arrays({name: numbers}) for name, numbers in found.items() if numbers is not None}
 
 
 def check_said(before: Mapping[str, str], now: Mapping[str, str], seed: int) -> None:

@@ -551,6 +551,12 @@ def test_two_processes_train_what_one_trains(kind, plan, tmp_path):
     assert attent.first_difference(*folders) is None
 
 
+def test_what_one_of_two_processes_is_given_wrongly_stops_both_at_once(tmp_path):
+    told = [rank["error"] for rank in ranks("misled", "auto", tmp_path / "two", 2)]
+    words = "LearnerError: groups must be one for each of the 21 examples, shape (21,), got shape (20,)"
+    assert told == [f"WorkersError: rank 1 of 2 has stopped, and so have all: {words}", words]
+
+
 # accelerate in one process
 
 
