@@ -20,9 +20,8 @@ from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.choose.sources import Replay
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
-from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
+from attent.judging.by_group import group_metrics, look
 from attent.judging.controls import relevance_of
-from attent.judging.metrics import quality_of
 from attent.judging.seed_groups import check_said, said_of
 from attent.learner import Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.plan import Plan
@@ -107,7 +106,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``said``: digests of
+    groups are; ``nameless``: metrics of groups that are none of these. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``said``: digests of
     its groups and relevance. ``differs``: in words, between
     two builds; None also where only one was built.
     """
@@ -118,6 +117,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     group_metrics: list[str] = []
     sizes: dict[int, int] = {}
     new: list[int] = []
+    nameless: list[str] = []
     relevant: bool = False
     watches: bool = False
     said: dict[str, str] = {}
@@ -141,20 +141,19 @@ def precheck(
     """
     learner = build(plan, options)
     n = checked_length(learner)
-    quality = quality_of(learner)
-    if not quality and not silent:
+    looked = look(learner)
+    if not looked.quality and not silent:
         raise LearnerError(
             f"recipe {name!r} has no held-out data: its learner needs evaluate() returning quality by metric name, "
             "the main one first (attent.Evaluates); without it nothing can be judged"
         )
-    sizes = group_sizes(learner)
-    new = new_groups(learner, sizes) if sizes else []
     found = Precheck(
         n=n,
-        metrics=[name for name in quality if ":" not in name],
-        group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
-        sizes=sizes,
-        new=new,
+        metrics=[name for name in looked.quality if ":" not in name],
+        group_metrics=group_metrics(looked.quality, looked.derived),
+        sizes=looked.sizes,
+        new=looked.new,
+        nameless=looked.nameless,
         relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
         said=said_of(learner, n, relevance=True),
@@ -285,8 +284,8 @@ def run_job(
             cost_of_all=None,  # in examples then: what it would have chosen is not known
         )
     else:
-        quality, sizes = quality_of(learner), group_sizes(learner)
-        quality |= group_quality(quality, sizes, new_groups(learner, sizes) if sizes else [])
+        looked = look(learner)
+        quality = {**looked.quality, **looked.derived}
         if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1

@@ -131,6 +131,12 @@ class Referee:
             write_json(self.folder / _CHECK, self.check)
         if self.check.differs is not None:
             self._note(self.check.differs)
+        if self.check.nameless:
+            named = ", ".join(self.check.nameless[:3]) + ", ..." * (len(self.check.nameless) > 3)
+            self._note(
+                f"Metrics by group name no group that has examples: {named}. Name groups as groups() numbers them, or "
+                "give the learner group_names, a list of texts."
+            )
         self._note_left_out()
         tuned = self.question.grid is None or self._tune()
         if tuned:

@@ -140,6 +140,7 @@ def teach(
             reference=reference,
             replay=scores,
             groups=groups,
+            group_names=getattr(learner, "group_names", None),
             costs=costs,
             watch=learner.watch if isinstance(learner, Watches) else None,
         )

@@ -83,6 +83,7 @@ class Workers:
         for name in (
             "evaluate",
             "groups",
+            "group_names",
             "costs",
             "watch",
             "check_schedule",
