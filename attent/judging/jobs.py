@@ -106,9 +106,9 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are; ``nameless``: metrics of groups that are none of these. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`. ``said``: digests of
-    its groups and relevance. ``differs``: in words, between
-    two builds; None also where only one was built.
+    groups are; ``nameless``: metrics of groups that are none of these. ``relevant``: the learner has a `relevance`;
+    ``watches``: a `watch()`. ``said``: digests of its groups and relevance. ``differs``: in words, between two builds;
+    None also where only one was built.
     """
 
     format: int = FORMAT

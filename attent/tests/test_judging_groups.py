@@ -188,6 +188,36 @@ def test_the_report_has_a_table_by_group(found):
     assert "| arm | training | worst | known | new | 0 | 1 |" in report_text(found)
 
 
+@pytest.mark.parametrize(
+    ("columns", "there", "gone"),
+    [
+        (200, ("seconds: of process time", "by time: of process time"), ()),
+        (60, ("Saved: of the cost", "seconds: of process time"), ("by time:",)),
+        (40, ("Saved: of the cost",), ("by time:", "seconds: of process time")),
+    ],
+)
+def test_legends_explain_the_columns_that_are_shown(found, columns, there, gone, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = " ".join(told(found).split())
+    assert [words for words in there if words not in text] == []
+    assert [words for words in gone if words in text] == []
+
+
+def test_a_table_by_group_explains_what_it_has(found):
+    def text(names):
+        rows = [msgspec.structs.replace(row, ahead={}) for row in found.rows]
+        told = report_text(msgspec.structs.replace(found, group_metrics=names, rows=rows))
+        return next(line for line in told.splitlines() if line.startswith("Held-out skill by group."))
+
+    assert text(["skill:worst", "skill:0", "skill:1"]) == "Held-out skill by group. Worst: of the group that is."
+    assert text(["skill:0", "skill:1"]) == "Held-out skill by group."
+    whole = next(line for line in report_text(found).splitlines() if line.startswith("Held-out skill"))
+    assert whole == (
+        "Held-out skill by group. Training: groups weighed as in training; worst: of the group that is; known and new: "
+        "by their shares. *: full training is surely better at that cost."
+    )
+
+
 def test_without_groups_there_is_no_such_table():
     plain = attent.judge(toy.steady, arms=["default"], lengths=[0.5, 1], tuned=True, seeds=1)
     assert plain.group_metrics == []
