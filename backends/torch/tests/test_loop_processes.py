@@ -13,9 +13,9 @@ import pytest
 import attent
 
 _spec = importlib.util.spec_from_file_location("loop_task", Path(__file__).with_name("loop_task.py"))
-task = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(task)
-assert_within = task.assert_within
+shared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(shared)
+assert_within = shared.assert_within
 SCRIPT = Path(__file__).with_name("rank.py")
 
 

@@ -22,10 +22,10 @@ from attent.errors import CourseError, LearnerError, PlanError, ScoreError
 from attent_torch import Teacher
 
 _spec = importlib.util.spec_from_file_location("loop_task", Path(__file__).with_name("loop_task.py"))
-task = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(task)
-DATA, Loop, N, PLANS, X = task.DATA, task.Loop, task.N, task.PLANS, task.X
-Y, loss_of, network = task.Y, task.loss_of, task.network
+shared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(shared)
+DATA, Loop, N, PLANS, X = shared.DATA, shared.Loop, shared.N, shared.PLANS, shared.X
+Y, loss_of = shared.Y, shared.loss_of
 
 
 def test_a_course_credits_losses_to_other_ids_where_a_teacher_does_not():

@@ -15,10 +15,10 @@ from attent.errors import CourseError, LearnerError, TraceError
 from attent_torch import Teacher, TorchLearner
 
 _spec = importlib.util.spec_from_file_location("loop_task", Path(__file__).with_name("loop_task.py"))
-task = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(task)
-DATA, Loop, N, PLANS, X = task.DATA, task.Loop, task.N, task.PLANS, task.X
-Y, assert_within, loss_of, network = task.Y, task.assert_within, task.loss_of, task.network
+shared = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(shared)
+DATA, Loop, N, PLANS, X = shared.DATA, shared.Loop, shared.N, shared.PLANS, shared.X
+Y, assert_within, loss_of, network = shared.Y, shared.assert_within, shared.loss_of, shared.network
 
 EVERY = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 
