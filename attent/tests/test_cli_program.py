@@ -193,7 +193,7 @@ def test_lines_are_few_and_say_what_is_under_way():
     [
         (
             Plan.auto(epochs=4, batch_size=8),
-            ["pass 1/8, loss ", "pass 2/8, loss ", "pass 8/8, loss "],
+            ["pass 1/9, loss ", "pass 2/9, loss ", "pass 9/9, loss "],
         ),
         (Plan.full(epochs=4, batch_size=8), ["epoch 1/4, loss ", "epoch 2/4, loss ", "epoch 4/4, loss "]),
     ],
