@@ -193,7 +193,8 @@ class PerCost:
     """Another policy, which ranks scores per cost (tokens, pixels, seconds) in place of scores: benefit per token.
 
     inner: the policy; also its text. A score below 0 is multiplied by the cost, so that of what is equally bad the
-    dearer ranks lower. It needs a learner with ``costs()``. How many are chosen it does not change.
+    dearer ranks lower. It needs a learner with ``costs()``. How many are chosen it does not change. Around `Auto` the
+    signs go by losses as they are: whether to teach is not asked per cost, only what.
 
     Example:
         >>> import numpy as np, attent
@@ -207,7 +208,8 @@ class PerCost:
     def __post_init__(self) -> None:
         """Check the parameter."""
         object.__setattr__(self, "inner", policy_of(self.inner, CHOOSING, field="inner"))
-        if not ranks(self.inner) or {"losses", "costs"} & asks(self.inner):
+        by_losses = set() if isinstance(self.inner, Auto) else {"losses"}  # whose losses are for its signs alone
+        if not ranks(self.inner) or (by_losses | {"costs"}) & asks(self.inner):
             raise PlanError(f"must be a policy that goes by scores, got {shown(self.inner, CHOOSING)}", field="inner")
 
     @property

@@ -49,6 +49,7 @@ PLAN_FIELDS: dict[str, Field] = {
     "keep": Field(
         "number", "By how much what is watched may become worse, or none; of the preset auto.", optional=True
     ),
+    "per_cost": Field("switch", "Choose by loss per cost, where the learner has costs; of the preset auto."),
     "reselect": Field("switch", "Select again before every epoch of an interval."),
     "non_finite": Field("word", "What a NaN score means: error, drop or last."),
     "seed": Field("whole", "Of every random choice."),
@@ -72,8 +73,9 @@ RUN_FIELDS: dict[str, Field] = {
         "What to run beside what is taught, separated by commas: full (all examples, for all --lengths), short (all "
         "examples, at the cost of the last policy), shorts (of every policy); at its cost random (examples drawn at "
         "random), balanced and tempered (evenly by group, or by the root of its size, where the learner knows groups), "
-        "new-only and replay (where it knows which are new), filter (what is nearest to a target, where its relevance "
-        "is known); or none. Default: full,short,balanced,tempered; of `attent judge` new-only, replay and filter too.",
+        "new-only and replay (where it knows which are new; replay-0.25 or another share in place of the best), filter "
+        "(what is nearest to a target, where its relevance is known); or none. Default: full,short,balanced,tempered; "
+        "of `attent judge` new-only, replay and filter too.",
     ),
     "lengths": Field(
         "numbers",
@@ -82,7 +84,7 @@ RUN_FIELDS: dict[str, Field] = {
     ),
     "epochs": Field("whole", "Epochs of full training. Default: the recipe's."),
     "batch_size": Field("whole", "Examples per optimiser step. Default: the recipe's, or what tuning finds."),
-    "tuned": Field("switch", "The recipe is tuned already: run no grid."),
+    "tuned": Field("switch", "The recipe is tuned already: run no grid of it."),
     "batch_sizes": Field("numbers", "Batch sizes of the tuning's grid. Default: half and the whole batch size."),
     "seeds": Field(
         "whole", "Paired seeds. Default: the recipe's; else 5, or up to 20 with a budget; of `attent teach` 1."

@@ -13,7 +13,8 @@ from attent.cli.fields import OptionError
 from attent.cli.given import Given
 from attent.cli.phases import counted, shown_phase
 from attent.cli.recipe_lookup import asked_plan, read_options
-from attent.learner import Costs, checked_length
+from attent.learner import Costs, Numbers, checked_length
+from attent.plan.cost import InUnit, cost_in_unit
 from attent.plan.plan import Plan, Unit
 from attent.plan.timeline import MOST_FORWARD_SHARE, Epoch
 from attent.run.given_scores import checked_given
@@ -53,10 +54,7 @@ def show_plan(given: Given, n: int | None, *, tell: Tell = print) -> None:
     tell(f"{wrapped(plan_line(fields, plan.unit))}\n\n{table}\n")
     tell(cost_text(plan, n, share))
     if costs is not None:
-        total = plan.cost(n, share).epochs * costs.sum()
-        tell(
-            wrapped(f"About {total:,.6g} in the unit of the learner's costs, if what is taught costs as the others do.")
-        )
+        tell(wrapped(unit_text(plan, costs, share)))
     if note is not None:
         tell(wrapped(f"Note: {note}."))
 
@@ -89,6 +87,27 @@ def cost_text(plan: Plan, n: int, forward_share: float) -> str:
             "above that; keep selections for longer (--interval), or take the losses of training (--source reuse)."
         )
     return "\n".join(map(wrapped, lines))
+
+
+def unit_text(plan: Plan, costs: Numbers, forward_share: float) -> str:
+    """Return what a plan costs in the unit of the learner's costs, and its longest epoch or pass that is chosen.
+
+    Example:
+        >>> import attent, numpy as np
+        >>> from attent.cli.plan_command import unit_text
+        >>> plan = attent.Plan.auto(epochs=3, batch_size=10)
+        >>> unit_text(plan, np.repeat([1.0, 3.0], 150), 1 / 3).partition(": ")[2]
+        'about 1,800 (1,200 to 2,400 by what is chosen); the longest pass that is chosen about 200 (100 to 300).'
+    """
+
+    def told(cost: InUnit) -> str:
+        least, about, most = (f"{number:,.6g}" for number in cost)
+        return f"about {about}" + (f" ({least} to {most} by what is chosen)" if least != most else "")
+
+    whole, chosen = cost_in_unit(plan, costs, forward_share)
+    each = told(chosen).replace(" by what is chosen", "")
+    longest = f"; the longest {plan.unit} that is chosen {each}" if chosen.most else ""
+    return f"In the unit of the learner's costs: {told(whole)}{longest}."
 
 
 def timeline_table(rows: Sequence[Epoch], plan: Plan | None = None) -> str:

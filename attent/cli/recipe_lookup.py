@@ -25,7 +25,7 @@ from attent.plan.presets import SHARED, Made, preset_plan
 from attent.plugins import Backend, Recipe
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_NO_POLICY = (*SHARED, "non_finite")
+_NO_POLICY = (*SHARED, "non_finite", "keep", "per_cost")  # the last two are of auto itself
 
 
 class Found(NamedTuple):
@@ -100,7 +100,7 @@ def preset_without_one(fields: Mapping[str, Value], suggested: Mapping[str, Any]
 
     Example:
         >>> from attent.cli.recipe_lookup import preset_without_one
-        >>> preset_without_one({"epochs": 5}, {"batch_size": 8}), preset_without_one({"ratio": 0.3}, {})
+        >>> preset_without_one({"epochs": 5, "keep": 0.1}, {"batch_size": 8}), preset_without_one({"ratio": 0.3}, {})
         ('auto', 'default')
     """
     return "auto" if all(key in _NO_POLICY for key in (*fields, *suggested)) else "default"

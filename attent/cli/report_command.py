@@ -66,8 +66,9 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
         costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
         if costs and len(costs) == len(trace.records):  # else only a part of the run knew them
             scoring = sum(record.cost_scored or 0.0 for record in trace.records)
-            scored = f" and scored: {scoring:,.6g}" if scoring else ""
-            tell(wrapped(f"trained: {sum(costs):,.6g}{scored} in all, in the unit of the learner's costs"))
+            scored = f" and scored {scoring:,.6g}" if scoring else ""
+            total = f"trained {sum(costs):,.6g}{scored} in all"
+            tell(wrapped(f"cost: of what was trained, in the unit of the learner's costs; {total}"))
         share = forward_share(trace.records)
         if share is not None:
             tell(wrapped(f"scoring an example cost {share:.2f} of a trained one (measured in this run)"))
@@ -140,10 +141,11 @@ def _described(name: str, trace: Trace) -> str:
 def epochs_table(trace: Trace) -> Table:
     """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds.
 
-    `epochs_legend` says what the columns hold.
+    Where the learner knows costs, what the examples kept cost too. `epochs_legend` says what the columns hold.
     """
     plan = trace.header.plan
-    header = ["phase", "ratio", "kept", "loss", "score min", "mean", "max", "age", "seconds"]
+    costs = any(record.cost_trained is not None for record in trace.records)
+    header = ["phase", "ratio", "kept", *["cost"] * costs, "loss", "score min", "mean", "max", "age", "seconds"]
     rows = []
     for record, phase in zip(trace.records, shown_phases(plan, trace.records), strict=True):
         made = record.selection
@@ -152,7 +154,8 @@ def epochs_table(trace: Trace) -> Table:
             scores = (made.score_min, made.score_mean, made.score_max, made.age_mean)
         spent = record.seconds.scoring + record.seconds.selecting + record.seconds.training
         rows.append([
-            str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}", quality(record.loss),
+            str(record.epoch), phase, f"{record.ratio:.2f}", f"{record.k:,}",
+            *[NOTHING if record.cost_trained is None else f"{record.cost_trained:,.6g}"] * costs, quality(record.loss),
             *(NOTHING if value is None else digits(value) for value in scores), digits(spent),
         ])  # fmt: skip
     return Table([trace.header.unit, *header], rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from attent import checks
-from attent.checks import number, several
+from attent.checks import number, one_of, several
 from attent.errors import PlanError
 from attent.judging.controls import (
     BALANCED,
@@ -23,7 +23,9 @@ from attent.judging.controls import (
     SEVERAL,
     TEMPERED,
     Known,
+    asked_controls,
     controls_of,
+    fixed_share,
 )
 from attent.plan.cost import on_all, same_training, short_plan
 from attent.plan.plan import Plan
@@ -145,7 +147,7 @@ def plans_of(
             scored = made[name][0].cost(n).examples_scored
             share = f", a scored one counted as {forward_share:.2g} of a trained one" if scored else ""
             add(own, SHORT, plan, note=f"all examples at the cost of {name}{share}", of=name)
-    for control in (name for name in CONTROLS if name in against):
+    for control in asked_controls(against):
         for name, plan, how in controls_of(control, made[last][0], n, known):
             add(name, CONTROL, plan, note=f"at the cost of {last}, its examples drawn {how}", of=last)
     for length in lengths[1:]:
@@ -165,8 +167,8 @@ def _bucket_of(policies: Mapping[str, Policy | Plan], suggested: Mapping[str, An
 def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
     """Return for each arm that trains like another that one's name; it is not run twice.
 
-    A policy that trains like full training gives way to it, which the curve needs. Policies count as alike
-    only where their plans are equal: what they decide while they run is not in a timeline.
+    A policy or a control that trains like full training gives way to it, which the curve needs. Policies count as
+    alike only where their plans are equal: what they decide while they run is not in a timeline.
 
     Example:
         >>> from attent.judging.arms import Question, alike, plans_of, read_policies
@@ -181,7 +183,7 @@ def alike(made: Mapping[str, tuple[Plan, Arm]], n: int) -> dict[str, str]:
         plan, arm = made[name]
         for other in order[:place]:
             earlier, its = made[other]
-            on_all_both = {arm.kind, its.kind} <= {FULL, SHORT}
+            on_all_both = POLICY not in (arm.kind, its.kind)
             if other not in twins and (plan == earlier or (on_all_both and same_training(plan, earlier, n))):
                 twins[name] = other
                 break
@@ -284,6 +286,18 @@ def checked_lengths(lengths: Iterable[float]) -> list[float]:
     if not found:
         raise PlanError("lengths must be at least one share of the epochs, such as 1, got none")
     return found
+
+
+def checked_against(name: object) -> str:
+    """Return what policies are held against by its name: one of `AGAINST`, or ``replay-SHARE``. Raises PlanError.
+
+    Example:
+        >>> from attent.judging.arms import checked_against
+        >>> checked_against("short"), checked_against("replay-.50")
+        ('short', 'replay-0.5')
+    """
+    share = fixed_share(name) if isinstance(name, str) else None
+    return one_of("against", name, AGAINST) if share is None else f"{REPLAY}-{share:g}"
 
 
 def full_name(length: float) -> str:

@@ -107,8 +107,8 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
     groups are; ``nameless``: metrics of groups that are none of these. ``relevant``: the learner has a `relevance`;
-    ``watches``: a `watch()`. ``said``: digests of its groups and relevance. ``differs``: in words, between two builds;
-    None also where only one was built.
+    ``watches``: a `watch()`; ``costs``: `costs()`. ``said``: digests of its groups and relevance. ``differs``: in
+    words, between two builds; None also where only one was built.
     """
 
     format: int = FORMAT
@@ -120,6 +120,7 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     nameless: list[str] = []
     relevant: bool = False
     watches: bool = False
+    costs: bool = False
     said: dict[str, str] = {}
     differs: str | None = None
 
@@ -156,6 +157,7 @@ def precheck(
         nameless=looked.nameless,
         relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
+        costs=isinstance(learner, Costs),
         said=said_of(learner, n, relevance=True),
     )
     if not compare:

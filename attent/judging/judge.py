@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attent.checks import FINITE, flag, number, one_of, several, shown, whole
+from attent.checks import FINITE, flag, number, several, shown, whole
 from attent.errors import PlanError, RecipeError
 from attent.judging.arms import (
-    AGAINST,
     DEFAULT_AGAINST,
     DEFAULT_ARMS,
     DEFAULT_LENGTHS,
     Question,
+    checked_against,
     checked_lengths,
     read_policies,
 )
@@ -71,10 +71,11 @@ def judge(
             cost of the last policy; it belongs to the curve: where policies are, the curve is measured and not only
             interpolated), ``shorts`` (of every policy), and controls at the cost of the last policy: ``random``, and
             where the learner has ``groups``, ``balanced`` and ``tempered``; where it has ``new_groups`` too,
-            ``new-only`` and ``replay``; where it has a ``relevance`` to a target, ``filter`` (see
+            ``new-only``, ``replay``, whose share of what is new is the best of a few on a seed that is not judged, and
+            ``replay-0.25`` or any other share; where it has a ``relevance`` to a target, ``filter`` (see
             `attent.judging.controls`).
         options: of the recipe, the same in all arms.
-        tuned: the recipe is tuned already: no grid is run.
+        tuned: the recipe is tuned already: no grid of it is run.
         tune: values to try by option. With neither this nor ``batch_sizes``: half, once and twice the learning
             rate, half and the whole batch size.
         batch_sizes: batch sizes to try.
@@ -146,7 +147,7 @@ def judge(
         epochs=whole("epochs", found["epochs"], 1),
         batch_size=whole("batch_size", found["batch_size"], 1),
         lengths=checked_lengths(lengths),
-        against=tuple(one_of("against", name, AGAINST) for name in several("against", against, "['full', 'short']")),
+        against=tuple(map(checked_against, several("against", against, "['full', 'short']"))),
         grid=grid,
         grid_is_default=not tuned and tune is None and batch_sizes is None,
         seeds=whole("seeds", seeds, 1, MOST_SEEDS),

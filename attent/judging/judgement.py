@@ -61,6 +61,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """All that a judgement found. ``verdict`` is one sentence or two; ``pays`` names the arm that saves for certain.
 
+    ``replayed``: how the share of the control `replay` was chosen, on a seed that is not judged.
     ``group_metrics``: quality by group (`attent.judging.by_group`). ``seeds`` are those of which every arm has
     finished; only they count. ``finished``: nothing asked for is missing.
     """
@@ -83,6 +84,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     alike: dict[str, str]
     left_out: list[str]
     tuning: Tuning | None
+    replayed: Tuning | None = None
     curves: dict[str, Curve]
     rows: list[Row]
     verdict: str

@@ -13,7 +13,7 @@ from attent.choose.sources import Proxy, Replay
 from attent.errors import LearnerError, PlanError
 from attent.judging.arms import DEFAULT_AGAINST, FULL, POLICY, SHORT, Arm, Question, alike, plans_of
 from attent.judging.budget import Budget
-from attent.judging.controls import BALANCED, FILTER, NEW_ONLY, REPLAY, TEMPERED, Known
+from attent.judging.controls import FILTER, REPLAY, Known, goes_by_new, left_out, shares_to_try
 from attent.judging.jobs import (
     NOTHING_SAID,
     Build,
@@ -27,6 +27,7 @@ from attent.judging.jobs import (
 )
 from attent.judging.judgement import FILE, Judgement
 from attent.judging.picture import picture
+from attent.judging.replay import SHARE, choose_share, share_of
 from attent.judging.report import report_text
 from attent.judging.seed_groups import check_said, kept_groups, look_at_groups
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
@@ -34,7 +35,7 @@ from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
 from attent.run.files import FORMAT, read_json, write_json, write_whole
 from attent.run.folder import held
-from attent.run.given_scores import checked_groups, checked_watching
+from attent.run.given_scores import checked_groups, checked_watching, goes_by_costs, unknown_costs
 from attent.run.teaching import Listener
 
 PICTURE, REPORT = "judge.svg", "report.md"
@@ -77,6 +78,7 @@ class Referee:
         self.budget = Budget(question.budget_seconds, stop)
         self.jobs: list[JobResult] = []
         self.tuning: Tuning | None = None
+        self.replayed: Tuning | None = None
         self.notes: list[str] = []
         self.left_out: list[str] = []
         self.options = dict(question.options)
@@ -111,9 +113,18 @@ class Referee:
                 f"{FILTER} keeps what is nearest to a target, and recipe {question.recipe!r} does not say what is: set "
                 "the learner's relevance, one number per example, higher is nearer, or leave it out of against"
             )
+        mixed = [name for name in question.against if goes_by_new(name)]
+        if mixed and question.against != DEFAULT_AGAINST and not self.check.new:
+            raise LearnerError(
+                f"{mixed[0]} goes by what is new, and recipe {question.recipe!r} does not say what is: give its "
+                f"learner groups() and new_groups, which of them the model does not know, or leave {mixed[0]} out of "
+                "against"
+            )
         for plan, arm in self._arms().values():
             if "groups" in asks(plan.select) and not self.check.sizes:
                 checked_groups(None, self.check.n, plan)
+            if goes_by_costs(plan) and not self.check.costs:
+                raise unknown_costs(plan)
             if not self.check.watches:
                 checked_watching(plan, None)
             if isinstance(plan.source, Proxy):
@@ -137,8 +148,11 @@ class Referee:
                 f"Metrics by group name no group that has examples: {named}. Name groups as groups() numbers them, or "
                 "give the learner group_names, a list of texts."
             )
-        self._note_left_out()
-        tuned = self.question.grid is None or self._tune()
+        made = self._plans(self.check.n, self.batch_size, self.question.first_seed)
+        if any(plan.rounds() for plan, arm in made.values() if arm.kind == POLICY):
+            for note in left_out(self.question.against, made, self.check.n, self._known()):
+                self._note(note)
+        tuned = (self.question.grid is None or self._tune()) and self._choose_share()
         if tuned:
             self._run_seeds()
         judgement = self._judgement(tuned)
@@ -181,6 +195,45 @@ class Referee:
             self._note(f"Every point of the tuning failed, the first so: {self.tuning.jobs[0].failure}")
         for edge in self.tuning.edges:
             self._note(f"The best of the tuning lies on the grid's edge: {edge}. Full training may do better beyond.")
+        return True
+
+    def _choose_share(self) -> bool:
+        """Choose the share of the control that replays, at the cost of the last policy; False if that was stopped."""
+        question, n = self.question, self.check.n
+        if REPLAY not in self._plans(n, self.batch_size, question.first_seed):
+            return True
+        seed = question.first_seed + SEED_DISTANCE
+        known = kept_groups(self._folder("tuning"))
+        if known is None:
+            full = Plan.full(epochs=question.epochs, batch_size=self.batch_size, seed=seed)
+            known = look_at_groups(self.build(full, self.options), self._folder("tuning"))
+        shares = shares_to_try(n, known)
+        if not shares or not self.check.metrics:
+            why = f"with seed {seed} none can be tried" if self.check.metrics else "there is no metric to go by"
+            self._note(f"{REPLAY} left out, as its share cannot be chosen: {why}.")
+            self.question = question._replace(against=tuple(name for name in question.against if name != REPLAY))
+            return True
+        amount = sum(plan.cost(n).epochs for plan, _ in self._arms().values())
+
+        def run(place: int, point: Mapping[str, Any]) -> JobResult | None:
+            share = 0.0 if place == 0 else point[SHARE]
+            plan, arm = self._plans(n, self.batch_size, seed, known._replace(replayed=share))[REPLAY]
+            folder = self._folder("tuning", f"{arm.folder}-{place}")
+            kept = self._kept(REPLAY, plan, self.options, folder)
+            if kept is not None:
+                return kept
+            own = plan.cost(n).epochs
+            work = Work(f"tuning {REPLAY}", plan, 1, own, own * (len(shares) - place - 1) + amount * question.seeds)
+            told = f"tuning {REPLAY} {place + 1} of {len(shares)}, {SHARE} {point[SHARE]:g}"
+            return self._run(REPLAY, work, self.options, folder, told)
+
+        self.replayed = choose_share(n, known, self.check.metrics[0], run)
+        if self.replayed is None:
+            return False
+        if all(job.failure is not None for job in self.replayed.jobs):
+            self._note(f"{REPLAY} failed with every share, with the first so: {self.replayed.jobs[0].failure}")
+        for edge in self.replayed.edges:
+            self._note(f"The best share of {REPLAY} lies on the grid's edge: {edge}. It may do better beyond.")
         return True
 
     def _run_seeds(self) -> None:
@@ -297,14 +350,19 @@ class Referee:
         return job
 
     def _plans(self, n: int, batch_size: int, seed: int, known: Known | None = None) -> dict[str, tuple[Plan, Arm]]:
-        known = Known(self.check.sizes, self.check.new) if known is None else known
-        known = known._replace(relevant=self.check.relevant)
-        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=known)
+        return plans_of(self.question, n=n, batch_size=batch_size, seed=seed, known=self._known(known))
+
+    def _known(self, of_seed: Known | None = None) -> Known:
+        """Return what is known of the learner: the groups of a seed, None: those of the first."""
+        known = Known(self.check.sizes, self.check.new) if of_seed is None else of_seed
+        if known.replayed is None and self.replayed is not None:
+            known = known._replace(replayed=share_of(self.replayed))
+        return known._replace(relevant=self.check.relevant)
 
     @property
     def _goes_by_what_is_new(self) -> bool:
         """Whether an arm takes as many examples as are new, of which another seed may have others."""
-        return bool(self.check.new) and not {NEW_ONLY, REPLAY}.isdisjoint(self.question.against)
+        return bool(self.check.new) and any(map(goes_by_new, self.question.against))
 
     def _arms(self) -> dict[str, tuple[Plan, Arm]]:
         """Return the arms that are run: those that train like an earlier one are not."""
@@ -329,14 +387,6 @@ class Referee:
             )
         return arms
 
-    def _note_left_out(self) -> None:
-        """Note the controls that were asked for, or run by default, and have too many groups for a pass."""
-        arms, groups = self._arms(), len(self.check.sizes)
-        named = [name for name in (BALANCED, TEMPERED) if name in self.question.against and name not in arms]
-        taught = any(plan.rounds() for plan, arm in arms.values() if arm.kind == POLICY)
-        if named and groups and taught:
-            self._note(f"{' and '.join(named)} left out: there are {groups} groups, more than a pass has examples.")
-
     def _note(self, note: str) -> None:
         self.notes.append(note)
         self.tell(f"Note: {note}")
@@ -348,6 +398,7 @@ class Referee:
             made=self._plans(self.check.n, self.batch_size, question.first_seed),
             tuned=tuned,
             tuning=self.tuning,
+            replayed=self.replayed,
             jobs=self.jobs,
             left_out=self.left_out,
             options=self.options,

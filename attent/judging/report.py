@@ -6,8 +6,10 @@ import math
 
 from attent.judging.arms import CONTROL, POLICY
 from attent.judging.by_group import KNOWN, SUMMARIES, TRAINING, WORST
+from attent.judging.controls import REPLAY
 from attent.judging.curve import Estimate
 from attent.judging.judgement import Judgement, Row
+from attent.judging.replay import SHARE
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import interval, percent
 from attent.tables import NOTHING, Table, digits, quality, wrapped
@@ -19,7 +21,9 @@ def told(found: Judgement) -> str:
     """Return tables, legend, notes and verdict for the terminal."""
     parts = []
     if found.tuning is not None:
-        parts += [_tuning_table(found.tuning).text(), "", wrapped(_tuning_text(found)), ""]
+        parts += [_tuning_table(found, found.tuning).text(), "", wrapped(_tuning_text(found, found.tuning)), ""]
+    if found.replayed is not None:
+        parts += [_tuning_table(found, found.replayed).text(), "", wrapped(_replay_text(found, found.replayed)), ""]
     if found.rows:
         table = _table(found).fitted()
         parts += [table.text(), "", *map(wrapped, _legend(found, table)), ""]
@@ -45,7 +49,9 @@ def report_text(found: Judgement) -> str:
             lines.append(f"Savings by {metric}, in full epochs: {told}.")
         lines.append("")
     if found.tuning is not None:
-        lines += [_tuning_table(found.tuning).markdown(), "", _tuning_text(found), ""]
+        lines += [_tuning_table(found, found.tuning).markdown(), "", _tuning_text(found, found.tuning), ""]
+    if found.replayed is not None:
+        lines += [_tuning_table(found, found.replayed).markdown(), "", _replay_text(found, found.replayed), ""]
     lines += [f"- {note}" for note in found.notes]
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     lines += ["", f"attent {found.attent}, {versions}; {found.machine}."]
@@ -164,7 +170,7 @@ def _legend(found: Judgement, table: Table) -> list[str]:
     return lines
 
 
-def _tuning_table(tuning: Tuning) -> Table:
+def _tuning_table(found: Judgement, tuning: Tuning) -> Table:
     header = [*tuning.grid, tuning.metric, "epochs", "seconds", ""]
     rows = []
     for point, job in zip(tuning.points, tuning.jobs, strict=True):
@@ -173,7 +179,7 @@ def _tuning_table(tuning: Tuning) -> Table:
             [
                 *(f"{value:g}" if isinstance(value, float) else str(value) for value in point.values()),
                 "diverged" if job.failure else quality(job.quality.get(tuning.metric)),
-                str(job.epochs),
+                f"{job.full_epochs(found.n, found.forward_share):.3g}",
                 NOTHING if seconds is None else digits(seconds),
                 "chosen" if point == tuning.chosen else "",
             ]
@@ -181,12 +187,23 @@ def _tuning_table(tuning: Tuning) -> Table:
     return Table(header, rows, spare=["seconds", "epochs"])
 
 
-def _tuning_text(found: Judgement) -> str:
-    assert found.tuning is not None
-    epochs = sum(job.epochs for job in found.tuning.jobs)
-    seconds = [job.process_seconds for job in found.tuning.jobs]
-    time = "" if None in seconds else f", {sum(s for s in seconds if s is not None):.1f} s of process time"
+def _tuning_text(found: Judgement, tuning: Tuning) -> str:
     return (
-        f"The full-data baseline was tuned on seed {found.tuning.jobs[0].seed}, which is not judged, for {epochs} "
-        f"full epochs{time}; all arms share what was found."
+        f"The full-data baseline was tuned on seed {tuning.jobs[0].seed}, which is not judged, for "
+        f"{_spent(found, tuning)}; all arms share what was found."
     )
+
+
+def _replay_text(found: Judgement, replayed: Tuning) -> str:
+    anyhow = f"{replayed.points[0][SHARE]:g}"
+    return (
+        f"The share of what is new in a pass of {REPLAY} was chosen on seed {replayed.jobs[0].seed}, which is not "
+        f"judged, for {_spent(found, replayed)}; {anyhow} is the share that it has anyhow: all examples."
+    )
+
+
+def _spent(found: Judgement, tuning: Tuning) -> str:
+    epochs = sum(job.full_epochs(found.n, found.forward_share) for job in tuning.jobs)
+    seconds = [job.process_seconds for job in tuning.jobs]
+    time = "" if None in seconds else f", {sum(s for s in seconds if s is not None):.1f} s of process time"
+    return f"{round(epochs, 1):g} full epochs{time}"

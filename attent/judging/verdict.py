@@ -12,7 +12,7 @@ import numpy as np
 from attent import __version__
 from attent.judging.arms import CONTROL, FULL, POLICY, SHORT, Arm, Question, alike
 from attent.judging.by_group import TRAINING, other_distribution
-from attent.judging.controls import FILTER
+from attent.judging.controls import FILTER, REPLAY
 from attent.judging.curve import Estimate
 from attent.judging.jobs import JobResult, Precheck
 from attent.judging.judgement import Curve, Judgement, Row, complete_seeds, measured_forward_share, rows_of
@@ -31,6 +31,7 @@ class Finished(NamedTuple):
     made: Mapping[str, tuple[Plan, Arm]]
     tuned: bool
     tuning: Tuning | None
+    replayed: Tuning | None
     jobs: Sequence[JobResult]
     left_out: Sequence[str]
     options: Mapping[str, Any]
@@ -74,6 +75,7 @@ def conclude(question: Question, so_far: Finished) -> Judgement:
         alike=twins,
         left_out=list(so_far.left_out),
         tuning=so_far.tuning,
+        replayed=so_far.replayed,
         curves=curves,
         rows=rows,
         verdict=said,
@@ -109,6 +111,8 @@ def _doubts(so_far: Finished) -> list[str]:
         doubts.append("The recipe is not deterministic: arms did not start alike.")
     if so_far.tuning is not None and so_far.tuning.edges:
         doubts.append(f"Full training may be better than it was tuned to be: {' and '.join(so_far.tuning.edges)}.")
+    if so_far.replayed is not None and so_far.replayed.edges:
+        doubts.append(f"{REPLAY} may be better than it was tuned to be: {' and '.join(so_far.replayed.edges)}.")
     return doubts
 
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from typing import NamedTuple
+
+import numpy as np
 
 from attent.choose.policies import Random
 from attent.errors import CostWarning
+from attent.learner import Numbers
 from attent.plan.plan import Plan
 
 ASSUMED_FORWARD_SHARE = 1 / 3
@@ -80,6 +84,44 @@ def same_training(one: Plan, other: Plan, n: int) -> bool:
 def _epochs_on_all(plan: Plan, epochs: int) -> Plan:
     everything = Plan.full(epochs=epochs, batch_size=plan.batch_size, seed=plan.seed)
     return dataclasses.replace(everything, non_finite=plan.non_finite, bucket=plan.bucket)
+
+
+class InUnit(NamedTuple):
+    """A cost in the learner's unit, such as tokens: ``about``, if examples cost as the others do; and its ends.
+
+    ``least`` and ``most`` hold whatever is chosen.
+    """
+
+    least: float
+    about: float
+    most: float
+
+
+def cost_in_unit(plan: Plan, costs: Numbers, forward_share: float = ASSUMED_FORWARD_SHARE) -> tuple[InUnit, InUnit]:
+    """Return what a plan costs, and the longest epoch or pass for which it chooses, zeros where it never does.
+
+    costs: of each example, float64, shape (n,), as a learner's ``costs()``. An example that is scored counts
+    ``forward_share`` of its cost; which ones are is not known where not all are, so these count at their mean.
+
+    Example:
+        >>> import numpy as np, attent
+        >>> from attent.plan.cost import cost_in_unit
+        >>> cost_in_unit(attent.Plan.auto(epochs=3, batch_size=10), np.repeat([1.0, 3.0], 150))
+        (InUnit(least=1200.0, about=1800.0, most=2400.0), InUnit(least=100.0, about=200.0, most=300.0))
+    """
+    n, mean = len(costs), float(costs.mean())
+    cheapest_first = np.concatenate([np.zeros(1), np.cumsum(np.sort(costs))])
+    of_all = float(cheapest_first[-1])
+    rows = plan.timeline(n)
+
+    def taught(k: int) -> InUnit:
+        return InUnit(float(cheapest_first[k]), k * mean, of_all - float(cheapest_first[n - k]))
+
+    passes = [taught(row.k) for row in rows]
+    longest = max((row.k for row in rows if row.select), default=0)
+    scored = forward_share * mean * sum(row.scored for row in rows)
+    whole = InUnit(*(sum(ends) + scored for ends in zip(*passes, strict=True)))
+    return whole, taught(longest)
 
 
 def warn_if_losing(plan: Plan, n: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from attent import checks, plugins
 from attent.choose import built_in, policy, sources
 from attent.choose.grouped import Balanced
-from attent.choose.policies import Auto, Hard, InfoBatch, InTurn, Random, Soft
+from attent.choose.policies import Auto, Hard, InfoBatch, InTurn, PerCost, Random, Soft
 from attent.choose.policy import Policy
 from attent.choose.rules import NON_FINITE, NonFinite
 from attent.choose.sources import Fresh, Reuse, Source
@@ -335,7 +335,9 @@ class Plan:
         return cls._preset({"epochs": epochs, "batch_size": batch_size, **ends, **chosen, **changes})
 
     @classmethod
-    def auto(cls, *, epochs: int, batch_size: int, keep: float | None = None, **changes: Any) -> Plan:
+    def auto(
+        cls, *, epochs: int, batch_size: int, keep: float | None = None, per_cost: bool = False, **changes: Any
+    ) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
         After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost; the first is cut
@@ -344,7 +346,9 @@ class Plan:
         losses seen so far decide between the hardest examples (with a bonus of 0.6 per epoch skipped), a soft choice,
         and all in turn (`attent.choose.auto`). The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes. ``keep``: by
-        how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched.
+        how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched. ``per_cost``: what
+        is chosen is chosen by loss per cost (`attent.PerCost`), where the learner has ``costs()``. The cost of
+        ``epochs`` epochs is counted in examples: in tokens a pass costs what its examples do.
 
         Where n is at least 4 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
@@ -362,13 +366,15 @@ class Plan:
         """
         if keep is not None and "select" in changes:
             raise PlanError("belongs to the policy where one is given: select=Auto(keep=...)", field="keep")
+        if checks.flag("per_cost", per_cost) and "select" in changes:
+            raise PlanError("belongs to the policy where one is given: select=PerCost(Auto())", field="per_cost")
+
+        def select(ratio: float) -> Policy:
+            chosen = Auto(bonus=round(0.6 * ratio, 12), keep=keep)
+            return PerCost(chosen) if per_cost else chosen
+
         cool_down = 1 if checked_epochs(epochs) >= 4 else 0
-        return cls._in_passes(
-            epochs,
-            batch_size,
-            {"cool_down": cool_down, **changes},
-            lambda ratio: Auto(bonus=round(0.6 * ratio, 12), keep=keep),
-        )
+        return cls._in_passes(epochs, batch_size, {"cool_down": cool_down, **changes}, select)
 
     @classmethod
     def balanced(cls, *, epochs: int, batch_size: int, **changes: Any) -> Plan:

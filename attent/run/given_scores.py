@@ -61,15 +61,32 @@ def checked_given(
         parts.append(_are_groups(groups, n).astype(np.float64))
     if costs is not None:
         checked_costs(costs, n)
-    if "costs" in asks(plan.select) or plan.bucket is not None:
-        if costs is None:
-            told = f"bucket={plan.bucket}" if plan.bucket is not None else f"{plan.select!r}"
-            raise PlanError(
-                f"{told} goes by costs, and none are known: give the learner a method costs() that returns what each "
-                "example costs (float64, one per example, above 0), a feed or trainer costs=...; or choose without"
-            )
-        parts.append(costs)
+        if goes_by_costs(plan):
+            parts.append(costs)
+    elif goes_by_costs(plan):
+        raise unknown_costs(plan)
     return digest_of_numbers(*parts) if parts else None
+
+
+def goes_by_costs(plan: Plan) -> bool:
+    """Return whether a plan needs to know what each example costs.
+
+    Example:
+        >>> import attent
+        >>> from attent.run.given_scores import goes_by_costs
+        >>> goes_by_costs(attent.Plan.auto(epochs=3, batch_size=8, per_cost=True))
+        True
+    """
+    return "costs" in asks(plan.select) or plan.bucket is not None
+
+
+def unknown_costs(plan: Plan) -> PlanError:
+    """Return the error for a plan that goes by costs, of which none are known."""
+    told = f"bucket={plan.bucket}" if plan.bucket is not None else f"{plan.select!r}"
+    return PlanError(
+        f"{told} goes by costs, and none are known: give the learner a method costs() that returns what each "
+        "example costs (float64, one per example, above 0), a feed or trainer costs=...; or choose without"
+    )
 
 
 def checked_groups(groups: object, n: int, plan: Plan) -> Ids:

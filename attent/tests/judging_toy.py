@@ -204,9 +204,9 @@ def dear(plan):
 
 @attent.recipe(epochs=6, batch_size=10)
 def drawn_groups(plan):
-    """As ``uneven``, but every further seed has two new examples less."""
+    """As ``uneven``, but every further seed has two new examples less; from the ten thousandth on it begins again."""
     learner = uneven(plan)
-    new = np.flatnonzero(learner.worth == 2)[2 * plan.seed :]
+    new = np.flatnonzero(learner.worth == 2)[2 * (plan.seed % 10_000) :]
     learner.groups = lambda: np.isin(np.arange(len(learner)), new).astype(np.int64)
     return learner
 
@@ -216,6 +216,23 @@ def targeted(plan, *, shift: int = 0):
     """Odd examples are nearer to a target than even ones; with a shift the other way about, from seed to seed."""
     learner = Steady(plan)
     learner.relevance = np.where((np.arange(N) + shift * plan.seed) % 2, 3, -1)
+    return learner
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def refreshed(plan, *, weight: float = 0.5):
+    """As ``uneven``, with 10 of 50 examples new; skill is best where they are this share of what is trained."""
+    learner = Steady(plan)
+    learner.worth = np.where(np.arange(N) < 40, 1.0, 2.0)
+    learner.groups = lambda: (learner.worth == 2).astype(np.int64)
+    learner.new_groups = (1,)
+
+    def evaluate():
+        plain = float(learner.plain[0])
+        new = (float(learner.total[0]) - plain) / 2
+        return {"skill": (1 - weight) * float(np.log2(0.01 + plain)) + weight * float(np.log2(0.01 + new))}
+
+    learner.evaluate = evaluate
     return learner
 
 

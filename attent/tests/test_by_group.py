@@ -263,7 +263,12 @@ def test_who_is_of_which_group():
         (lambda: Tempered(2), "alpha must be in [0, 1], got 2"),
         (lambda: Tempered(to=-1), "to must be in [0, 1], got -1"),
         (lambda: PerCost(Random()), "inner must be a policy that goes by scores, got random"),
-        (lambda: PerCost(Auto()), "inner must be a policy that goes by scores, got auto"),
+        (lambda: PerCost(PerCost()), "inner must be a policy that goes by scores, got per_cost"),
+        (
+            lambda: PerCost(ByGroup(Hard(), "speed")),
+            "inner must be a policy that goes by scores, got attent.choose.grouped:ByGroup",
+        ),
+        (lambda: ByGroup(PerCost(Auto())), "inner must be a policy that can choose within a group, got per_cost"),
     ],
 )
 def test_what_cannot_be_is_told_where_it_is_written(make, words):

@@ -15,7 +15,9 @@ from attent.plan.schedules import cosine
 
 
 def test_every_field_of_a_plan_can_be_set():
-    assert set(PLAN_FIELDS) - {"preset", "cycles", "keep"} == {field.name for field in dataclasses.fields(Plan)}
+    assert set(PLAN_FIELDS) - {"preset", "cycles", "keep", "per_cost"} == {
+        field.name for field in dataclasses.fields(Plan)
+    }
 
 
 @pytest.mark.parametrize(

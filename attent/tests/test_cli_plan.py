@@ -10,6 +10,10 @@ from attent.cli.plan_command import timeline_table
 from attent.tests.cli_toy import RECIPE, Softmax, command, refused
 
 
+def one_line(text):
+    return " ".join(text.split())
+
+
 def test_a_plan_needs_no_recipe():
     outcome = command("plan", "--n", 10000, "--epochs", 20, "--batch-size", 64, "--preset", "default")
     assert outcome == (
@@ -46,8 +50,20 @@ def test_a_recipe_gives_n_and_suggestions_and_nothing_is_trained(tmp_path, monke
 def test_costs_of_the_learner_are_counted_in_their_unit(monkeypatch):
     monkeypatch.setattr(Softmax, "costs", lambda self: np.full(60, 25.0), raising=False)
     out = command("plan", RECIPE, "--epochs", 3, "--preset", "default").out  # 1 + .4 + 1 epochs of 60 * 25
-    assert "About 3,600 in the unit of the learner's costs" in out
-    assert "About" not in command("plan", RECIPE, "--n", 500).out
+    assert "In the unit of the learner's costs: about 3,600; the longest epoch that is chosen about 600." in one_line(
+        out
+    )
+    assert "In the unit" not in command("plan", RECIPE, "--n", 500).out
+    monkeypatch.setattr(Softmax, "costs", lambda self: 1.0 + np.arange(60) % 2, raising=False)
+    out = command("plan", RECIPE, "--epochs", 3, "--batch-size", 5, "--preset", "auto", "--per-cost").out
+    assert "select per_cost(inner=auto(bonus=0.2))" in one_line(out)
+    assert (
+        "In the unit of the learner's costs: about 270 (210 to 330 by what is chosen); the longest pass that is chosen "
+        "about 30 (20 to 40)."
+    ) in one_line(out)
+    assert "per-cost belongs to the preset auto, not to default" in refused(
+        "plan", RECIPE, "--preset", "default", "--per-cost"
+    )
     monkeypatch.setattr(Softmax, "costs", lambda self: np.zeros(60), raising=False)
     assert "costs must be above 0 and finite, got 0.0 for example 0" in command("plan", RECIPE, "--epochs", 3).err
 

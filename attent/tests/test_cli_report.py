@@ -189,10 +189,13 @@ def test_a_report_tells_what_was_trained_and_scored_in_the_unit_of_costs(tmp_pat
     plan = Plan(epochs=3, batch_size=4, warm_up=1, ratio=0.2, select="per_cost", source="fresh")
     attent.teach(Costly(), plan, run=tmp_path / "scored")
     out = " ".join(command("report", tmp_path / "scored").out.split())
-    assert "trained: 1,400 and scored: 2,000 in all, in the unit of the learner's costs" in out
+    assert "of what was trained, in the unit of the learner's costs; trained 1,400 and scored 2,000 in all" in out
+    assert "ratio kept cost loss" in out
+    assert "1.00 20 1,000 " in out  # the warm-up; then 4 of 20
+    assert out.count(" 4 200 ") == 2
     assert "less a reference's if one was given, over what the example costs; age" in out
     attent.teach(Costly(), Plan.full(epochs=3, batch_size=4), run=tmp_path / "full")
-    assert "trained: 3,000 in all, in the unit" in command("report", tmp_path / "full").out
+    assert "learner's costs; trained 3,000 in all" in " ".join(command("report", tmp_path / "full").out.split())
 
 
 def test_reasons_of_another_policy_are_told_as_they_are():

@@ -59,6 +59,7 @@ PLANS = {
     "by group corrected": Plan.balanced(**PASSES, select=attent.ByGroup(Soft(), (3, 2, 0, 0, 1), correction=4)),
     "per cost": dataclasses.replace(BASE, select=attent.PerCost()),
     "auto": Plan.auto(**PASSES),
+    "auto per cost": Plan.auto(**PASSES, per_cost=True),
     "alternate": dataclasses.replace(BASE, select=Alternate()),
     "counts": dataclasses.replace(BASE, select=Counts()),
     "bonus": dataclasses.replace(BASE, source=Reuse(bonus=0.5)),

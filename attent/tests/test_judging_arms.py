@@ -268,17 +268,17 @@ def test_no_pass_on_what_is_new_takes_more_than_there_is():
 
 def test_what_is_new_alone_and_replay_cost_what_the_last_policy_does():
     known = Known({0: 50, 1: 40, 2: 7, 3: 3}, [2, 3])
-    found = made(["auto"], against=("new-only", "replay"), known=known)
-    assert list(found) == ["auto", "new-only", "replay-0.25", "replay-0.5"]
+    found = made(["auto"], against=("new-only", "replay-0.25", "replay"), known=known._replace(replayed=0.5))
+    assert list(found) == ["auto", "new-only", "replay-0.25", "replay"]
     trained = found["auto"][0].cost(100).examples_trained
     groups = np.repeat([0, 1, 2, 3], [50, 40, 7, 3])
-    for name, taken in (("new-only", [0, 0, 7, 3]), ("replay-0.25", [17, 13, 7, 3]), ("replay-0.5", [6, 4, 7, 3])):
+    for name, taken in (("new-only", [0, 0, 7, 3]), ("replay-0.25", [17, 13, 7, 3]), ("replay", [6, 4, 7, 3])):
         plan, arm = found[name]
         assert (arm.kind, arm.of, arm.folder) == ("control", "auto", f"{name}-auto")
         assert plan.cost(100).examples_trained == pytest.approx(trained, abs=20)
         never = {"groups": groups, "turns": np.ones(100, np.int64)}
         chosen = plan.select.choose(np.zeros(100), sum(taken), attent.Noise(0, 0), **never).ids
         assert np.bincount(groups[chosen], minlength=4).tolist() == taken
-    half = Known({0: 40, 1: 60}, [1])  # more than a replay share
+    half = Known({0: 20, 1: 80}, [1])  # more than any share that is tried
     assert list(made(["auto"], against=("new-only", "replay"), known=half)) == ["auto", "new-only"]
     assert list(made(["auto"], against=("new-only", "replay"), known=KNOWN)) == ["auto"]  # nothing is called new

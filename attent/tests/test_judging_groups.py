@@ -151,7 +151,7 @@ def test_a_judgement_runs_the_controls_by_group_and_tells_of_each_group(found):
         "balanced",
         "tempered",
         "new-only",
-        "replay-0.5",
+        "replay",
         "full-0.5",
         "full-0.333",
     ]

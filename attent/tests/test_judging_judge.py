@@ -273,6 +273,16 @@ def test_a_recipe_that_is_not_deterministic_is_told():
         ({"arms": ["nothing"]}, attent.PlanError, "arm 'nothing': preset must be one of default, auto, "),
         ({"arms": ["default", "official"], "epochs": 1}, attent.PlanError, "arm 'official': epochs must be at least"),
         ({"arms": ["auto:auto,keep=0.1"]}, attent.PlanError, "keep=0.1) watches what must not be forgotten"),
+        (
+            {"arms": ["auto:auto,per_cost=true"]},
+            attent.PlanError,
+            "PerCost(inner=Auto(bonus=0.2)) goes by costs, and none are known",
+        ),
+        (
+            {"arms": {"auto": attent.Plan.auto(epochs=3, batch_size=8, bucket=2)}},
+            attent.PlanError,
+            "bucket=2 goes by costs",
+        ),
         ({"lengths": [1]}, attent.PlanError, "lengths must be at least 2"),
         ({"lengths": [0.999, 1]}, attent.PlanError, "lengths 0.999, 1 of 6 epochs are all the same training"),
         ({"seeds": 0}, attent.PlanError, "seeds must be a whole number in [1, 1000], got 0"),
@@ -320,7 +330,7 @@ def test_controls_for_what_is_new_go_by_the_groups_of_each_seed(tmp_path, kept):
     asked = {"seeds": 3, "against": ["full", "new-only", "replay"], "run": tmp_path / "mine" if kept else None}
     found = judged(toy.drawn_groups, **asked)
     assert found.finished
-    assert [found.row(name).costs["full_epochs"] for name in ("new-only", "replay-0.5")] == [
+    assert [found.row(name).costs["full_epochs"] for name in ("new-only", "replay")] == [
         pytest.approx(3.6, abs=0.2)
     ] * 2
     if not kept:

@@ -83,6 +83,8 @@ def _policies(batch_size: int) -> dict[str, Plan]:
         **{name: _plan(*words, batch_size, **settings) for name, (*words, settings) in plans.items()},
         "auto/brief": Plan.auto(epochs=3, batch_size=batch_size, seed=68),
         "auto/warm-up": Plan.auto(epochs=5, batch_size=batch_size, seed=69, warm_up=2),
+        "hard/constant/reuse/per-cost": _plan(70, "per_cost(hard)", "constant", "reuse", batch_size),
+        "auto/per-cost": Plan.auto(epochs=5, batch_size=batch_size, seed=71, per_cost=True),
     }
 
 

@@ -99,6 +99,16 @@ def test_groups_have_their_shares(build, name, options, sizes, new):
     assert learner.new_groups == new
 
 
+@pytest.mark.parametrize("name", ["intents", "new_intents"])
+def test_a_question_costs_its_parts_where_costs_are_asked_for(build, name):
+    found = build(name, costs=True).costs()
+    texts = [f"{text} train {number}" for text in ASKED.values() for number in range(20)]
+    parts = [len(text.split()) + len(text) - 1 for text in texts]  # words, and runs of four letters with a space around
+    assert set(found) <= set(parts)
+    assert sorted(build("intents", examples=60, costs=True).costs()) == sorted(parts)
+    assert not isinstance(build(name), attent.learner.Costs)
+
+
 def test_each_stratum_counts_as_it_is_trained_however_many_are_held_out(panel):
     grouped = panel("grouped")
     strata = np.array([0, 0, 1, 2])

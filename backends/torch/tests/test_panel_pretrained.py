@@ -72,6 +72,20 @@ def test_a_seed_decides_the_update_and_held_out_pairs_are_never_taught(panel):
     assert (len(judged), len(taught), judged & taught) == (20, 40, set())
 
 
+def test_a_pair_costs_the_bytes_of_both_its_forms_where_costs_are_asked_for(panel):
+    pytest.importorskip("babel")
+    language = panel("language")
+    learner = language.language_update(plan(), **SMALL, costs=True)
+    seen = []
+    learner.model.register_forward_hook(lambda module, given, output: seen.append(given[0]))
+    learner.score(np.arange(40))
+    # The model reads all of a pair but the last byte, which is the form's last or padding.
+    read = (torch.cat(seen) > 0).sum(1).numpy()
+    assert set((learner.costs() - read).tolist()) <= {0.0, 1.0}
+    assert len(set(learner.costs().tolist())) > 5
+    assert not isinstance(language.language_update(plan(), **SMALL), attent.learner.Costs)
+
+
 def test_the_update_knows_its_first_three_quarters_and_learns_the_rest(panel):
     pytest.importorskip("babel")
     language = panel("language")
@@ -131,6 +145,8 @@ def test_the_encoder_is_fine_tuned_as_a_whole_and_a_seed_decides_all(panel, ques
     assert one.score(ids).mean() < 0.7 * before.mean()
     assert set(one.groups().tolist()) == {0, 1, 2}
     assert list(one.evaluate())[:2] == ["accuracy", "loss"]
+    tokens = banking77(plan(), **small, costs=True).costs()
+    assert set(tokens.tolist()) <= set(map(float, range(6, 13)))  # at most 12, both ends' marks included
 
 
 def test_the_intents_need_their_data(panel, questions):

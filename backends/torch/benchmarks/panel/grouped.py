@@ -38,10 +38,11 @@ def classifier(
     *,
     new: tuple[int, ...] = (),
     even: bool = False,
+    costs: torch.Tensor | None = None,
 ) -> TorchLearner:
     """Return a learner of ``train`` by cross-entropy that evaluates on ``held_out``; metrics as `measured` gives them.
 
-    ``new``: the groups that the model does not know yet.
+    ``new``: the groups that the model does not know yet. ``costs``: what each example costs, (n,).
     """
     weights = as_trained(held_out.strata, train.strata)
 
@@ -49,9 +50,8 @@ def classifier(
         logits = torch.cat([model(part) for part in held_out.x.split(_EVALUATED_TOGETHER)])
         return measured(logits, held_out, weights, even=even)
 
-    learner = TorchLearner(
-        model, train[:2], cross_entropy, *optimised, evaluate=evaluate, groups=train.groups, seed=plan.seed
-    )
+    optional = {"groups": train.groups, "costs": costs}
+    learner = TorchLearner(model, train[:2], cross_entropy, *optimised, evaluate=evaluate, seed=plan.seed, **optional)
     learner.new_groups = new
     return learner
 

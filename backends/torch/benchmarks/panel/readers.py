@@ -29,6 +29,7 @@ def intents(
     examples: int = 3000,
     tail: float = 1.0,
     wrong_share: float = 0.0,
+    costs: bool = False,
 ) -> TorchLearner:
     """Teach a bag of hashed words and runs of letters the intents of Banking77 from scratch.
 
@@ -36,7 +37,8 @@ def intents(
     ``tail``: how many times rarer the last intent is than the first; above 1 there are up to 150 questions of the first,
     and ``examples`` is left aside. ``wrong_share`` of what is taught is labelled wrongly. Groups: thirds of the intents,
     the most frequent first. Metrics: accuracy and loss in nats as the intents are trained; accuracy of all intents
-    evenly; of each group. The plan's seed draws the questions and the first weights.
+    evenly; of each group. The plan's seed draws the questions and the first weights. ``costs``: the learner says what
+    each question costs, its parts.
     """
     given, test = questions(data)
     if not 1 <= examples <= len(given.texts):
@@ -62,7 +64,7 @@ def intents(
     asked = bags(test.texts + [given.texts[row] for row in kept])
     held_out = Part(asked, torch.from_numpy(true_test), third[true_test], true_test)
     optimised = adamw(model.parameters(), learning_rate, plan.total_steps(len(y)), _WEIGHT_DECAY)
-    return classifier(plan, model, train, held_out, optimised, even=True)
+    return classifier(plan, model, train, held_out, optimised, even=True, costs=_parts(train.x) if costs else None)
 
 
 @attent.recipe(epochs=3, batch_size=16, metric_of="training")
@@ -75,11 +77,12 @@ def new_intents(
     new_share: float = 0.08,
     new: int = 17,
     pretraining_epochs: int = 8,
+    costs: bool = False,
 ) -> TorchLearner:
     """Continue a bag that knows 60 intents on the very questions that it knows and a few of ``new`` other intents.
 
     ``new_share`` of the examples are of these. Data as with `intents`. Groups: 0 known, 1 new. Metrics: accuracy and
-    loss in nats as the two are trained; accuracy of both evenly, and of each.
+    loss in nats as the two are trained; accuracy of both evenly, and of each. Costs as with `intents`.
     """
     given, test = questions(data)
     draw = np.random.default_rng(plan.seed)
@@ -106,7 +109,13 @@ def new_intents(
     asked = bags(test.texts + [given.texts[row] for row in kept])
     held_out = Part(asked, torch.from_numpy(true_test), groups_test, groups_test)
     optimised = adamw(model.parameters(), learning_rate, plan.total_steps(examples), _WEIGHT_DECAY)
-    return classifier(plan, model, Part(x, y, groups, groups), held_out, optimised, new=(1,), even=True)
+    train = Part(x, y, groups, groups)
+    counted = _parts(x) if costs else None
+    return classifier(plan, model, train, held_out, optimised, new=(1,), even=True, costs=counted)
+
+
+def _parts(x: torch.Tensor) -> torch.Tensor:
+    return (x > 0).sum(1)
 
 
 def _tail(intents: Ids, rank: Ids, tail: float, draw: np.random.Generator) -> Ids:
