@@ -122,7 +122,7 @@ class Evaluates(Protocol):
 
         Metrics named ``loss``, ``error`` or ending in ``_loss`` or ``_error`` are better when lower,
         all others when higher. ``accuracy:3`` is accuracy on the held-out examples of group 3, as ``groups()``
-        names it. Changes nothing, like ``score``.
+        numbers it, or by its name where it has one. Changes nothing, like ``score``.
         """
         ...
 
@@ -132,7 +132,11 @@ class Groups(Protocol):
     """A learner that knows a group of each example: its class, language, source, or whether it is new."""
 
     def groups(self) -> Ids:
-        """Return the group of each example, from 0: int64, shape (n,). The same at every call."""
+        """Return the group of each example, from 0: int64, shape (n,). The same at every call.
+
+        A learner may name them by an attribute ``group_names``, a list of texts by number: reasons and tables then show
+        these, and ``accuracy:en`` is a metric of the group that is called so.
+        """
         ...
 
 
@@ -288,46 +292,6 @@ def checked_learner(name: str, learner: object) -> Learner:
     return learner
 
 
-def groups_from(given: object, n: int, data: object = None) -> Ids:
-    """Return the groups of n examples from what a user has: int64, shape (n,).
-
-    given: one label per example, any array, tensor or list; or the name of a column of ``data``, a mapping. Whole
-    numbers stay as they are, other labels (texts, booleans) are numbered from 0 in ascending order. Raises
-    LearnerError for another length, negative numbers, and numbers that are not whole.
-
-    Example:
-        >>> from attent.learner import groups_from
-        >>> groups_from(["en", "de", "en"], 3).tolist(), groups_from("y", 2, {"y": [4, 0]}).tolist()
-        ([1, 0, 1], [4, 0])
-    """
-    labels = _column("groups", given, n, data)
-    if labels.dtype.kind in "iu":
-        if labels.min() < 0:
-            bad = int(np.flatnonzero(labels < 0)[0])
-            raise LearnerError(f"groups must be at least 0, got {labels[bad]} for example {bad}")
-        return labels.astype(np.int64)
-    if labels.dtype.kind not in "bUS" and not all(isinstance(one, str) for one in labels.tolist()):
-        raise LearnerError(f"groups must be whole numbers or texts, got {labels.dtype}")
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
-
-
-def costs_from(given: object, n: int, data: object = None) -> Numbers:
-    """Return the costs of n examples from what a user has: float64, shape (n,), finite and above 0.
-
-    given: one number per example, any array, tensor or list; or the name of a column of ``data``, a mapping. Raises
-    LearnerError for another length, and for costs that are none.
-
-    Example:
-        >>> from attent.learner import costs_from
-        >>> costs_from([12, 7], 2).tolist()
-        [12.0, 7.0]
-    """
-    numbers = _column("costs", given, n, data)
-    if numbers.dtype.kind not in "iuf":
-        raise LearnerError(f"costs must be numbers, got {numbers.dtype}")
-    return checked_costs(numbers.astype(np.float64), n)
-
-
 def checked_costs(costs: object, n: int) -> Numbers:
     """Return the costs of n examples if they are some: float64, shape (n,), finite, above 0. Raises LearnerError.
 
@@ -344,18 +308,6 @@ def checked_costs(costs: object, n: int) -> Numbers:
     if len(bad):
         raise LearnerError(f"costs must be above 0 and finite, got {costs[bad[0]]} for example {bad[0]}")
     return costs
-
-
-def _column(name: str, given: object, n: int, data: object) -> npt.NDArray[Any]:
-    if isinstance(given, str):
-        if not isinstance(data, Mapping) or given not in data:
-            there = ", ".join(map(str, data)) if isinstance(data, Mapping) else "none by name"
-            raise LearnerError(f"{name} names the column {given!r}, the data have: {there}")
-        given = data[given]
-    found = np.asarray(given)
-    if found.shape != (n,):
-        raise LearnerError(f"{name} must be one for each of the {n} examples, shape ({n},), got shape {found.shape}")
-    return found
 
 
 def checked_watch(watched: object, count: int | None = None) -> Numbers:
@@ -387,30 +339,3 @@ def is_floating(dtype: npt.DTypeLike) -> bool:
     """
     dtype = np.dtype(dtype)
     return dtype.kind == "f" or dtype.name.startswith(("bfloat", "float"))  # short floats have a kind of their own
-
-
-def watched_from(given: object) -> Numbers:
-    """Return what a user's ``watch`` returned as float64, shape (m,); raise LearnerError where it is no such thing.
-
-    given: one real number per watched example, any array or list.
-
-    Example:
-        >>> from attent.learner import watched_from
-        >>> watched_from([0, 1]).tolist()
-        [0.0, 1.0]
-    """
-    try:
-        found = np.asarray(given)
-        if found.dtype.kind not in "biu" and not is_floating(found.dtype):
-            raise TypeError
-        return found.astype(np.float64)
-    except (TypeError, ValueError):
-        raise LearnerError(
-            f"watch must return one real number for each watched example, got {type(given).__name__}"
-        ) from None
-
-
-def check_watch_is_callable(watch: object) -> None:
-    """Raise LearnerError unless ``watch`` is a function, or None."""
-    if watch is not None and not callable(watch):
-        raise LearnerError(f"watch must be a function, got {type(watch).__name__}")

@@ -43,6 +43,25 @@ class Table(NamedTuple):
     left: int = 1
     spare: Sequence[str] = ()
 
+    def fitted(self, columns: int | None = None) -> Table:
+        """Return the table without the spare columns that do not fit a terminal so wide (None: the one there is).
+
+        Example:
+            >>> from attent.tables import Table
+            >>> table = Table(["arm", "steps", "seconds"], [["taught", "28", "1.5"]], spare=["seconds"])
+            >>> table.fitted(16).header
+            ['arm', 'steps']
+        """
+        columns = width() if columns is None else columns
+        kept = list(range(len(self.header)))
+        spare = list(self.spare)
+        while True:
+            lines = [[line[at] for at in kept] for line in (self.header, *self.rows)]
+            shown = aligned(lines[0], lines[1:], left=self.left)
+            if not spare or max(map(len, shown.splitlines())) <= columns:
+                return Table(lines[0], lines[1:], self.left)
+            kept.remove(list(self.header).index(spare.pop(0)))
+
     def text(self, columns: int | None = None) -> str:
         """Return the table as plain text that fits into so many columns (None: the terminal's), as far as it can.
 
@@ -53,15 +72,18 @@ class Table(NamedTuple):
             arm     steps
             taught     28
         """
-        columns = width() if columns is None else columns
-        kept = list(range(len(self.header)))
-        spare = list(self.spare)
-        while True:
-            lines = [[line[at] for at in kept] for line in (self.header, *self.rows)]
-            shown = aligned(lines[0], lines[1:], left=self.left)
-            if not spare or max(map(len, shown.splitlines())) <= columns:
-                return shown
-            kept.remove(list(self.header).index(spare.pop(0)))
+        shown = self.fitted(columns)
+        return aligned(shown.header, shown.rows, left=self.left)
+
+    def has(self, mark: str) -> bool:
+        """Return whether any cell holds a mark.
+
+        Example:
+            >>> from attent.tables import Table
+            >>> Table(["arm", "loss"], [["taught", "1.5*"]]).has("*")
+            True
+        """
+        return any(mark in cell for row in self.rows for cell in row)
 
     def markdown(self) -> str:
         """Return the whole table as Markdown."""

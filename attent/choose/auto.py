@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from attent.choose.chunks import each
-from attent.choose.order import highest
 from attent.choose.scaling import sum_among, tree_sum
+from attent.choose.sights import FEWEST, SMALLER, any_below_0, falls_of, hardest_of, held_by_few, signs, too_large
 from attent.learner import Ids, Numbers
 
 How = Literal["hard", "soft"]
 Why = dict[str, str | int | float]
-Mask = npt.NDArray[np.bool_]
 # The thresholds were chosen on seeds of the panel that are not judged (docs/results.md shows both).
 # Where the harder half holds less of all loss than this at first sight, examples are too alike for a choice to matter.
 TRY = 0.65
 # Above this the rest is alike or known: the hardest are tried, else a soft choice is.
 KNOWN = 0.85
-# Before training has changed it, a model that knows most examples has nearly all loss in one half of them: so much of
-# it. Then what it does not know must be few, so much of the loss in the hardest 17 %: else to teach it is paid for by
-# what was known, which no loss of training shows.
-MOST, FEW, _FEW_OF = 0.93, 0.9, 0.17
+# What a model that knows most does not know must be few, so much of the loss in the hardest 17 %: else to teach it is
+# paid for by what was known, which no loss of training shows.
+FEW = 0.9
 # What is tried must fall to this share of its loss: wrong labels are hard too, but are learnt slower.
 LEARNABLE = 0.75
 # Later on, the harder half must hold this share for another try.
@@ -44,24 +39,8 @@ BY_HEART, BY_HEART_KNEW, ALONE = 0.52, 0.36, 0.72
 FALLING = 0.85
 # At this share of its mean at first sight the loss is learnt; choosing further would only raise confidence in the rest.
 LEARNT = 0.1
-_FEWEST = 30  # pairs of losses below which no share means anything
-# What losses too large to be summed are multiplied by: a power of two, so that no share changes by a bit.
-_SMALLER = 2.0**-64
 # Passes that a try takes. In the first of a soft choice wrong labels can pass for learnt.
 _TRIES: dict[How, int] = {"hard": 1, "soft": 2}
-
-
-class Signs(NamedTuple):
-    """What two sights of each example tell. ``share``: of the latest loss, held by the half that was hardest before.
-
-    ``hardest`` and ``others``: the latest mean loss over the one before, of the tenth that was hardest before and of
-    all others. ``pairs``: examples seen twice.
-    """
-
-    share: float
-    hardest: float
-    others: float
-    pairs: int
 
 
 class Stand(NamedTuple):
@@ -93,37 +72,6 @@ class Decision(NamedTuple):
 
     stand: Stand
     why: Why
-
-
-def signs(before: Numbers, latest: Numbers) -> Signs | None:
-    """Return the signs in two losses per example: float64, shape (n,) each; NaN where there is none yet.
-
-    Examples are ranked by the loss before and measured by the latest, so that a loss high by chance does not count
-    as hard. None with fewer than 30 pairs, where a loss is below 0, of which no share can be told (the logarithm of a
-    density gives such losses), or where the losses ranked or measured are all 0.
-
-    Example:
-        >>> import numpy as np
-        >>> from attent.choose.auto import signs
-        >>> before = np.arange(1.0, 101.0)
-        >>> found = signs(before, before * np.where(before > 90, 0.5, 1.0))
-        >>> round(found.share, 2), found.hardest, found.others
-        (0.72, 0.5, 1.0)
-    """
-    both = np.isfinite(before) & np.isfinite(latest)
-    many = int(np.count_nonzero(both))
-    if many < _FEWEST or _any_below_0(before, latest, among=both):
-        return None
-    if _too_large(before, latest):
-        return signs(before * _SMALLER, latest * _SMALLER)
-    tenth, half = _hardest(before, both, many // 10), _hardest(before, both, many // 2)
-    others = both & ~tenth
-    sums = (sum_among(latest, both), sum_among(before, tenth), sum_among(before, others))
-    if min(sums) <= 0:
-        return None
-    return Signs(
-        sum_among(latest, half) / sums[0], sum_among(latest, tenth) / sums[1], sum_among(latest, others) / sums[2], many
-    )
 
 
 def decide(
@@ -163,11 +111,11 @@ def decide(
         'what is hard to a model that knows the rest is not learnt at once (x 0.70), so not new: all in turn to the end'
     """
     stand = Stand() if stand is None else stand
-    if _any_below_0(before, latest):
+    if any_below_0(before, latest):
         return _in_turn(stand, {"sign": "below 0"})
-    if _too_large(before, latest):
-        found = decide(before * _SMALLER, latest * _SMALLER, taught, _times(stand, _SMALLER), opening, quarters)
-        return found._replace(stand=_times(found.stand, 1 / _SMALLER))
+    if too_large(before, latest):
+        found = decide(before * SMALLER, latest * SMALLER, taught, _times(stand, SMALLER), opening, quarters)
+        return found._replace(stand=_times(found.stand, 1 / SMALLER))
     if stand.first is None:
         return _at_first_sight(latest, stand, opening)
     seen = np.isfinite(latest)
@@ -295,31 +243,19 @@ def _at_first_sight(latest: Numbers, stand: Stand, opening: Ids | None) -> Decis
         return Decision(stand, {"sign": "no losses"})
     whole = sum_among(latest, seen)
     first = whole / many
-    if many < 2 * _FEWEST or first == 0:
+    if many < 2 * FEWEST or first == 0:
         return Decision(stand._replace(first=first or None), {"sign": "too few"})
-    share = sum_among(latest, _hardest(latest, seen, many - many // 2)) / whole
+    share = sum_among(latest, hardest_of(latest, seen, many - many // 2)) / whole
     stand = stand._replace(first=first)
     if share < TRY:
         return Decision(stand, {"sign": "alike at first", "share": share})
-    few = None if opening is None else _held_by_few(latest[opening])
+    few = None if opening is None else held_by_few(latest[opening])
     stand = stand._replace(knew=few is not None)
     if few is not None and few < FEW:
         return Decision(stand._replace(over=True), {"sign": "spread", "share": few})
     if share >= KNOWN:
         return _try("hard", stand._replace(known=True), {"sign": "known", "share": share})
     return _try("soft", stand, {"sign": "uneven", "share": share})
-
-
-def _held_by_few(losses: Numbers) -> float | None:
-    """Return the share of the loss that the hardest 17 % hold, None where no model knows most of the examples."""
-    ranked = np.sort(losses[np.isfinite(losses)])[::-1]
-    many = len(ranked)
-    if many < _FEWEST:
-        return None
-    whole = tree_sum(ranked)
-    if whole <= 0 or tree_sum(ranked[: many - many // 2]) < MOST * whole:
-        return None
-    return tree_sum(ranked[: round(_FEW_OF * many)]) / whole
 
 
 def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
@@ -346,7 +282,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     falls = None
     if quarters is not None and not stand.looked:  # just after the first epoch, so a whole pass is what has two losses
         pairs = seen if stand.part is None else np.isfinite(before) & np.isfinite(latest)
-        falls = _falls(before, latest, pairs, quarters)
+        falls = falls_of(before, latest, pairs, quarters)
     if falls is not None:
         stand, (began, ended) = stand._replace(looked=True), falls
         if ended < (BY_HEART_KNEW if stand.knew else BY_HEART) and ended * ended < ALONE * began:
@@ -366,54 +302,6 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
         if found is not None and found.hardest <= FAST:
             return _try("hard", stand, {"sign": "harder", "fall": fall, "hardest": found.hardest})
     return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
-
-
-def _falls(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> list[float] | None:
-    """Return to what those of each quarter fell that were taught, None where they are too few to tell."""
-    falls = []
-    for quarter in quarters:
-        of = np.zeros(len(seen), np.bool_)
-        of[quarter] = seen[quarter]
-        if np.count_nonzero(of) < _FEWEST:
-            return None
-        falls.append(_fall(before, latest, of))
-    return falls
-
-
-def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
-    """Return the latest loss over the one before, 1 where that was none."""
-    was = sum_among(before, among)
-    return sum_among(latest, among) / was if was > 0 else 1.0
-
-
-def _hardest(losses: Numbers, among: Mask, count: int) -> Mask:
-    """Return which are the highest of some losses: bool, shape (n,)."""
-    found = np.zeros(len(losses), np.bool_)
-
-    def known(start: int, stop: int) -> Numbers:
-        return np.where(among[start:stop], losses[start:stop], -np.inf)
-
-    found[highest(known, len(losses), count)] = True
-    return found
-
-
-def _any_below_0(*losses: Numbers, among: Mask | None = None) -> bool:
-    def below(start: int, stop: int) -> bool:
-        found = [loss[start:stop] < 0 for loss in losses]
-        return bool(any((one if among is None else one & among[start:stop]).any() for one in found))
-
-    return any(each(below, len(losses[0])))
-
-
-def _too_large(*losses: Numbers) -> bool:
-    """Return whether the finite ones of some losses might not be summed, for their sum is beyond float64."""
-
-    def largest(start: int, stop: int) -> float:
-        finite = [np.where(np.isfinite(loss[start:stop]), loss[start:stop], 0.0) for loss in losses]
-        return float(np.max(finite))
-
-    n = len(losses[0])
-    return max(each(largest, n), default=0.0) > sys.float_info.max / max(n, 1)
 
 
 def _times(stand: Stand, factor: float) -> Stand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
     for name, path in arms.items():
         trace = Trace.read(path)
         tell(_described(name, trace))
+        table = epochs_table(trace).fitted()
         if trace.records:
-            tell(epochs_table(trace))
+            tell(table.text())
         before = ""
         for record in trace.records:
             reason = auto.told(record.selection.why or {}) if record.selection is not None else ""
@@ -60,7 +61,7 @@ def _show_epochs(arms: Mapping[str, Path], tell: Tell) -> None:
                 tell(wrapped(f"{trace.header.unit} {record.epoch}: {reason}"))
             before = reason
         if not explained and any(record.selection is not None for record in trace.records):
-            tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit)))
+            tell(wrapped(epochs_legend(trace.header.plan, trace.header.unit, table.header)))
             explained = True
         costs = [record.cost_trained for record in trace.records if record.cost_trained is not None]
         if costs and len(costs) == len(trace.records):  # else only a part of the run knew them
@@ -137,7 +138,7 @@ def _described(name: str, trace: Trace) -> str:
     return "\n".join(map(wrapped, lines))
 
 
-def epochs_table(trace: Trace) -> str:
+def epochs_table(trace: Trace) -> Table:
     """Return one row per recorded epoch: ratio, examples kept, mean loss, the scores chosen from, seconds.
 
     Where the learner knows costs, what the examples kept cost too. `epochs_legend` says what the columns hold.
@@ -157,13 +158,11 @@ def epochs_table(trace: Trace) -> str:
             *[NOTHING if record.cost_trained is None else f"{record.cost_trained:,.6g}"] * costs, quality(record.loss),
             *(NOTHING if value is None else digits(value) for value in scores), digits(spent),
         ])  # fmt: skip
-    return Table(
-        [trace.header.unit, *header], rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"]
-    ).text()
+    return Table([trace.header.unit, *header], rows, left=2, spare=["seconds", "age", "score min", "max", "ratio"])
 
 
-def epochs_legend(plan: Mapping[str, Any], unit: Unit = "epoch") -> str:
-    """Return what the columns of `epochs_table` hold, for a plan that chooses; ``unit``: what it counts.
+def epochs_legend(plan: Mapping[str, Any], unit: Unit = "epoch", shown: Sequence[str] = ("age",)) -> str:
+    """Return what the columns of `epochs_table` that are shown hold, for a plan that chooses; ``unit``: what it counts.
 
     Example:
         >>> import attent
@@ -181,7 +180,6 @@ def epochs_legend(plan: Mapping[str, Any], unit: Unit = "epoch") -> str:
     if "bonus" in plan["source"] + plan["select"]:
         where = ", in passes on the hardest" if name == "pass" else ","
         score += f"{where} in standard deviations from its mean (hence below 0), plus a bonus for each {name} unseen"
-    return (
-        f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught; score: over all examples, {score}; "
-        f"age: {many} since it was seen, on average."
-    )
+    age = f"; age: {many} since it was seen, on average" * ("age" in shown)
+    kept = f"{name}: counted from 0, as in trace.ids(epoch); kept: examples taught"
+    return f"{kept}; score: over all examples, {score}{age}."

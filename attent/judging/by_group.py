@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from attent.columns import checked_names
 from attent.errors import LearnerError
-from attent.judging.metrics import lower_is_better
-from attent.learner import Groups, Learner
+from attent.judging.metrics import lower_is_better, quality_of
+from attent.learner import Groups, Ids, Learner
 
 FEW = 12  # groups that are shown one by one
 TRAINING, WORST, KNOWN, NEW = "training", "worst", "known", "new"
@@ -16,36 +18,101 @@ SUMMARIES = (TRAINING, WORST, KNOWN, NEW)
 _APART = 0.02  # of a metric's value: more is no chance of which examples are held out
 
 
-def group_sizes(learner: Learner) -> dict[int, int]:
-    """Return the number of examples of each group, by name; empty where the learner knows none, or but one."""
+def groups_known(learner: Learner) -> Ids | None:
+    """Return the group of each example, None where the learner knows none."""
     if not isinstance(learner, Groups):
-        return {}
+        return None
     try:
         found = np.asarray(learner.groups())
     except LearnerError:  # one that has them for other tasks
+        return None
+    return found if found.shape == (len(learner),) else None
+
+
+def group_sizes(learner: Learner) -> dict[int, int]:
+    """Return the number of examples of each group, by number; empty where the learner knows none, or but one."""
+    found = groups_known(learner)
+    if found is None:
         return {}
     names, counts = np.unique(found, return_counts=True)
-    usable = found.shape == (len(learner),) and len(names) > 1
-    return dict(zip(names.tolist(), counts.tolist(), strict=True)) if usable else {}
+    return dict(zip(names.tolist(), counts.tolist(), strict=True)) if len(names) > 1 else {}
+
+
+def group_names(learner: Learner) -> tuple[str, ...]:
+    """Return what a learner calls its groups, by number, by its attribute ``group_names``; empty where it has no names.
+
+    Raises LearnerError for names that do not go with its groups.
+    """
+    groups, given = groups_known(learner), getattr(learner, "group_names", None)
+    return () if groups is None else checked_names(given, groups) or ()
 
 
 def new_groups(learner: Learner, sizes: Mapping[int, int]) -> list[int]:
-    """Return the groups that a learner calls new, by its attribute ``new_groups``. Raises LearnerError for no group."""
-    given = getattr(learner, "new_groups", ())
-    for group in given:
+    """Return the groups that a learner calls new, by its attribute ``new_groups``: numbers, or names where it has some.
+
+    Raises LearnerError for what is no group.
+    """
+    given, names = getattr(learner, "new_groups", ()), group_names(learner)
+    found = [names.index(group) if group in names else group for group in given]
+    for group, told in zip(found, given, strict=True):
         if group not in sizes:
-            raise LearnerError(f"new_groups must name groups that have examples, got {group!r}")
-    return sorted(int(group) for group in given)
+            raise LearnerError(f"new_groups must name groups that have examples, got {told!r}")
+    return sorted(map(int, found))
+
+
+def by_name(quality: Mapping[str, float | None], names: Sequence[str]) -> dict[str, float | None]:
+    """Return metrics of single groups by the groups' names, ``METRIC:en``, whether given so or by their numbers.
+
+    A group that is called as one of the summaries is ``METRIC:group new``.
+
+    Example:
+        >>> from attent.judging.by_group import by_name
+        >>> by_name({"hits": 0.7, "hits:0": 0.9, "hits:en": 0.5}, ["de", "en"])
+        {'hits': 0.7, 'hits:de': 0.9, 'hits:en': 0.5}
+    """
+    called = {str(group): _called(name) for group, name in enumerate(names)} | {name: _called(name) for name in names}
+    found = {}
+    for name, value in quality.items():
+        metric, colon, group = name.partition(":")
+        found[f"{metric}:{called.get(group, group)}" if colon else name] = value
+    return found
+
+
+def _called(name: str) -> str:
+    return f"group {name}" if name in SUMMARIES else name
+
+
+class Looked(NamedTuple):
+    """What a learner finds in itself, single groups by name where they have names, and what follows from these.
+
+    ``sizes`` of its groups, by number, and which are ``new``. ``nameless``: metrics of single groups, where none of
+    them names one that has examples, so that nothing follows.
+    """
+
+    quality: dict[str, float | None]
+    derived: dict[str, float | None]
+    sizes: dict[int, int]
+    new: list[int]
+    nameless: list[str]
+
+
+def look(learner: Learner) -> Looked:
+    """Return a learner's quality on held-out data, all in all and by group. Raises LearnerError for what is none."""
+    names, sizes = group_names(learner), group_sizes(learner)
+    quality, new = by_name(quality_of(learner), names), new_groups(learner, sizes) if sizes else []
+    derived = group_quality(quality, sizes, new, names)
+    nameless = [name for name in quality if ":" in name] if sizes and not derived else []
+    return Looked(quality, derived, sizes, new, nameless)
 
 
 def group_quality(
-    quality: Mapping[str, float | None], sizes: Mapping[int, int], new: Sequence[int]
+    quality: Mapping[str, float | None], sizes: Mapping[int, int], new: Sequence[int], names: Sequence[str] = ()
 ) -> dict[str, float | None]:
     """Return what follows from the quality of single groups, ``METRIC:3``; empty where there is none.
 
     Of the first metric that is given so: its mean by the shares of the groups in training, ``METRIC:training``, where
     every group has a value; ``worst``, of the worst group; ``known`` and ``new``, by their shares, where some are new.
-    sizes: of the groups in training.
+    sizes: of the groups in training, by number. names: of the groups, by number, by which `by_name` has them.
 
     Example:
         >>> from attent.judging.by_group import group_quality
@@ -53,7 +120,7 @@ def group_quality(
         {'hits:training': 0.8, 'hits:worst': 0.5}
     """
     metric = next((name.partition(":")[0] for name in quality if ":" in name), None)
-    named = {f"{metric}:{group}": group for group in sizes}
+    named = {f"{metric}:{_called(names[group]) if names else group}": group for group in sizes}
     values = {named[name]: value for name, value in quality.items() if name in named}
     if not values:
         return {}

@@ -21,6 +21,7 @@ from attent.errors import LearnerError, PlanError
 from attent.learner import Learner, Numbers
 from attent.plan.cost import on_all
 from attent.plan.plan import Plan
+from attent.plan.schedules import constant
 
 RANDOM, BALANCED, TEMPERED, NEW_ONLY, REPLAY = "random", "balanced", "tempered", "new-only", "replay"
 FILTER = "filter"
@@ -265,7 +266,7 @@ def _of_new(plan: Plan, n: int, known: Known, share: float) -> Plan:
         group: share * size / new if group in known.new else (1 - share) * size / (n - new)
         for group, size in known.sizes.items()
     }
-    return Plan(
+    made = Plan(
         epochs=max(1, round(plan.cost(n).examples_trained / k)),
         batch_size=plan.batch_size,
         ratio=k / n,
@@ -273,3 +274,8 @@ def _of_new(plan: Plan, n: int, known: Known, share: float) -> Plan:
         seed=plan.seed,
         bucket=plan.bucket,
     )
+    taken = sum(size for group, size in known.sizes.items() if weights[group])
+    if max(row.k for row in made.timeline(n)) > taken:
+        # Passes that are whole parts of an epoch are cut between batches: some are then larger than all that is new.
+        made = dataclasses.replace(made, ratio=constant(k / n))
+    return made

@@ -20,9 +20,9 @@ from attent.checks import shown
 from attent.choose.policy import ranks
 from attent.choose.sources import Replay
 from attent.errors import CostWarning, LearnerError, ScoreError, TraceError
-from attent.judging.by_group import group_metrics, group_quality, group_sizes, new_groups
+from attent.judging.by_group import group_metrics, look
 from attent.judging.controls import relevance_of
-from attent.judging.metrics import quality_of
+from attent.judging.seed_groups import check_said, said_of
 from attent.learner import Costs, Learner, Numbers, Watches, checked_length
 from attent.plan.plan import Plan
 from attent.run.course import Course, Train
@@ -34,6 +34,7 @@ from attent.run.trace import Trace, read_header, read_records
 
 Build = Callable[[Plan, Mapping[str, Any]], Learner]
 _FILE, _SPENT = "job.json", "spent.json"
+NOTHING_SAID: Mapping[str, str] = {}
 _LOOKED_AT = 32  # examples
 _ROUNDING = 1e-5
 _From0 = Annotated[float, msgspec.Meta(ge=0)]
@@ -44,7 +45,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """One finished job. ``failure`` says in words why its quality counts as the worst of all, and from which epoch.
 
     ``cost_trained``, ``cost_scored`` and ``cost_of_all`` (all examples once) are in the learner's unit, such as tokens;
-    None where it knows no costs. Seconds of the process and of the clock span all of teaching, scoring and selecting
+    None where it knows no costs. ``said``: digests of what the learner said of its examples, as far as it counts here
+    (`attent.judging.seed_groups`). Seconds of the process and of the clock span all of teaching, scoring and selecting
     included, and neither building nor judging; None where a killed process took them with it.
     """
 
@@ -68,6 +70,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     cost_of_all: _Above0 | None = None
     failure: str | None = None
     failed_epoch: int | None = None
+    said: dict[str, str] = {}
 
     def full_epochs(self, n: int, forward_share: float) -> float:
         """Return the cost in epochs on all n examples, a scored example counting ``forward_share`` of a trained one.
@@ -103,8 +106,9 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     """What was found: examples, metrics (the main one first), groups, and what differs.
 
     ``group_metrics``: quality by group, as `attent.judging.by_group` names it. ``sizes``: of each group; ``new``: which
-    groups are. ``relevant``: the learner has a `relevance`; ``watches``: a `watch()`; ``costs``: `costs()`.
-    ``differs``: in words, between two builds; None also where only one was built.
+    groups are; ``nameless``: metrics of groups that are none of these. ``relevant``: the learner has a `relevance`;
+    ``watches``: a `watch()`; ``costs``: `costs()`. ``said``: digests of its groups and relevance. ``differs``: in
+    words, between two builds; None also where only one was built.
     """
 
     format: int = FORMAT
@@ -113,9 +117,11 @@ class Precheck(msgspec.Struct, frozen=True, kw_only=True):
     group_metrics: list[str] = []
     sizes: dict[int, int] = {}
     new: list[int] = []
+    nameless: list[str] = []
     relevant: bool = False
     watches: bool = False
     costs: bool = False
+    said: dict[str, str] = {}
     differs: str | None = None
 
 
@@ -136,23 +142,23 @@ def precheck(
     """
     learner = build(plan, options)
     n = checked_length(learner)
-    quality = quality_of(learner)
-    if not quality and not silent:
+    looked = look(learner)
+    if not looked.quality and not silent:
         raise LearnerError(
             f"recipe {name!r} has no held-out data: its learner needs evaluate() returning quality by metric name, "
             "the main one first (attent.Evaluates); without it nothing can be judged"
         )
-    sizes = group_sizes(learner)
-    new = new_groups(learner, sizes) if sizes else []
     found = Precheck(
         n=n,
-        metrics=[name for name in quality if ":" not in name],
-        group_metrics=group_metrics(quality, group_quality(quality, sizes, new)),
-        sizes=sizes,
-        new=new,
+        metrics=[name for name in looked.quality if ":" not in name],
+        group_metrics=group_metrics(looked.quality, looked.derived),
+        sizes=looked.sizes,
+        new=looked.new,
+        nameless=looked.nameless,
         relevant=relevance_of(learner, n) is not None,
         watches=isinstance(learner, Watches),
         costs=isinstance(learner, Costs),
+        said=said_of(learner, n, relevance=True),
     )
     if not compare:
         return found
@@ -217,13 +223,17 @@ def run_job(
     options: Mapping[str, Any],
     folder: Path | None,
     listeners: Sequence[Listener] = (),
+    said: Mapping[str, str] = NOTHING_SAID,
 ) -> JobResult | None:
     """Teach a fresh learner by a plan and return what came of it; None if it was stopped before its end.
 
-    With a folder the job goes on where an earlier process left it, and its result is kept there.
+    With a folder the job goes on where an earlier process left it, and its result is kept there. ``said``: what
+    learners of other arms said of their examples; raises LearnerError, before a step, where this one's says otherwise.
     """
     learner = setting.build(plan, options)
     checked_length(learner, setting.n)
+    own = said_of(learner, setting.n, relevance=isinstance(plan.source, Replay))
+    check_said(said, own, plan.seed)
     known = _known_scores(learner, plan, setting.n)
     before = _spent_before(folder)
     process, wall = time.process_time(), time.perf_counter()
@@ -261,6 +271,7 @@ def run_job(
             write_json(folder / _SPENT, spent)
         return None
     result = _result(arm, plan, options, records, spent, setting.n)
+    result = msgspec.structs.replace(result, said=own)
     if isinstance(learner, Costs):
         result = msgspec.structs.replace(result, cost_of_all=float(learner.costs().sum()))
     if failure is not None:
@@ -275,8 +286,8 @@ def run_job(
             cost_of_all=None,  # in examples then: what it would have chosen is not known
         )
     else:
-        quality, sizes = quality_of(learner), group_sizes(learner)
-        quality |= group_quality(quality, sizes, new_groups(learner, sizes) if sizes else [])
+        looked = look(learner)
+        quality = {**looked.quality, **looked.derived}
         if quality and next(iter(quality.values())) is None:
             result = msgspec.structs.replace(
                 result, failure="the held-out quality is not finite", failed_epoch=plan.epochs - 1

@@ -29,11 +29,11 @@ _COLOURS = {
 }
 
 _LEGEND = (
-    (0, "full training", "full"),
-    (90, "policies", "policy"),
-    (150, "controls, which look at no loss", "control"),
-    (352, "beside a name: of full training's cost it saves", ""),
-)  # how far right, the words, their kind
+    (90, "full training", "full"),
+    (60, "policies", POLICY),
+    (202, "controls, which look at no loss", CONTROL),
+    (0, "beside a name: of full training's cost it saves", ""),
+)  # how wide, the words, their kind
 
 
 class _Mark(NamedTuple):
@@ -71,8 +71,11 @@ def picture(found: Judgement) -> str | None:
 
     seeds = f"{len(found.seeds)} seed{'s' * (len(found.seeds) != 1)}"
     parts = [_text(_LEFT, 26, f"{found.recipe}: {metric} by cost, {seeds}, 95 % intervals", 15)]
-    for far, words, kind in _LEGEND:
-        parts.append(_text(_LEFT + far, 46, words, kind=kind))
+    there, far = {"full", "", *(mark.kind for mark in marks)}, _LEFT
+    for wide, words, kind in _LEGEND:
+        if kind in there:
+            parts.append(_text(far, 46, words, kind=kind))
+            far += wide
     for level in _ticks(*y):
         height = at(curve.costs[0], level)[1]
         parts.append(f'<path class="grid" d="M{_LEFT} {height:.1f}H{_WIDTH - _RIGHT}"/>')

@@ -15,6 +15,7 @@ from attent.judging.arms import DEFAULT_AGAINST, FULL, POLICY, SHORT, Arm, Quest
 from attent.judging.budget import Budget
 from attent.judging.controls import FILTER, REPLAY, Known, goes_by_new, left_out, shares_to_try
 from attent.judging.jobs import (
+    NOTHING_SAID,
     Build,
     JobResult,
     Precheck,
@@ -28,7 +29,7 @@ from attent.judging.judgement import FILE, Judgement
 from attent.judging.picture import picture
 from attent.judging.replay import SHARE, choose_share, share_of
 from attent.judging.report import report_text
-from attent.judging.seed_groups import kept_groups, look_at_groups
+from attent.judging.seed_groups import check_said, kept_groups, look_at_groups
 from attent.judging.tuning import BATCH_SIZE, FURTHER, SEED_DISTANCE, Tuning, default_grid, points_of, tune
 from attent.judging.verdict import Finished, conclude
 from attent.plan.plan import Plan
@@ -141,6 +142,12 @@ class Referee:
             write_json(self.folder / _CHECK, self.check)
         if self.check.differs is not None:
             self._note(self.check.differs)
+        if self.check.nameless:
+            named = ", ".join(self.check.nameless[:3]) + ", ..." * (len(self.check.nameless) > 3)
+            self._note(
+                f"Metrics by group name no group that has examples: {named}. Name groups as groups() numbers them, or "
+                "give the learner group_names, a list of texts."
+            )
         made = self._plans(self.check.n, self.batch_size, self.question.first_seed)
         if any(plan.rounds() for plan, arm in made.values() if arm.kind == POLICY):
             for note in left_out(self.question.against, made, self.check.n, self._known()):
@@ -240,6 +247,8 @@ class Referee:
         seeds = [question.first_seed + number for number in range(question.seeds)]
         known = {seed: kept_groups(self._folder(f"seed-{seed}")) for seed in seeds}
         plans = {seed: self._plans(n, self.batch_size, seed, known[seed]) for seed in seeds}
+        said: dict[int, dict[str, str]] = {seed: {} for seed in seeds}
+        said[question.first_seed] = dict(self.check.said)
         to_run: dict[int, list[str]] = {}
         for number, seed in enumerate(seeds):
             to_run[seed] = []
@@ -250,6 +259,8 @@ class Referee:
                 if found is None:
                     to_run[seed].append(name)
                 else:  # what has finished costs nothing, however small the budget
+                    check_said(said[seed], found.said, seed)
+                    said[seed] |= found.said
                     self.jobs.append(found)
                     self.budget.done(name, found.wall_seconds)
         rest = sum(amounts[name] for left in to_run.values() for name in left)
@@ -271,12 +282,14 @@ class Referee:
                     continue
                 told = f"seed {seed}, {name} ({len(self.jobs) + 1} of {len(arms) * question.seeds})"
                 work = Work(name, plans[seed][name][0], question.seeds, amounts[name], rest)
-                job = self._run(name, work, self.options, self._job_folder(seed, arms[name][1]), told)
+                folder = self._job_folder(seed, arms[name][1])
+                job = self._run(name, work, self.options, folder, told, said[seed])
                 if job is None:
                     if self.budget.over:
                         self._note(f"The budget ended in seed {seed}, arm {name}.")
                     return
                 self.jobs.append(job)
+                said[seed] |= job.said
                 if number == 0:
                     self._leave_out_lengths(arms)
             if self.folder is not None and order and number + 1 < question.seeds:
@@ -305,7 +318,13 @@ class Referee:
         return finished(folder, arm, plan, options, recipe=self.question.recipe, n=self.check.n)
 
     def _run(
-        self, arm: str, work: Work, options: Mapping[str, Any], folder: Path | None, told: str
+        self,
+        arm: str,
+        work: Work,
+        options: Mapping[str, Any],
+        folder: Path | None,
+        told: str,
+        said: Mapping[str, str] = NOTHING_SAID,
     ) -> JobResult | None:
         if self.budget.must_stop():
             return None
@@ -324,7 +343,7 @@ class Referee:
             self.tell(f"{told}: {place}")
         left = self.budget.left
         listeners = () if self.watch is None else (self.watch(work),)
-        job = run_job(setting, arm, work.plan, options, folder, listeners)
+        job = run_job(setting, arm, work.plan, options, folder, listeners, said)
         if job is not None:
             self.budget.done(arm, left - self.budget.left if question.budget_seconds else job.wall_seconds)
             self.tell(f"{told}: {_found(job)}")

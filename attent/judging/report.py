@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from attent.judging.arms import CONTROL, POLICY
-from attent.judging.by_group import SUMMARIES
+from attent.judging.by_group import KNOWN, SUMMARIES, TRAINING, WORST
 from attent.judging.controls import REPLAY
 from attent.judging.curve import Estimate
 from attent.judging.judgement import Judgement, Row
@@ -13,6 +13,8 @@ from attent.judging.replay import SHARE
 from attent.judging.tuning import Tuning
 from attent.judging.verdict import interval, percent
 from attent.tables import NOTHING, Table, digits, quality, wrapped
+
+_MARKED = "*: full training is surely better at that cost."
 
 
 def told(found: Judgement) -> str:
@@ -23,10 +25,11 @@ def told(found: Judgement) -> str:
     if found.replayed is not None:
         parts += [_tuning_table(found, found.replayed).text(), "", wrapped(_replay_text(found, found.replayed)), ""]
     if found.rows:
-        table = _table(found).text()
-        parts += [table, "", *map(wrapped, _legend(found, table)), ""]
+        table = _table(found).fitted()
+        parts += [table.text(), "", *map(wrapped, _legend(found, table)), ""]
         if found.group_metrics:
-            parts += [_group_table(found).text(), "", wrapped(_group_text(found)), ""]
+            table = _group_table(found).fitted()
+            parts += [table.text(), "", wrapped(_group_text(found, table)), ""]
     parts += [wrapped(f"Note: {note}") for note in found.notes]
     return "\n".join([*parts, wrapped(found.verdict)])
 
@@ -35,10 +38,11 @@ def report_text(found: Judgement) -> str:
     """Return the report as Markdown."""
     lines = [f"# {found.recipe}: does teaching pay?", "", f"**{found.verdict}**", ""]
     if found.rows:
-        table = _table(found).markdown()
-        lines += [table, "", *_legend(found, table), ""]
+        table = _table(found)
+        lines += [table.markdown(), "", *_legend(found, table), ""]
         if found.group_metrics:
-            lines += [_group_table(found).markdown(), "", _group_text(found), ""]
+            table = _group_table(found)
+            lines += [table.markdown(), "", _group_text(found, table), ""]
         for metric in (name for name in found.metrics[1:] if name in found.curves):
             savings = {row.arm: row.savings[metric]["full_epochs"] for row in found.rows if row.savings}
             told = "; ".join(f"{arm} {_in_words(saved)}" for arm, saved in savings.items())
@@ -98,12 +102,22 @@ def _group_table(found: Judgement) -> Table:
     return Table(header, rows, spare=[name for name in reversed(header[1:]) if name not in SUMMARIES])
 
 
-def _group_text(found: Judgement) -> str:
-    metric = found.group_metrics[0].partition(":")[0]
-    return (
-        f"Held-out {metric} by group. Training: groups weighed as in training; worst: of the group that is; known and "
-        "new: by their shares. *: full training is surely better at that cost."
-    )
+_BY_GROUP = {
+    TRAINING: "training: groups weighed as in training",
+    WORST: "worst: of the group that is",
+    KNOWN: "known and new: by their shares",
+}
+
+
+def _group_text(found: Judgement, table: Table) -> str:
+    """Return what the columns hold that are shown."""
+    told = "; ".join(words for name, words in _BY_GROUP.items() if name in table.header)
+    sentences = [f"Held-out {found.group_metrics[0].partition(':')[0]} by group.", *_sentence(told)]
+    return " ".join([*sentences, _MARKED] if table.has("*") else sentences)
+
+
+def _sentence(words: str) -> list[str]:
+    return [f"{words[0].upper()}{words[1:]}."] if words else []
 
 
 def _cost(row: Row) -> float:
@@ -123,7 +137,8 @@ def _in_words(estimate: Estimate | None) -> str:
     return percent(estimate) + (f" ({ends})" if ends else "")
 
 
-def _legend(found: Judgement, table: str) -> list[str]:
+def _legend(found: Judgement, table: Table) -> list[str]:
+    """Return what the columns hold that are shown, and what else is to be known of the arms."""
     how = "measured" if found.forward_share_measured else "as given or assumed"
     count = len(found.seeds)
     examples = f"{found.n:,} examples"
@@ -131,17 +146,17 @@ def _legend(found: Judgement, table: str) -> list[str]:
         examples += ", counted by what each costs as the learner says"
     lines = [
         f"Means of {count} paired seed{'s' * (count != 1)}, batch size {found.batch_size}. Cost: in epochs on all "
-        f"{examples}, a scored one counting {found.forward_share:.2f} ({how}) of a trained one; seconds: of "
-        "process time."
+        f"{examples}, a scored one counting {found.forward_share:.2f} ({how}) of a trained one"
+        f"{'; seconds: of process time' * ('seconds' in table.header)}."
     ]
     if any(row.savings for row in found.rows):
         lines.append(
             f"Saved: of the cost at which full training reaches the same {found.metrics[0]}, read off its curve; >= "
-            f"and <= where the curve ends{'; by time: of process time' * ('by time' in table)}."
+            f"and <= where the curve ends{'; by time: of process time' * ('by time' in table.header)}."
         )
-    if "*" in table:
-        lines.append("*: full training is surely better at that cost.")
-    if "!" in table:
+    if table.has("*"):
+        lines.append(_MARKED)
+    if table.has("!"):
         lines.append("!: a run failed and counts with the worst quality of all.")
     shares = [
         f"{row.arm} {100 * row.share_of_seconds['scoring']:.1f} and {100 * row.share_of_seconds['selecting']:.2f} %"

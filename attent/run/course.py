@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from attent.choose.rules import Ages, random
 from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
+from attent.columns import checked_names
 from attent.errors import CourseError, ScoreError
 from attent.learner import Ids, Numbers, State, checked_numbers
 from attent.plan.plan import Plan
@@ -71,6 +72,7 @@ class Course:
     ``reference``: a reference model's loss of each example, float64, shape (n,), which is subtracted before
     ranking (reducible loss). ``replay``: by draw, the scores of an earlier run, for a plan with ``source=Replay()``.
     ``groups``: the group of each example, int64, shape (n,), at least 0, for a policy that goes by groups.
+    ``group_names``: of each of them, by its number, the text by which reasons name it; None: the numbers.
     ``costs``: what each example costs, float64, shape (n,), above 0, for records, a policy that asks and ``bucket``.
     ``watch``: a learner's ``watch()`` (`attent.Watches`), called before each choice of a policy that asks for it.
 
@@ -94,6 +96,7 @@ class Course:
         reference: Numbers | None = None,
         replay: Mapping[int, Numbers] | None = None,
         groups: Ids | None = None,
+        group_names: Sequence[str] | None = None,
         costs: Numbers | None = None,
         watch: Callable[[], Numbers] | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class Course:
         self.score_examples: int | None = None
         self._given_digest = checked_given(plan, n, reference, replay, groups, costs)
         self.reference, self.replay, self.groups, self.costs = reference, replay, groups, costs
+        self._names = None if groups is None else checked_names(group_names, groups)
         self.plan, self.n = plan, n
         self.timeline = plan.timeline(n)
         self._asked = policy.asks(plan.select)
@@ -171,7 +175,7 @@ class Course:
             self.ids, self.weights, self.memory = choice.ids, choice.weights, choice.memory
             if choice.ranked is not None:
                 self.ranked = choice.ranked
-            self.selection = selected(self.draw, choice, self.ranked, self._ages())
+            self.selection = selected(self.draw, choice, self.ranked, self._ages(), self._names)
             self.draw += 1
         elif row.k == self.n:
             self.ids = self.weights = None

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from attent import checks
+from attent.columns import costs_from, groups_from
 from attent.errors import CourseError, PlanError, TraceError
-from attent.learner import Ids, Numbers, costs_from, groups_from
+from attent.learner import Ids, Numbers
 from attent.plan.cost import warn_if_losing
 from attent.plan.plan import Plan
 from attent.plan.timeline import Epoch
@@ -41,7 +42,8 @@ class Feed:
         n: number of training examples; ids run from 0 to n - 1.
         run: folder to write the run to, as ``attent.teach`` does; None: in memory. The state is kept by the trainer.
         resume: go on with the run in that folder, from the state given to ``load_state``; begin one if there is none.
-        groups: each example's group, shape (n,), for a policy that goes by groups: whole numbers from 0, or texts.
+        groups: each example's group, shape (n,), for a policy that goes by groups: whole numbers from 0, or texts, by
+            which reasons name them.
         costs: what each example costs (tokens, pixels), shape (n,), above 0: for records, and for a policy that asks
             for costs.
         watch: what says how the model does on examples that it must not forget, one finite number of each, lower is
@@ -95,7 +97,7 @@ class Feed:
         self.plan, self.n, self.fingerprint = plan, n, fingerprint
         self._scores = None if replay is None else replayed(replay, plan, n)
         self._reference = reference
-        self._groups = None if groups is None else groups_from(groups, n)
+        self._grouped = None if groups is None else groups_from(groups, n)
         self._costs = None if costs is None else costs_from(costs, n)
         self._watch = watch
         self._course = self._new_course()
@@ -243,7 +245,8 @@ class Feed:
             segment_steps=steps,
             reference=self._reference,
             replay=self._scores,
-            groups=self._groups,
+            groups=None if self._grouped is None else self._grouped.groups,
+            group_names=None if self._grouped is None else self._grouped.names,
             costs=self._costs,
             watch=self._watch,
         )

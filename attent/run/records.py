@@ -120,8 +120,17 @@ def digest_of_arrays(arrays: Mapping[str, npt.NDArray[Any]], told: Mapping[str, 
     return digest.hexdigest()
 
 
-def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.signedinteger]) -> Selected:
-    """Return the record of a choice from the scores and ages (in epochs) of all examples."""
+def selected(
+    draw: int,
+    choice: Choice,
+    scores: Numbers,
+    ages: npt.NDArray[np.signedinteger],
+    names: Sequence[str] | None = None,
+) -> Selected:
+    """Return the record of a choice from the scores and ages (in epochs) of all examples.
+
+    names: of the groups, by number, which stand in the reason in place of the numbers.
+    """
     ids, weights = choice.ids, choice.weights
     known, ends = scores, extremes(scores)
     if not np.isfinite(ends).all():
@@ -142,8 +151,18 @@ def selected(draw: int, choice: Choice, scores: Numbers, ages: npt.NDArray[np.si
         age_max=int(ages.max()) if seen else None,
         weight_max=None if weights is None else float(weights.max()),
         how=choice.how,
-        why=None if choice.why is None else dict(choice.why),
+        why=None if choice.why is None else _named(choice.why, names or ()),
     )
+
+
+def _named(why: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return a reason whose ``group``, and keys such as ``group 3``, are called by their names."""
+    keys = {f"group {group}": f"group {name}" for group, name in enumerate(names)}
+    found = {keys.get(key, key): held for key, held in why.items()}
+    group = found.get("group")
+    if isinstance(group, int) and group < len(names):
+        found["group"] = names[group]
+    return found
 
 
 def _beside_the_cut(scores: Numbers, ids: Ids) -> tuple[float, float]:

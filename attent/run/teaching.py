@@ -113,36 +113,42 @@ def teach(
         >>> attent.teach(vit_digits(plan), plan).finished
         True
     """
-    check_learner_and_plan(learner, plan)
-    check_given(run=run, replay=replay, versions=versions, recipe=recipe)
-    check_loop(
-        resume=resume, listeners=listeners, stop=stop, checkpoint_seconds=checkpoint_seconds, keep_scores=keep_scores
-    )
-    if run is None and resume:
-        raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
-    n = checked_length(learner)
-    asked = scorer_of(plan, learner, scorer)
-    # Copies: a learner that changes its own array would else be compared with itself.
-    groups = groups_of(learner, plan)
-    costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
-    scores = None if replay is None else replayed(replay, plan, n)
-    steps = 1 if segment_steps is None else segment_steps
-    course = Course(
-        plan,
-        n,
-        segment_steps=steps,
-        reference=reference,
-        replay=scores,
-        groups=groups,
-        costs=costs,
-        watch=learner.watch if isinstance(learner, Watches) else None,
-    )
-    pace = Pace(course, asked, segment_steps)
-    header = header_of(plan, n, versions, recipe)
-    if isinstance(learner, ChecksSchedule) and not resume:
-        learner.check_schedule(plan.total_steps(n), plan.epochs)
-    check_batches(learner, course.timeline)
     workers = workers_of(learner)
+    with workers.telling():  # what one process alone is given wrongly
+        check_learner_and_plan(learner, plan)
+        check_given(run=run, replay=replay, versions=versions, recipe=recipe)
+        check_loop(
+            resume=resume,
+            listeners=listeners,
+            stop=stop,
+            checkpoint_seconds=checkpoint_seconds,
+            keep_scores=keep_scores,
+        )
+        if run is None and resume:
+            raise TraceError("resume needs the run to go on with: teach(..., run=folder, resume=True)")
+        n = checked_length(learner)
+        asked = scorer_of(plan, learner, scorer)
+        # Copies: a learner that changes its own array would else be compared with itself.
+        groups = groups_of(learner, plan)
+        costs = copy.copy(learner.costs()) if isinstance(learner, Costs) else None
+        scores = None if replay is None else replayed(replay, plan, n)
+        steps = 1 if segment_steps is None else segment_steps
+        course = Course(
+            plan,
+            n,
+            segment_steps=steps,
+            reference=reference,
+            replay=scores,
+            groups=groups,
+            group_names=getattr(learner, "group_names", None),
+            costs=costs,
+            watch=learner.watch if isinstance(learner, Watches) else None,
+        )
+        pace = Pace(course, asked, segment_steps)
+        header = header_of(plan, n, versions, recipe)
+        if isinstance(learner, ChecksSchedule) and not resume:
+            learner.check_schedule(plan.total_steps(n), plan.epochs)
+        check_batches(learner, course.timeline)
     recorder = workers.in_turn(
         lambda: recorder_of(header, plan, run, resume=resume, keep_scores=keep_scores, write=workers.rank == 0)
     )

@@ -70,17 +70,20 @@ class Workers:
         answering: Answering = contextlib.nullcontext,
         shares: bool = True,
     ) -> None:
-        if not isinstance(learner, Learner):
-            raise LearnerError(f"Workers takes an attent.Learner, got {type(learner).__name__}")
         self.world = checks.whole("world", world, 1, error=WorkersError)
         self.rank = checks.whole("rank", rank, 0, world - 1, error=WorkersError)
         self.learner, self._gather, self._answering, self._shares = learner, gather, answering, shares
-        self._n = checked_length(learner)
         self._silent = False  # whether others may be waiting elsewhere than in ``gather``
-        self._agreed("the number of examples", str(self._n).encode())
+        self._tells = False  # whether a block is under way whose error the others are told
+        with self.telling():
+            if not isinstance(learner, Learner):
+                raise LearnerError(f"Workers takes an attent.Learner, got {type(learner).__name__}")
+            self._n = checked_length(learner)
+            self._agreed("the number of examples", str(self._n).encode())
         for name in (
             "evaluate",
             "groups",
+            "group_names",
             "costs",
             "watch",
             "check_schedule",
@@ -113,6 +116,10 @@ class Workers:
 
     def score(self, ids: Ids) -> Numbers:
         """Return each example's deviation, each computed by one process: float64, shape (len(ids),)."""
+        with self.telling():
+            return self._score(ids)
+
+    def _score(self, ids: Ids) -> Numbers:
         check_ids("ids", ids, self._n)
         self._agreed("the examples to score", _digest([ids]))
         if not self._shares:
@@ -130,6 +137,10 @@ class Workers:
 
     def train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None = None) -> Numbers:
         """Take one optimiser step per global batch, this process on its share; return the losses of all examples."""
+        with self.telling():
+            return self._train(batches, weights)
+
+    def _train(self, batches: Sequence[Ids], weights: Sequence[Numbers] | None) -> Numbers:
         check_batches(batches, weights, self._n)
         self._agreed("the batches to train", _digest([*batches, *(weights or [])]))
         if not self._shares:
@@ -219,7 +230,11 @@ class Workers:
 
     @contextlib.contextmanager
     def telling(self) -> Iterator[None]:
-        """Run a block; an error in it stops the other processes too, by name."""
+        """Run a block; an error in it stops the other processes too, by name. Of nested blocks the outer one tells."""
+        if self._tells:
+            yield
+            return
+        self._tells = True
         try:
             yield
         except WorkersError:  # the others know
@@ -227,8 +242,10 @@ class Workers:
         except Exception as error:
             if not self._silent:
                 with contextlib.suppress(WorkersError), self._answering():
-                    self._gather(_FAILED + f"{type(error).__name__}: {error}"[:2000].encode())
+                    self._gather(failure(error))
             raise
+        finally:
+            self._tells = False
 
     def _scored(self, ids: Ids) -> Numbers:
         with self._answering():
@@ -258,12 +275,7 @@ class Workers:
                 f"gather must return the bytes of {self.world} processes by rank, with those of rank {self.rank} in "
                 f"their place; got {len(parts)}"
             )
-        failed = [(rank, part) for rank, part in enumerate(parts) if part[:1] == _FAILED]
-        if failed:
-            rank, text = failed[0]
-            raise WorkersError(
-                f"rank {rank} of {self.world} has stopped, and so have all: {text[1:].decode(errors='replace')}"
-            )
+        check_failures(parts)
         heads = [part[: 1 + _DIGEST] for part in parts]
         most = Counter(heads).most_common(1)[0][0]  # of equally many that of the lowest rank
         others = [rank for rank, head in enumerate(heads) if head != most]
@@ -274,6 +286,25 @@ class Workers:
                 "(rule W3)"
             )
         return [part[1 + _DIGEST :] for part in parts]
+
+
+def failure(error: Exception) -> bytes:
+    """Return what a process tells the others in place of what they wait for: that it has stopped, and why.
+
+    Example:
+        >>> from attent.run.workers import failure
+        >>> failure(OSError("the disk is gone"))
+        b'fOSError: the disk is gone'
+    """
+    return _FAILED + f"{type(error).__name__}: {error}"[:2000].encode()
+
+
+def check_failures(parts: Sequence[bytes]) -> None:
+    """Raise WorkersError naming the first process, by rank, that told a `failure`."""
+    for rank, part in enumerate(parts):
+        if part[:1] == _FAILED:
+            text = part[1:].decode(errors="replace")
+            raise WorkersError(f"rank {rank} of {len(parts)} has stopped, and so have all: {text}")
 
 
 def framed(exchange: Callable[[npt.NDArray[np.uint8]], Sequence[bytes]]) -> Gather:

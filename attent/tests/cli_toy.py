@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import attent
+from attent import Trace
 
 N = 60
 RECIPE = "attent.tests.cli_toy:tiny"
@@ -134,3 +137,30 @@ def refused(*arguments):
     assert len(lines) == 1
     assert lines[0].startswith("attent: ")
     return lines[0].removeprefix("attent: ")
+
+
+ALL = ("--against", "full,short,random")
+
+
+DEFAULT = ("--preset", "default")
+
+
+FOLDERS = {"taught": "taught", "full": "full", "short": "short-taught", "random": "random-taught"}
+
+
+def result(folder):
+    """Return the judgement that a folder keeps."""
+    return json.loads(Path(folder, "judge.json").read_text())
+
+
+def trace(folder, arm, seed=0):
+    """Return the trace of an arm."""
+    return Trace.read(f"{folder}/seed-{seed}/{FOLDERS.get(arm, arm)}")
+
+
+def rows_of(table):
+    """Return the arms' table of an output as a dict of cells by arm and column."""
+    lines = table[table.index("arm ") :].split("\n\n")[0].splitlines()
+    header = lines[0].replace("95 %", "95%").replace("by time", "by-time").split()
+    rows = (line.replace(" %", "%").replace("<= ", "<=").replace(">= ", ">=").split() for line in lines[1:])
+    return {row[0]: dict(zip(header, row, strict=False)) for row in rows}

@@ -1,4 +1,4 @@
-"""Recipes whose cost-quality curve and savings can be worked out by hand, and some that go wrong."""
+"""Recipes whose cost-quality curve and savings can be worked out by hand, some that go wrong, and how they are judged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 import attent
+from attent.judging import budget
 
 N = 50
 
@@ -233,3 +234,28 @@ def refreshed(plan, *, weight: float = 0.5):
 
     learner.evaluate = evaluate
     return learner
+
+
+HARD = ["hard:default,select=hard"]
+SAVED = 1 - 3.6 / (6 / 1.4)  # 2 epochs of worth 1.4 each and 4 of .4 * 2, at the cost of 3.6
+SEED_SECONDS = 300 + 180 + 100 + 150  # full, hard, and the two shorter
+
+
+def judged(recipe=steady, **asked):
+    asked = {
+        "arms": HARD,
+        "lengths": [1 / 3, 0.5, 1],
+        "tuned": True,
+        "seeds": 2,
+        "forward_share": 0.25,
+        "against": ["full"],
+        **asked,
+    }
+    return attent.judge(recipe, **asked)
+
+
+def timed(monkeypatch, **asked):
+    clock = Clock()
+    monkeypatch.setattr(budget, "monotonic", clock)
+    found = judged(slow(clock), segment_steps=1, **asked)
+    return found, clock.now

@@ -99,6 +99,14 @@ def test_the_numbers_ranked_with_a_bonus_are_what_the_legend_says():
     )
 
 
+def test_the_legend_explains_the_columns_that_are_shown():
+    fields = Plan.default(epochs=4, batch_size=10).to_dict()
+    assert epochs_legend(fields, shown=["epoch", "kept", "mean", "age"]).endswith(
+        "; age: epochs since it was seen, on average."
+    )
+    assert "age" not in epochs_legend(fields, shown=["epoch", "kept", "mean"])
+
+
 def test_a_report_of_one_run_or_one_arm(runs):
     for folder, name in ((runs / "one", "one"), (runs / "arms/seed-0/short-taught", "short-taught")):
         out = command("report", folder).out

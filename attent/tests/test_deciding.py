@@ -7,7 +7,8 @@ import pytest
 
 import attent
 from attent import Course, Plan
-from attent.choose.auto import Stand, decide, signs, told
+from attent.choose.auto import Stand, decide, told
+from attent.choose.sights import signs
 from attent.tests.toy import Toy, drive
 
 NONE = np.full(1000, np.nan)

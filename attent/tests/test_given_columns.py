@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 
 import attent
-from attent.learner import costs_from, groups_from
+from attent.columns import costs_from, groups_from
 
 
 @pytest.mark.parametrize(
-    ("given", "groups"),
+    ("given", "groups", "names"),
     [
-        ([3, 0, 3], [3, 0, 3]),
-        (np.array([3, 0, 3], np.uint8), [3, 0, 3]),
-        (["en", "de", "en"], [1, 0, 1]),
-        (np.array(["en", "de", "aa"], object), [2, 1, 0]),
-        ([True, False, True], [1, 0, 1]),
-        ("language", [1, 0, 1]),
+        ([3, 0, 3], [3, 0, 3], None),
+        (np.array([3, 0, 3], np.uint8), [3, 0, 3], None),
+        (["en", "de", "en"], [1, 0, 1], ("de", "en")),
+        (np.array(["en", "de", "aa"], object), [2, 1, 0], ("aa", "de", "en")),
+        ([True, False, True], [1, 0, 1], ("False", "True")),
+        ("language", [1, 0, 1], ("de", "en")),
     ],
 )
-def test_labels_become_groups(given, groups):
-    found = groups_from(given, 3, {"language": ["en", "de", "en"]})
+def test_labels_become_groups(given, groups, names):
+    found, called = groups_from(given, 3, {"language": ["en", "de", "en"]})
     assert (found.dtype, found.tolist()) == (np.int64, groups)
+    assert called == names
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,14 @@ def test_groups_that_are_none_are_refused(given, words):
 
 
 def test_a_name_without_columns_is_refused():
-    with pytest.raises(attent.LearnerError, match="groups names the column 'language', the data have: none by name"):
+    with pytest.raises(attent.LearnerError) as caught:
         groups_from("language", 3, np.zeros(3))
+    assert str(caught.value) == (
+        "groups names the column 'language', and the data, a ndarray, have no columns: give an array of one value per "
+        "example"
+    )
+    with pytest.raises(attent.LearnerError, match="costs names the column 'length', and there are no data here: give"):
+        attent.Feed(attent.Plan.full(epochs=1, batch_size=1), 3, costs="length")
 
 
 @pytest.mark.parametrize("given", [[1, 2, 3], np.array([1, 2, 3], np.float32), "tokens"])
@@ -76,3 +83,15 @@ def test_a_feed_takes_labels():
         feed.record(np.ones(sum(map(len, feed.batches()))), np.concatenate(feed.batches()))
     first = feed.trace().ids(1)
     assert ((first < 20).sum(), (first >= 20).sum()) == (4, 4)
+
+
+def test_a_feed_tells_by_the_names_of_groups_that_are_texts():
+    plan = attent.Plan.balanced(epochs=3, batch_size=4, select=attent.ByGroup())
+    for labels, why in (
+        (["b"] * 20 + ["a"] * 4, {"group a": 4, "group b": 4}),
+        ([7] * 20 + [2] * 4, {"group 2": 4, "group 7": 4}),
+    ):
+        feed = attent.Feed(plan, 24, groups=labels)
+        while not feed.finished:
+            feed.record(np.ones(sum(map(len, feed.batches()))), np.concatenate(feed.batches()))
+        assert feed.trace().selection(1).why == why

@@ -20,7 +20,8 @@ from attent.judging.arms import (
     policy_plan,
     read_policies,
 )
-from attent.judging.controls import Known
+from attent.judging.controls import Known, controls_of
+from attent.run.given_scores import checked_groups
 
 
 def plan_of(text, epochs=12, suggested=None):
@@ -249,6 +250,20 @@ def test_tempered_costs_what_the_last_policy_does():
     assert found["tempered"][1].folder == "tempered-auto"
     many = Known(dict.fromkeys(range(100), 1))
     assert list(made(["auto"], against=("tempered", "balanced"), known=many)) == ["auto"]  # more than a pass has
+
+
+def test_no_pass_on_what_is_new_takes_more_than_there_is():
+    # A twentieth is new, which is no whole number of batches: cut between batches, every other pass would take 12 of 6.
+    for n, new, batch_size in ((120, 6, 12), (120, 6, 4), (900, 45, 32), (4000, 200, 32)):
+        plan = attent.Plan.auto(epochs=2, batch_size=batch_size)
+        known = Known({0: n - new, 1: new}, [1])
+        (control,) = controls_of("new-only", plan, n, known)
+        assert {row.k for row in control.plan.timeline(n)} == {new}
+        assert control.plan.cost(n).examples_trained == plan.cost(n).examples_trained
+        assert checked_groups(np.repeat([0, 1], [n - new, new]), n, control.plan).sum() == new
+    # What fits is laid out as ever, so that folders of before are gone on with.
+    (control,) = controls_of("new-only", attent.Plan.auto(epochs=2, batch_size=2), 120, Known({0: 114, 1: 6}, [1]))
+    assert control.plan.ratio == 0.05
 
 
 def test_what_is_new_alone_and_replay_cost_what_the_last_policy_does():

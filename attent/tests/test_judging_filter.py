@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -232,3 +233,74 @@ def test_the_scores_of_a_trace_do_not_change():
     assert [held[draw].scores.tolist() for draw in held] == [[0.0, 1.0, 2.0]] * 2
     with pytest.raises(ValueError, match="read-only"):
         held[0].scores[0] = 9.0
+
+
+# A relevance that changes
+
+
+def relevant(values):
+    """Return a recipe whose learner's relevance is these values for the seed asked for, by seed."""
+
+    def changing(plan):
+        learner = toy.Steady(plan)
+        learner.relevance = values[plan.seed]
+        return learner
+
+    return attent.recipe(epochs=6, batch_size=10)(changing)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_relevance_that_changed_between_two_calls_is_refused(seed, tmp_path):
+    asked = {**ASKED, "against": ["full", "filter"], "seeds": 2, "run": tmp_path}
+    values = {0: np.arange(50.0), 1: np.arange(50.0)}
+    first = attent.judge(relevant(values), **asked)
+    shutil.rmtree(tmp_path / f"seed-{seed}" / "filter-0.5-hard")  # as where it was not yet run
+    with pytest.raises(attent.LearnerError) as caught:
+        attent.judge(relevant({**values, seed: -np.arange(50.0)}), **asked)
+    assert str(caught.value) == (
+        f"the learner's relevance changed between two arms of seed {seed}, which cannot be compared then: let it follow "
+        "from plan.seed alone; if you changed the recipe, judge in another folder"
+    )
+    assert not (tmp_path / f"seed-{seed}" / "filter-0.5-hard").exists()
+    again = attent.judge(relevant(values), **asked)
+    assert [row.quality for row in again.rows] == [row.quality for row in first.rows]
+
+
+def test_the_first_seed_is_held_against_what_is_kept_even_where_all_its_arms_have_finished(tmp_path):
+    asked = {**ASKED, "against": ["full", "filter"], "run": tmp_path}
+    attent.judge(relevant({0: np.arange(50.0)}), seeds=1, **asked)
+    with pytest.raises(attent.LearnerError, match="the learner's relevance changed between two arms of seed 0"):
+        attent.judge(relevant({0: -np.arange(50.0), 1: -np.arange(50.0)}), seeds=2, **asked)
+    assert not (tmp_path / "seed-1").exists()
+    # Where no arm goes by it, nobody minds.
+    assert attent.judge(relevant({0: -np.arange(50.0)}), seeds=1, **{**asked, "against": ["full"]}).finished
+
+
+def test_a_relevance_drawn_by_nothing_that_a_seed_fixes_is_refused_before_a_filter_trains():
+    draw = np.random.default_rng(0)
+
+    def drawn(plan):
+        learner = toy.Steady(plan)
+        learner.relevance = draw.normal(size=50)
+        return learner
+
+    told = []
+    with pytest.raises(attent.LearnerError, match="the learner's relevance changed between two arms of seed 0"):
+        attent.judge(attent.recipe(epochs=6, batch_size=10)(drawn), tell=told.append, seeds=1, **ASKED)
+    assert not [line for line in told if "filter" in line]
+
+
+def test_groups_that_changed_between_two_calls_are_refused(tmp_path):
+    def grouped(new):
+        def changing(plan):
+            learner = toy.Steady(plan)
+            learner.groups = lambda: (np.arange(50) >= new).astype(np.int64)
+            return learner
+
+        return attent.recipe(epochs=6, batch_size=10)(changing)
+
+    asked = {**ASKED, "seeds": 1, "run": tmp_path}
+    attent.judge(grouped(30), **{**asked, "against": ["full"]})
+    with pytest.raises(attent.LearnerError, match="the learner's groups changed between two arms of seed 0"):
+        attent.judge(grouped(20), **{**asked, "against": ["full", "balanced"]})
+    assert attent.judge(grouped(30), **{**asked, "against": ["full", "balanced"]}).finished

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 import attent
-from attent.judging.by_group import group_metrics, group_quality, new_groups, other_distribution
+from attent.judging.by_group import (
+    by_name,
+    group_metrics,
+    group_quality,
+    new_groups,
+    of_one_group,
+    other_distribution,
+)
 from attent.judging.report import report_text, told
 from attent.tests import judging_toy as toy
 
@@ -42,6 +49,66 @@ def test_many_groups_are_not_shown_one_by_one():
 def test_what_is_not_finite_is_none():
     found = group_quality({"hits:0": 0.8, "hits:1": None}, {0: 3, 1: 1}, [1])
     assert found == {"hits:training": None, "hits:worst": None, "hits:known": pytest.approx(0.8), "hits:new": None}
+
+
+def test_single_groups_go_by_their_names_or_by_their_numbers():
+    names = ["src0", "src1"]
+    for quality in ({"hits": 0.6, "hits:src0": 0.9, "hits:src1": 0.5}, {"hits": 0.6, "hits:0": 0.9, "hits:1": 0.5}):
+        found = by_name(quality, names)
+        assert found == {"hits": 0.6, "hits:src0": 0.9, "hits:src1": 0.5}
+        derived = group_quality(found, {0: 6, 1: 2}, [1], names)
+        assert derived == pytest.approx({"hits:training": 0.8, "hits:worst": 0.5, "hits:known": 0.9, "hits:new": 0.5})
+        assert group_metrics(found, derived)[4:] == ["hits:src0", "hits:src1"]
+
+
+def test_a_group_that_is_called_as_a_summary_is_told_from_it():
+    found = by_name({"hits": 0.6, "hits:new": 0.5, "hits:old": 0.9}, ["new", "old"])
+    assert found == {"hits": 0.6, "hits:group new": 0.5, "hits:old": 0.9}
+    derived = group_quality(found, {0: 2, 1: 6}, [], ["new", "old"])
+    assert derived == pytest.approx({"hits:training": 0.8, "hits:worst": 0.5})
+    assert of_one_group("hits:group new")
+
+
+def test_new_groups_may_be_named():
+    learner = toy.uneven(attent.Plan.full(epochs=1, batch_size=1))
+    learner.group_names, learner.new_groups = ["plain", "worth"], ("worth",)
+    assert new_groups(learner, {0: 30, 1: 20}) == [1]
+    learner.new_groups = ("wort",)
+    with pytest.raises(attent.LearnerError, match="new_groups must name groups that have examples, got 'wort'"):
+        new_groups(learner, {0: 30, 1: 20})
+
+
+@pytest.mark.parametrize("by", ["names", "numbers"])
+def test_a_table_by_group_shows_names(by):
+    def named(plan):
+        learner = toy.uneven(plan)
+        evaluate, learner.group_names = learner.evaluate, ["plain", "worth"]
+        if by == "names":
+            of = {"skill": "skill", "skill:0": "skill:plain", "skill:1": "skill:worth"}
+            learner.evaluate = lambda: {of[name]: value for name, value in evaluate().items()}
+        return learner
+
+    asked = {"arms": ["default"], "lengths": [0.5, 1], "tuned": True, "seeds": 1, "against": ["full", "new-only"]}
+    found = attent.judge(attent.recipe(epochs=6, batch_size=10)(named), **asked)
+    assert "| arm | training | worst | known | new | plain | worth |" in report_text(found)
+    plain = attent.judge(toy.uneven, **asked)
+    assert found.row("new-only").quality["skill:plain"] == plain.row("new-only").quality["skill:0"]
+    assert found.row("default").quality["skill:training"] == plain.row("default").quality["skill:training"]
+
+
+def test_metrics_that_name_no_group_are_noted():
+    def named(plan):
+        learner = toy.uneven(plan)
+        learner.evaluate = lambda: {"skill": 0.5, **{f"skill:src{group}": 0.5 for group in range(4)}}
+        return learner
+
+    asked = {"arms": ["default"], "lengths": [0.5, 1], "tuned": True, "seeds": 1, "against": ["full"]}
+    found = attent.judge(attent.recipe(epochs=6, batch_size=10)(named), **asked)
+    assert (
+        "Metrics by group name no group that has examples: skill:src0, skill:src1, skill:src2, .... Name groups as "
+        "groups() numbers them, or give the learner group_names, a list of texts."
+    ) in found.notes
+    assert not [note for note in attent.judge(toy.uneven, **asked).notes if "Metrics by group" in note]
 
 
 def test_new_groups_must_be_some():
@@ -119,6 +186,36 @@ def test_the_report_has_a_table_by_group(found):
     line = next(line for line in report_text(found).splitlines() if line.startswith("| hard | 1.") and "*" in line)
     assert line.count("|") == 8
     assert "| arm | training | worst | known | new | 0 | 1 |" in report_text(found)
+
+
+@pytest.mark.parametrize(
+    ("columns", "there", "gone"),
+    [
+        (200, ("seconds: of process time", "by time: of process time"), ()),
+        (60, ("Saved: of the cost", "seconds: of process time"), ("by time:",)),
+        (40, ("Saved: of the cost",), ("by time:", "seconds: of process time")),
+    ],
+)
+def test_legends_explain_the_columns_that_are_shown(found, columns, there, gone, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = " ".join(told(found).split())
+    assert [words for words in there if words not in text] == []
+    assert [words for words in gone if words in text] == []
+
+
+def test_a_table_by_group_explains_what_it_has(found):
+    def text(names):
+        rows = [msgspec.structs.replace(row, ahead={}) for row in found.rows]
+        told = report_text(msgspec.structs.replace(found, group_metrics=names, rows=rows))
+        return next(line for line in told.splitlines() if line.startswith("Held-out skill by group."))
+
+    assert text(["skill:worst", "skill:0", "skill:1"]) == "Held-out skill by group. Worst: of the group that is."
+    assert text(["skill:0", "skill:1"]) == "Held-out skill by group."
+    whole = next(line for line in report_text(found).splitlines() if line.startswith("Held-out skill"))
+    assert whole == (
+        "Held-out skill by group. Training: groups weighed as in training; worst: of the group that is; known and new: "
+        "by their shares. *: full training is surely better at that cost."
+    )
 
 
 def test_without_groups_there_is_no_such_table():

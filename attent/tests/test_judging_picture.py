@@ -101,6 +101,22 @@ def test_a_bar_is_the_difference_to_full_training_at_its_cost(found, turn):
     assert high - low == pytest.approx(abs(per) * (ahead.high - ahead.low), abs=0.3)
 
 
+def test_the_legend_names_the_kinds_of_arms_that_are_there(found):
+    def legend(**changes):
+        texts = ET.fromstring(picture(msgspec.structs.replace(found, **changes))).iter(f"{SVG}text")
+        return [(float(text.get("x")), text.text) for text in texts if text.get("y") == "46.0"]
+
+    beside = "beside a name: of full training's cost it saves"
+    plain = [row for row in found.rows if row.kind != "control"]
+    assert legend(rows=plain) == [(84, "full training"), (174, "policies"), (234, beside)]
+    control = msgspec.structs.replace(found.row("hard"), kind="control")
+    assert legend(rows=[control]) == [(84, "full training"), (174, "controls, which look at no loss"), (376, beside)]
+    assert [words for _, words in legend(rows=[*plain, control])][1:3] == [
+        "policies",
+        "controls, which look at no loss",
+    ]
+
+
 def test_axes_are_named_with_units(found):
     assert "cost: epochs on all 50 examples, logarithmic" in words(picture(found))
     assert "skill, higher is better" in words(picture(found))

@@ -16,7 +16,7 @@ LAYERS = (
     ("run",),
     ("plan",),
     ("choose",),
-    ("learner", "extra", "checks", "errors", "tables", "plugins", "data"),
+    ("learner", "columns", "extra", "checks", "errors", "tables", "plugins", "data"),
 )  # a room imports only from its own layer and from those below
 
 

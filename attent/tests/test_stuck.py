@@ -86,6 +86,28 @@ def test_a_run_with_a_stuck_group_is_full_training_and_says_why():
     assert attent.teach(unknown, plan).selection(1).how == "soft"
 
 
+def test_a_group_that_has_a_name_is_told_by_it():
+    learner = Grouped(1000)
+    learner.group_names = ["prose", "noise"]
+    trace = attent.teach(learner, Plan.auto(epochs=3, batch_size=10, seed=4))
+    why = next(one.selection.why for one in trace.records if one.selection)
+    assert why == {"sign": "stuck", "group": "noise"}
+    assert told(why) == "group noise stays hard while the others are learnt: all in turn to the end"
+    kept = attent.Workers(learner, 0, 1, lambda told: [told])
+    assert kept.group_names == ["prose", "noise"]
+
+
+@pytest.mark.parametrize("names", [["prose"], ["a", "a"], "ab", ["a", 1], {"a": 0, "b": 1}])
+def test_names_that_are_none_are_refused_before_training(names):
+    learner = Grouped(1000)
+    learner.group_names = names
+    with pytest.raises(
+        LearnerError, match=r"^group_names must be a list of texts, all different, one for each of the 2 "
+    ):
+        attent.teach(learner, Plan.auto(epochs=3, batch_size=10))
+    assert learner.steps == 0
+
+
 def test_a_policy_that_needs_groups_tells_what_the_learner_says_of_them():
     learner = Grouped(1000)
     learner.known = LearnerError("groups() needs one target per example")

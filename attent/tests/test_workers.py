@@ -306,3 +306,82 @@ def test_what_a_learner_offers_is_offered():
     workers = attent.Workers(learner(), 0, 1, lambda told: [told])
     assert isinstance(workers, attent.Groups)
     assert np.array_equal(workers.groups(), learner().groups())
+
+
+# What one rank alone is given wrongly
+
+
+def refuse(*arguments):
+    raise OSError("the disk is gone")
+
+
+GROUPS, WATCHED = np.arange(48) % 2, attent.Plan.auto(epochs=4, batch_size=8, keep=0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "plan", "words"),
+    [
+        ("groups", lambda: GROUPS[1:], PLANS["auto"], "LearnerError: groups must be an int64 array of shape (48,), one"),
+        ("groups", lambda: GROUPS - 1, PLANS["auto"], "LearnerError: groups must be at least 0, got -1 for example 0"),
+        ("groups", refuse, PLANS["auto"], "OSError: the disk is gone"),
+        ("costs", lambda: np.ones(47), PLANS["auto"], "LearnerError: costs must be a float64 array of shape (48,), one"),
+        ("costs", lambda: GROUPS * 1.0, PLANS["auto"], "LearnerError: costs must be above 0 and finite, got 0.0 for exam"),
+        ("costs", refuse, PLANS["fresh"], "OSError: the disk is gone"),
+        ("watch", lambda: np.full(3, np.nan), WATCHED, "LearnerError: watch() must return finite numbers, got nan for w"),
+        ("check_schedule", refuse, PLANS["fresh"], "OSError: the disk is gone"),
+        ("check_batches", refuse, PLANS["fresh"], "OSError: the disk is gone"),
+    ],
+)  # fmt: skip
+def test_what_one_rank_is_given_wrongly_stops_all_at_once(method, given, plan, words):
+    def work(room, rank):
+        one = Apart(room, rank)
+        one.groups, one.costs, one.watch = (lambda: GROUPS), (lambda: np.ones(48)), (lambda: np.zeros(3))
+        if rank == 1:
+            setattr(one, method, given)
+        attent.teach(attent.Workers(one, rank, 3, room.gather(rank)), plan)
+
+    found = errors(3, work)
+    for error in (found[0], found[2]):
+        assert isinstance(error, WorkersError)
+        assert str(error).startswith(f"rank 1 of 3 has stopped, and so have all: {words}")
+    assert f"{type(found[1]).__name__}: {found[1]}".startswith(words)
+
+
+def test_a_learner_without_examples_on_one_rank_stops_all_at_once():
+    def work(room, rank):
+        one = type("Empty", (Apart,), {"__len__": lambda one: 0}) if rank == 1 else Apart
+        attent.Workers(one(room, rank), rank, 2, room.gather(rank))
+
+    told = "the learner has no examples: len(learner) must be at least 1, got 0"
+    assert list(map(str, errors(2, work))) == [f"rank 1 of 2 has stopped, and so have all: LearnerError: {told}", told]
+
+
+def test_groups_that_are_sound_but_others_are_named_by_where_the_run_stands():
+    def work(room, rank):
+        one = Apart(room, rank)
+        one.groups = lambda: GROUPS if rank != 1 else 1 - GROUPS
+        attent.teach(attent.Workers(one, rank, 3, room.gather(rank)), PLANS["auto"])
+
+    for error in errors(3, work):
+        assert str(error).startswith("rank 1 of 3 disagrees with the others on where the run stands")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda one, rank: one.score(np.arange(8.0) if rank else np.arange(8)), "LearnerError: ids must be a one-dim"),
+        (lambda one, rank: one.train([np.arange(8) + 45 * rank]), "LearnerError: batches[0]: ids must be in [0, 48), got 48"),
+        (
+            lambda one, rank: attent.teach(one, PLAN, listeners=[3] if rank else ()),
+            "PlanError: listeners must be a list or tuple of functions, got ",
+        ),
+        (lambda one, rank: attent.teach(one, None if rank else PLAN), "PlanError: plan must be an attent.Plan, got None"),
+    ],
+)  # fmt: skip
+def test_what_one_rank_asks_wrongly_stops_all_at_once(call, words):
+    def work(room, rank):
+        call(attent.Workers(Apart(room, rank), rank, 2, room.gather(rank)), rank)
+
+    found = errors(2, work)
+    assert f"{type(found[1]).__name__}: {found[1]}".startswith(words)
+    assert str(found[0]).startswith(f"rank 1 of 2 has stopped, and so have all: {words}")

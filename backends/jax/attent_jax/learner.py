@@ -12,19 +12,10 @@ import numpy.typing as npt
 import optax
 from jax.sharding import NamedSharding
 
+from attent.columns import check_watch_is_callable, costs_from, groups_from, watched_from
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import (
-    Ids,
-    Numbers,
-    State,
-    check_batches,
-    check_ids,
-    check_watch_is_callable,
-    costs_from,
-    groups_from,
-    watched_from,
-)
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_jax.chunks import Chunk, chunks
 from attent_jax.data import source
 from attent_jax.extra import as_arrays, as_now
@@ -162,7 +153,8 @@ class JaxLearner:
             self._watch = watch
             self.watch = self._watched
         if groups is not None:
-            self.groups = groups_from(groups, len(self), data).copy
+            found, self.group_names = groups_from(groups, len(self), data)
+            self.groups = found.copy
         if costs is not None:
             self.costs = costs_from(costs, len(self), data).copy
 

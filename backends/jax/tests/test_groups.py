@@ -40,6 +40,14 @@ def test_a_column_of_the_data_is_named(task):
         task.learner(data=data, loss=loss_of, groups="sauce")
 
 
+def test_groups_that_are_texts_keep_their_names(task):
+    learner = task.learner(groups=["old"] * 16 + ["young"] * 8)
+    assert learner.group_names == ("old", "young")
+    assert task.learner(groups=GROUPS).group_names is None
+    plan = attent.Plan.balanced(epochs=3, batch_size=4, select=attent.ByGroup())
+    assert attent.teach(learner, plan).selection(1).why == {"group old": 4, "group young": 4}
+
+
 def test_without_them_there_are_none(task):
     assert not isinstance(task.learner(), attent.Groups)
     assert not isinstance(task.learner(), attent.Costs)

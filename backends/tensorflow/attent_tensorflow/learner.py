@@ -11,19 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from attent.columns import check_watch_is_callable, costs_from, groups_from, watched_from
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import (
-    Ids,
-    Numbers,
-    State,
-    check_batches,
-    check_ids,
-    check_watch_is_callable,
-    costs_from,
-    groups_from,
-    watched_from,
-)
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_tensorflow.data import source
 from attent_tensorflow.extra import leaves
 from attent_tensorflow.frozen import Frozen
@@ -161,7 +152,8 @@ class TensorFlowLearner:
             self._watch = watch
             self.watch = self._watched
         if groups is not None:
-            self.groups = groups_from(groups, self._n, data).copy
+            found, self.group_names = groups_from(groups, self._n, data)
+            self.groups = found.copy
         if costs is not None:
             self.costs = costs_from(costs, self._n, data).copy
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
@@ -218,5 +219,25 @@ def column(name: str, given: Any, data: Any) -> Any:
     if not isinstance(data, Mapping) and hasattr(data, given):
         return column(name, getattr(data, given), None)
     there = getattr(data, "column_names", None) or (data if isinstance(data, Mapping) else None)
-    told = "none by name" if there is None else ", ".join(map(str, there))
-    raise LearnerError(f"{name} names the column {given!r}, the data have: {told}; give an array, one per example")
+    if there is not None:
+        raise LearnerError(
+            f"{name} names the column {given!r}, the data have: {', '.join(map(str, there))}; give an array, one per "
+            "example"
+        )
+    some = ", ".join(_of_each(data))
+    raise LearnerError(
+        f"{name} names {given!r}, and the data, a {type(data).__qualname__}, have no column and no attribute of that "
+        f"name. Attributes with one value per example: {some or 'none'}; or give an array, one per example"
+    )
+
+
+def _of_each(data: Any) -> list[str]:
+    """Return the attributes of a dataset that hold one value per example, by name."""
+    names = [name for name in (*vars(type(data)), *getattr(data, "__dict__", ())) if not name.startswith("_")]
+    found = []
+    for name in dict.fromkeys(names):
+        held = getattr(data, name, None)
+        many = isinstance(held, torch.Tensor | np.ndarray | list | tuple) and getattr(held, "ndim", 1) > 0
+        if many and len(held) == len(data):
+            found.append(name)
+    return found

@@ -14,19 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from attent.columns import check_watch_is_callable, costs_from, groups_from, watched_from
 from attent.errors import LearnerError
 from attent.extra import Extra
-from attent.learner import (
-    Ids,
-    Numbers,
-    State,
-    check_batches,
-    check_ids,
-    check_watch_is_callable,
-    costs_from,
-    groups_from,
-    watched_from,
-)
+from attent.learner import Ids, Numbers, State, check_batches, check_ids
 from attent_torch.batch_norm import unable_alone
 from attent_torch.buffers import Buffers
 from attent_torch.checkpoint import Parts, gathered, taken_up
@@ -171,7 +162,8 @@ class TorchLearner:
             self._watch = watch
             self.watch = self._watched
         if groups is not None:
-            self.groups = groups_from(column("groups", groups, data), self._n).copy
+            found, self.group_names = groups_from(column("groups", groups, data), self._n)
+            self.groups = found.copy
         if costs is not None:
             self.costs = costs_from(column("costs", costs, data), self._n).copy
 

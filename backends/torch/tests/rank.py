@@ -7,6 +7,7 @@ it trained, step by step, and its parameters to FOLDER/RANK.json.
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -99,8 +100,21 @@ def accelerated(plan, folder):
     return seen, model, teacher
 
 
+def misled(plan, rank):
+    """Return what a rank's own Teacher, or the others', was refused for: rank 1 has too few groups."""
+    try:
+        Teacher(plan, examples(), groups=[0, 1] * 10 + ([0] if rank != 1 else []))
+    except attent.AttentError as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return {}
+
+
 def main(kind, name, folder):
     rank, plan = int(os.environ["RANK"]), PLANS[name]
+    if kind == "misled":
+        dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+        (folder / f"{rank}.json").write_text(json.dumps(misled(plan, rank)))
+        os._exit(0)
     if kind == "accelerate":
         seen, model, teacher = accelerated(plan, folder)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -85,8 +87,35 @@ def test_a_loop_names_an_attribute_of_its_dataset():
     named = taught_ids(loader, groups="targets")
     assert named == taught_ids(loader, groups=GROUPS) == taught_ids(loader, groups=torch.tensor(GROUPS))
     assert [np.bincount(GROUPS[ids]).tolist() for ids in named[1:]] == [[4, 4]] * 6
-    with pytest.raises(attent.LearnerError, match="groups names the column 'labels', the data have: none by name"):
+    with pytest.raises(attent.LearnerError) as caught:
         taught_ids(loader, groups="labels")
+    assert str(caught.value) == (
+        "groups names 'labels', and the data, a Labelled, have no column and no attribute of that name. Attributes with "
+        "one value per example: targets; or give an array, one per example"
+    )
+
+
+def test_where_no_attribute_would_do_that_is_said():
+    data = torch.utils.data.TensorDataset(torch.zeros(N, 1), torch.zeros(N))
+    with pytest.raises(attent.LearnerError, match="a TensorDataset, have no column .* one value per example: none; or"):
+        column("groups", "targets", data)
+    ragged = Labelled()
+    ragged.parts = [[1], [2, 3]] * 12
+    ragged.few, ragged.called = [1, 2], "x" * N
+    with pytest.raises(attent.LearnerError, match="one value per example: targets, parts; or"):
+        column("groups", "labels", ragged)
+
+
+def test_groups_that_are_texts_keep_their_names(task):
+    assert task.learner(groups=["old"] * 16 + ["young"] * 8).group_names == ("old", "young")
+    assert task.learner(groups=GROUPS).group_names is None
+    data = Labelled()
+    data.source = ["young" if group else "old" for group in GROUPS]
+    loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+    teacher = Teacher(attent.Plan.balanced(epochs=3, batch_size=4, select=attent.ByGroup()), loader, groups="source")
+    for x, _ in itertools.chain(teacher(loader), teacher(loader)):
+        teacher.record(x[:, 0])
+    assert teacher.trace().selection(1).why == {"group old": 4, "group young": 4}
 
 
 def test_of_a_subset_it_is_the_part():

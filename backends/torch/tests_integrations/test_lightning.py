@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import json
-import logging
 import os
 import runpy
 import subprocess
@@ -17,105 +17,29 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import (
     EarlyStopping,
-    GradientAccumulationScheduler,
-    LearningRateFinder,
     ModelCheckpoint,
 )
-from lightning.pytorch.plugins import MixedPrecision
-from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
-from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader
 
 import attent
 from attent_torch import TorchLearner
-from attent_torch.trainers.lightning import Teaching, record
+from attent_torch.trainers.lightning import Teaching
 
-N, SIZE = 90, 16
+_spec = importlib.util.spec_from_file_location("lightning_task", Path(__file__).with_name("lightning_task.py"))
+task = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(task)
+AUTO, DEFAULT, INPUTS, LABELS, Module = task.AUTO, task.DEFAULT, task.INPUTS, task.LABELS, task.Module
+N, Numbered, SIZE, loader_of, losses_of = task.N, task.Numbered, task.SIZE, task.loader_of, task.losses_of
+new_net, new_trainer, taught, weights_of = task.new_net, task.new_trainer, task.taught, task.weights_of
+
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples" / "trainers"
-AUTO, DEFAULT = attent.Plan.auto(epochs=4, batch_size=SIZE), attent.Plan.default(epochs=4, batch_size=SIZE)
 PARTS = {"auto": 1, "default": 2}  # batches accumulated in two processes
 WEIGHTED = attent.Plan.infobatch(epochs=4, batch_size=SIZE)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*logging interval:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*callbacks used to create:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*val_dataloader:UserWarning"),
-]
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-torch.set_num_threads(1)
-_random = np.random.default_rng(0)
-INPUTS, LABELS = torch.tensor(_random.normal(size=(N, 6))), torch.tensor(_random.integers(0, 3, N))
-
-
-class Numbered(Dataset):
-    """Examples that carry their ids."""
-
-    def __len__(self) -> int:
-        return N
-
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
-        return index, INPUTS[index], LABELS[index]
-
-
-def losses_of(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return nn.functional.cross_entropy(net(inputs), labels, reduction="none")
-
-
-def new_net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
-
-
-class Module(LightningModule):
-    """A user's module that remembers which ids each step trained."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net, self.seen = new_net(), []
-
-    def training_step(self, batch, batch_idx):
-        self.seen.append([self.current_epoch, batch[0].tolist()])
-        return self.loss(batch)
-
-    def loss(self, batch) -> torch.Tensor:
-        loss = record(self, losses_of(self.net, *batch[1:]))
-        self.log("loss", loss)
-        return loss
-
-    def validation_step(self, batch, batch_idx):
-        self.log("held_out", self.loss(batch))
-
-    def configure_optimizers(self):
-        optimizer = torch.optim.SGD(self.parameters(), 0.5)
-        self.steps = self.trainer.estimated_stepping_batches
-        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, self.steps), "interval": "step"}]
-
-
-def loader_of(**settings) -> DataLoader:
-    return DataLoader(Numbered(), **{"batch_size": SIZE, "shuffle": True, **settings})
-
-
-def new_trainer(*callbacks, epochs: int = 4, **settings) -> Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
-    kept = {"enable_checkpointing": any(isinstance(each, ModelCheckpoint) for each in callbacks)}
-    return Trainer(max_epochs=epochs, callbacks=list(callbacks), **{**quiet, **kept, **settings})
-
-
-def taught(plan: attent.Plan, *callbacks, loader=None, held_out=True, ckpt=None, module=None, run=None, **settings):
-    module, teaching = module or Module(), Teaching(plan, run=run)
-    trainer = new_trainer(teaching, *callbacks, **settings)
-    trainer.fit(
-        module,
-        loader_of() if loader is None else loader,
-        loader_of(shuffle=False) if held_out else None,
-        ckpt_path=ckpt,
-    )
-    return module, teaching, trainer
+pytestmark = task.QUIET
 
 
 class Watched(TorchLearner):
@@ -132,10 +56,6 @@ def by_teach(plan: attent.Plan) -> tuple[attent.Trace, Watched]:
     schedule = CosineAnnealingLR(optimizer, plan.total_steps(N))
     learner = Watched(net, (INPUTS, LABELS), lambda net, batch: losses_of(net, *batch), optimizer, scheduler=schedule)
     return attent.teach(learner, plan), learner
-
-
-def weights_of(net: nn.Module) -> torch.Tensor:
-    return torch.cat([each.detach().flatten() for each in net.parameters()])
 
 
 @pytest.mark.parametrize("plan", [AUTO, DEFAULT, WEIGHTED], ids=["auto", "default", "weighted"])
@@ -323,118 +243,6 @@ def test_two_optimisers_by_hand():
     assert len(module.seen) == DEFAULT.total_steps(N)
 
 
-class Mean(Module):
-    def loss(self, batch):
-        return losses_of(self.net, *batch[1:]).mean()
-
-
-class OnlyMean(Module):
-    def loss(self, batch):
-        return record(self, losses_of(self.net, *batch[1:]).mean())
-
-
-class TooLong(Module):
-    def configure_optimizers(self):
-        optimizer = torch.optim.SGD(self.parameters(), 0.5)
-        return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 400), "interval": "step"}]
-
-
-class ByEpoch(Module):
-    """Its schedule is stepped once an epoch, as Lightning does where nothing is said."""
-
-    length = 4
-
-    def configure_optimizers(self):
-        optimizer = torch.optim.SGD(self.parameters(), 0.5)
-        return [optimizer], [CosineAnnealingLR(optimizer, self.length)]
-
-
-class ByEpochTooLong(ByEpoch):
-    length = DEFAULT.total_steps(N)
-
-
-class ByLbfgs(Module):
-    def configure_optimizers(self):
-        return torch.optim.LBFGS(self.parameters())
-
-
-class Endless(IterableDataset):
-    def __iter__(self):
-        return iter(Numbered())
-
-
-@pytest.mark.parametrize(
-    ("told", "given"),
-    [
-        ("Mean.training_step gave no losses of its examples", {"module": Mean}),
-        ("takes one loss per example, got their mean", {"module": OnlyMean}),
-        ("the scheduler is too long", {"module": TooLong}),
-        ("the scheduler is too long: .*, and it is stepped after each of 4 epochs", {"module": ByEpochTooLong}),
-        ("max_epochs=9 and the plan spends 4", {"epochs": 9}),
-        ("limit_train_batches=0.5", {"limit_train_batches": 0.5}),
-        ("overfit_batches=1", {"overfit_batches": 1}),
-        ("has reload_dataloaders_every_n_epochs", {"reload_dataloaders_every_n_epochs": 1}),
-        ("16, an optimiser step takes 8 examples: 8 in a batch", {"loader": {"batch_size": 8}}),
-        ("takes 32 examples: 16 in a batch of the loader, accumulated over 2", {"accumulate_grad_batches": 2}),
-        ("val_check_interval=5, and the plan's shortest epoch has 3 batches", {"val_check_interval": 5}),
-        ("LBFGS calls training_step several times a step", {"module": ByLbfgs}),
-        ("GradientAccumulationScheduler changes how many", {"callback": GradientAccumulationScheduler({2: 2})}),
-        ("LearningRateFinder trains for a while", {"callback": LearningRateFinder()}),
-        (
-            "sampler is a WeightedRandomSampler",
-            {"loader": {"sampler": WeightedRandomSampler([1] * N, N), "shuffle": None}},
-        ),
-        ("drop_last=True", {"loader": {"drop_last": True}}),
-        ("takes one DataLoader, got dict", {"loader": {"a": 1}}),
-        ("must be the loader, its map-style dataset", {"loader": {"dataset": Endless(), "shuffle": None}}),
-    ],
-)
-def test_says_what_is_wrong_before_the_first_step(told, given):
-    settings = dict(given)
-    more = [settings.pop("callback")] if "callback" in settings else []
-    module, loader = settings.pop("module", Module)(), settings.pop("loader", {})
-    if loader == {"a": 1}:
-        loader = {"a": loader_of()}
-    elif "dataset" in loader:
-        loader = DataLoader(loader["dataset"], batch_size=SIZE)
-    else:
-        loader = loader_of(**loader)
-    before = weights_of(module.net)
-    with pytest.raises(attent.AttentError, match=told):
-        taught(DEFAULT, *more, module=module, loader=loader, **settings)
-    assert torch.equal(weights_of(module.net), before)
-
-
-def test_a_schedule_of_the_plans_epochs_ends_with_them():
-    _, teaching, trainer = taught(DEFAULT, module=ByEpoch())
-    assert teaching.teacher.finished
-    assert trainer.optimizers[0].param_groups[0]["lr"] == 0
-
-
-def test_an_epoch_that_is_left_early_is_refused():
-    class Leaves(Module):
-        def on_train_batch_start(self, batch, batch_idx):
-            return -1 if batch_idx == 3 else None
-
-    with pytest.raises(attent.CourseError, match="the epoch ended within pass 0 of the plan"):
-        taught(DEFAULT, module=Leaves())
-    module, _, trainer = taught(DEFAULT, max_steps=8)  # a training that ends is another matter
-    assert len(module.seen) == trainer.global_step == 8
-
-
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    keep = ModelCheckpoint(tmp_path, "plain")
-    new_trainer(keep, epochs=2).fit(Module(), loader_of())
-    with pytest.raises(attent.CourseError, match="is no checkpoint of a taught run"):
-        taught(DEFAULT, ckpt=tmp_path / "plain.ckpt")
-
-
-def test_another_version_of_lightning_is_refused(monkeypatch):
-    monkeypatch.setattr(lightning, "__version__", "2.7.0")
-    with pytest.raises(attent.LearnerError, match="for lightning 2.6, and 2.7.0 is installed"):
-        Teaching(DEFAULT)
-
-
 @pytest.mark.parametrize("plan", ["auto", "default"])
 def test_two_processes_train_their_shares_of_the_same_batches(plan, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
@@ -507,117 +315,6 @@ def test_a_policy_by_group_goes_by_an_attribute_of_the_dataset():
 
 if __name__ == "__main__":
     on_a_rank({"auto": AUTO, "default": DEFAULT}[sys.argv[1]], PARTS[sys.argv[1]], Path(sys.argv[2]))
-
-
-# What is not finite
-
-SICK = 7
-
-
-class Sick(Module):
-    """Has no finite loss of example 7, nor of a batch with it a finite statistic."""
-
-    def __init__(self, normed=True) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        norm = nn.BatchNorm1d(8).double() if normed else nn.Identity()
-        self.net = nn.Sequential(self.net[0], norm, *self.net[1:])
-
-    def training_step(self, batch, batch_idx):
-        ids, inputs, labels = batch
-        return self.loss((ids, torch.where((ids == SICK)[:, None], torch.nan, inputs), labels))
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_that_is_not_finite_is_left_out_as_by_teach(accumulate):
-    plan = attent.Plan(epochs=3, batch_size=SIZE, ratio=0.5, warm_up=1, non_finite="last", source=attent.Reuse())
-    module = Sick(normed=accumulate == 1)
-    settings = {"epochs": 3, "loader": loader_of(batch_size=SIZE // accumulate), "held_out": False}
-    module, teaching, _ = taught(plan, module=module, accumulate_grad_batches=accumulate, **settings)
-    learnt = Sick(normed=accumulate == 1).net
-    optimizer = torch.optim.SGD(learnt.parameters(), 0.5)
-    schedule = CosineAnnealingLR(optimizer, plan.total_steps(N))
-    inputs = INPUTS.clone()
-    inputs[SICK] = torch.nan
-    trace = attent.teach(
-        TorchLearner(learnt, (inputs, LABELS), lambda net, batch: losses_of(net, *batch), optimizer, schedule), plan
-    )
-    found = teaching.teacher.trace()
-    assert attent.first_difference(found, trace) is None
-    assert [record.steps_skipped for record in found.records] == [record.steps_skipped for record in trace.records]
-    assert found.records[0].steps_skipped == 1
-    torch.testing.assert_close(weights_of(module.net), weights_of(learnt), rtol=0, atol=1e-12)
-    for mine, theirs in zip(module.net.buffers(), learnt.buffers(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("way", ["automatic", "manual"])
-@pytest.mark.parametrize("policy", ["error", "drop"])
-def test_steps_that_the_loss_scaler_leaves_out_are_counted(policy, way):
-    """Of 16-mixed, with gradients that overflow in three steps; by hand the module may leave steps out too."""
-    plan = attent.Plan(epochs=3, batch_size=SIZE, ratio=0.5, warm_up=1, non_finite=policy, source=attent.Reuse())
-    sick, taken = {1, 5, 7}, []
-
-    class Overflowing(Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.automatic_optimization = way == "automatic"
-            self.net.float()[0].weight.register_hook(self.overflow)
-            self.calls = 0
-
-        def overflow(self, gradient):
-            self.calls += 1
-            return gradient * torch.inf if self.calls - 1 in sick else gradient
-
-        def training_step(self, batch, batch_idx):
-            loss = super().training_step((batch[0], batch[1].float(), batch[2]), batch_idx)
-            if way == "manual":
-                optimizer = self.optimizers()
-                optimizer.zero_grad()
-                self.manual_backward(loss)
-                optimizer.step()
-            return loss
-
-        def on_train_batch_start(self, *args):
-            self.before = self.net[0].weight.detach().clone()
-
-        def on_train_batch_end(self, *args):
-            taken.append(not torch.equal(self.before, self.net[0].weight))
-
-    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
-    _, teaching, _ = taught(
-        plan, module=Overflowing(), epochs=3, loader=loader_of(batch_size=SIZE), held_out=False, plugins=[precision]
-    )
-    assert [step for step, yes in enumerate(taken) if not yes] == sorted(sick)
-    assert [record.steps_skipped for record in teaching.teacher.trace().records] == [2, 1, 0]
-
-
-class Breaking(lightning.pytorch.Callback):
-    """Spoils a weight after a step."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def on_train_batch_end(self, trainer, pl_module, *args):
-        if trainer.global_step == self.at:
-            with torch.no_grad():
-                pl_module.net[2].bias[1] = torch.inf
-
-
-def test_weights_that_are_not_finite_are_never_kept(tmp_path):
-    kept = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=3, save_top_k=-1)
-    with pytest.raises(attent.LearnerError, match=r"'net.2.bias' of the model is not finite in pass 1\. Nothing of it"):
-        taught(DEFAULT, Breaking(6), kept, held_out=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["step=3.ckpt"]
-    with pytest.raises(attent.LearnerError, match=r"'net.2.bias' of the model is not finite"):
-        taught(DEFAULT, Breaking(DEFAULT.total_steps(N)), held_out=False)
-
-
-def test_batch_norm_is_told_of_a_last_batch_of_one_before_a_step():
-    module = Sick()
-    with pytest.raises(attent.LearnerError, match=r"epoch 0 trains 90 examples in batches of 89, the last of 1: Batch"):
-        taught(attent.Plan.full(epochs=4, batch_size=89), module=module, loader=loader_of(batch_size=89))
-    assert module.trainer.global_step == 0
 
 
 READ_BACK = {

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from attent import checks
+from attent.columns import column
 from attent.errors import CourseError, LearnerError, PlanError
-from attent.learner import Ids, Numbers, costs_from, groups_from
+from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan
 from attent.plan.timeline import epoch_ends
 from attent.run.feed import Feed, epoch_beyond_end
@@ -89,9 +90,9 @@ class Teacher:
                 "losses of all of them, from jax.experimental.multihost_utils.process_allgather"
             )
         self._of, n = fetcher(data, n)
-        for name, read in (("groups", groups_from), ("costs", costs_from)):
+        for name in ("groups", "costs"):
             if settings.get(name) is not None:
-                settings[name] = read(settings[name], n, data if isinstance(data, dict) else None)
+                settings[name] = column(name, settings[name], n, data)
         versions = {"jax": jax.__version__, **(settings.pop("versions", None) or {})}
         self.feed = Feed(plan, n, run=run, resume=resume, versions=versions, **settings)
         self._rows = rows = plan.timeline(n)

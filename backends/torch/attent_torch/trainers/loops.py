@@ -107,37 +107,38 @@ class Teacher:
         **settings: Any,
     ) -> None:
         self.workers = Workers.here()
-        versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
-        n, write = length_of(data), self.workers.rank == 0
-        if self.workers.world > 1:
-            refuse_watching(plan)
-        for name in ("groups", "costs"):
-            if name in settings:
-                settings[name] = column(name, settings[name], data)
-        self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
-        self._rows = plan.timeline(n)
-        if (model is None or loss is None) and any(row.score for row in self._rows):
-            raise PlanError(
-                "the plan has scoring passes: give model=... and loss=..., a function of (model, batch) that returns "
-                "one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
-                "Plan.default do"
-            )
-        self._parts = accumulated(data) or 1 if accumulate is None else accumulate
-        if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
-            raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
-        if isinstance(data, DataLoader):
-            check_loader(data, n, plan.batch_size, self.workers.world, self._parts)
-        # accelerate takes a step for each process unless it splits the batches itself.
-        times, total = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1, self.total_steps
-        self._stepping = None
-        if scheduler is not None:
-            self._stepping = Stepping(scheduler, total, plan.epochs, times=times, anew=not resume)
-        self._model, self._loss = model, loss
-        self._weights = None if model is None else Weights(model, self.workers)
-        if model is not None:
-            smallest, row = smallest_batch(self._rows)
-            if smallest // (self.workers.world * self._parts) <= 1:
-                refuse_alone(model, row, smallest)
+        with self.workers.telling():
+            versions = {"torch": str(torch.__version__), **(settings.pop("versions", None) or {})}
+            n, write = length_of(data), self.workers.rank == 0
+            if self.workers.world > 1:
+                refuse_watching(plan)
+            for name in ("groups", "costs"):
+                if name in settings:
+                    settings[name] = column(name, settings[name], data)
+            self.feed = attent.Feed(plan, n, run=run, resume=resume, versions=versions, write=write, **settings)
+            self._rows = plan.timeline(n)
+            if (model is None or loss is None) and any(row.score for row in self._rows):
+                raise PlanError(
+                    "the plan has scoring passes: give model=... and loss=..., a function of (model, batch) that "
+                    "returns one loss per example; or a plan that scores by the losses of training, as Plan.auto and "
+                    "Plan.default do"
+                )
+            self._parts = accumulated(data) or 1 if accumulate is None else accumulate
+            if not isinstance(self._parts, int) or isinstance(self._parts, bool) or self._parts < 1:
+                raise PlanError(f"accumulate must be a whole number of at least 1, got {accumulate!r}")
+            if isinstance(data, DataLoader):
+                check_loader(data, n, plan.batch_size, self.workers.world, self._parts)
+            # accelerate takes a step for each process unless it splits the batches itself.
+            times = self.workers.world if getattr(scheduler, "split_batches", None) is False else 1
+            self._stepping = None
+            if scheduler is not None:
+                self._stepping = Stepping(scheduler, self.total_steps, plan.epochs, times=times, anew=not resume)
+            self._model, self._loss = model, loss
+            self._weights = None if model is None else Weights(model, self.workers)
+            if model is not None:
+                smallest, row = smallest_batch(self._rows)
+                if smallest // (self.workers.world * self._parts) <= 1:
+                    refuse_alone(model, row, smallest)
         self._taken: Taken | None = None
         if optimizer is not None:
             self.count(optimizer)

@@ -103,6 +103,12 @@ class Teaching:
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train by the plan, from its start or a checkpoint, and return what Trainer's ``train`` does."""
+        with Workers.here().telling():
+            self._open(bool(resume_from_checkpoint))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _open(self, resumed: bool) -> None:
+        """Check what is given, and make the feed of a run."""
         check_data(self.train_dataset)
         check_arguments(self, self.plan)
         self.feed = None  # one of before gives its run folder free
@@ -118,7 +124,7 @@ class Teaching:
             self.plan,
             len(self.train_dataset),
             run=self.attent_run,
-            resume=bool(resume_from_checkpoint) and self.attent_run is not None,
+            resume=resumed and self.attent_run is not None,
             versions={"torch": str(torch.__version__), "transformers": transformers.__version__},
             fingerprint=fingerprint(self.train_dataset),
             write=self.is_world_process_zero(),
@@ -127,7 +133,6 @@ class Teaching:
         smallest, row = smallest_batch(self.plan.timeline(self.feed.n))
         if smallest // (self.args.gradient_accumulation_steps * self.args.world_size) <= 1:
             refuse_alone(self.model, row, smallest)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _clear(self) -> None:
         self._trained: list[tuple[Ids, torch.Tensor]] = []  # not recorded yet; the losses are still on the device

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from attent.choose.policy import asks
 from attent.errors import PlanError, WorkersError
 from attent.learner import Ids, Numbers
 from attent.plan.plan import Plan
+from attent.run.workers import check_failures, failure
+from attent_torch.ranks import Ranks
 
 
 def refuse_watching(plan: Plan) -> None:
@@ -58,6 +61,26 @@ class Workers(NamedTuple):
         """
         rank = self.rank if rank is None else rank
         return ids[rank * len(ids) // self.world : (rank + 1) * len(ids) // self.world]
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Run a block that every rank runs; an error in it on one stops all at its end, by name.
+
+        Raises WorkersError on the others, which would wait for that rank in their first step.
+        """
+        if self.world == 1:
+            yield
+            return
+        ranks = Ranks()
+        try:
+            yield
+        except Exception as error:
+            with contextlib.suppress(WorkersError), ranks.answering():
+                ranks.gather(failure(error))
+            raise
+        with ranks.answering():
+            parts = ranks.gather(b"")
+        check_failures(parts)
 
     def any(self, found: torch.Tensor) -> bool:
         """Return whether a number, shape (), is above 0 on any rank. Every rank must call it."""
