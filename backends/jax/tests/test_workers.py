@@ -75,7 +75,7 @@ def test_several_processes_teach_what_one_does(found, name, world):
 
 def test_a_run_goes_on_with_another_number_of_processes(found):
     (alone,) = of(found, 1, "auto parts")
-    assert [len(of(found, world, "elastic")[0]["ids"]) for world in WORLDS] == [2, 6, 8]
+    assert [len(of(found, world, "elastic")[0]["ids"]) for world in WORLDS] == [2, 6, 9]
     for each in of(found, 4, "elastic"):
         assert each["finished"]
         assert each["ids"] == alone["ids"]

@@ -41,7 +41,7 @@ def test_a_plan_that_keeps_takes_them_before_each_choice():
     plan = attent.Plan.auto(epochs=3, batch_size=4, keep=0.1)
     calls = []
     trace = attent.teach(plain(lambda model: (calls.append(1), np.zeros(3))[1]), plan)
-    assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 7
+    assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 8
 
 
 def test_half_precision_is_read():

@@ -42,7 +42,7 @@ def test_a_plan_that_keeps_takes_them_before_each_choice():
     calls = []
     learner = learner_of(plan, watch=lambda model: (calls.append(1), [0.0, 1.0])[1])
     trace = attent.teach(learner, plan)
-    assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 7
+    assert len(calls) == 1 + sum(record.selection is not None for record in trace.records) == 8
 
 
 def test_a_loop_watches_after_the_last_step_of_the_pass_before():
