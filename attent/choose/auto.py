@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -70,7 +71,9 @@ class Stand(NamedTuple):
     ``first``: the mean loss at first sight, above 0; None before it, and while there is no such mean. ``known``: the
     try goes by first sight alone, of a model that knows the rest. ``over``: it was seen that teaching does not help,
     so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is. ``knew``: the
-    model knew most examples as it was given.
+    model knew most examples as it was given. ``looked``: whether the first try is learnt by heart was told, or is not
+    to be asked any more. ``begun``: of what is tried the first part of a pass that is cut in two was taught. ``part``:
+    the sums of that part's latest losses and of those before, until the rest of the pass is taught; else None.
     """
 
     how: How | None = None
@@ -80,6 +83,9 @@ class Stand(NamedTuple):
     over: bool = False
     best: float | None = None
     knew: bool = False
+    looked: bool = False
+    begun: bool = False
+    part: Sequence[float] | None = None
 
 
 class Decision(NamedTuple):
@@ -131,8 +137,8 @@ def decide(
     """Return how to choose next, given two losses per example, the ids last trained and where that decision stood.
 
     opening: the ids that the first epoch began with, whose losses are nearly those of the model as it was given; they
-    count at first sight only. quarters: those of its first and its last quarter, int64, shape (2, m); they count after
-    a first try only.
+    count at first sight only. quarters: those of its first and its last quarter, int64, shape (2, m); they count in
+    a first try only, once enough of both were taught.
 
     A choice is tried where the harder half holds most of the loss; wrong labels and unpredictable text are hard too,
     so what is tried must fall. It goes on while it falls, and ends where everything is learnt. Where a model knows the
@@ -215,11 +221,23 @@ SIGNS = {
     "over": "as told before: all in turn to the end",
     "failed": "what was tried is not learnt fast (x {fall}): back to all in turn",
     "spent": "what is taught is hardly learnt any more (x {fall}): back to all in turn",
+    "begun": "what is tried is not seen to be learnt by heart (x {fall}): teach the rest of it",
     "harder": "what was tried is learnt fast (x {fall}, its top x {hardest}): try the hardest",
     "go on": "what is taught is learnt (x {fall}): go on",
     "forgotten": "what is watched has come to {watched} from {best}, which is more than may be lost: all in turn",
     "end": "the end: all in turn",
 }
+
+
+def begun(decision: Decision) -> Decision:
+    """Return the decision of the first part of a pass that is cut in two.
+
+    Example:
+        >>> from attent.choose.auto import Decision, Stand, begun
+        >>> begun(Decision(Stand("hard", 1, 1.0), {})).stand.begun, begun(Decision(Stand(), {})).stand.begun
+        (True, False)
+    """
+    return decision._replace(stand=decision.stand._replace(begun=decision.stand.how is not None))
 
 
 def at_the_end(decision: Decision) -> Decision:
@@ -263,7 +281,7 @@ def keeping(decision: Decision, watched: Numbers, keep: float) -> Decision:
 
 
 def _in_turn(stand: Stand, why: Why) -> Decision:
-    return Decision(stand._replace(how=None, tries=0, known=False), why)
+    return Decision(stand._replace(how=None, tries=0, known=False, begun=False, part=None), why)
 
 
 def _try(how: How, stand: Stand, why: Why) -> Decision:
@@ -306,6 +324,7 @@ def _held_by_few(losses: Numbers) -> float | None:
 
 def _enter(before: Numbers, latest: Numbers, stand: Stand) -> Decision:
     """Return whether what training in turn has shown is worth a try."""
+    stand = stand._replace(looked=True)  # the first epoch was not just before
     found = signs(before, latest)
     if found is None:
         return _in_turn(stand, {"sign": "too few twice"})
@@ -323,11 +342,21 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     seen = np.zeros(len(latest), np.bool_)
     seen[taught] = True
     seen &= np.isfinite(before) & np.isfinite(latest)
-    if quarters is not None and stand.tries:
-        by_heart = _by_heart(before, latest, seen, quarters, BY_HEART_KNEW if stand.knew else BY_HEART)
-        if by_heart is not None:
-            return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": by_heart})
-    fall = _fall(before, latest, seen)
+    was, now = sum_among(before, seen), sum_among(latest, seen)
+    falls = None
+    if quarters is not None and not stand.looked:  # just after the first epoch, so a whole pass is what has two losses
+        pairs = seen if stand.part is None else np.isfinite(before) & np.isfinite(latest)
+        falls = _falls(before, latest, pairs, quarters)
+    if falls is not None:
+        stand, (began, ended) = stand._replace(looked=True), falls
+        if ended < (BY_HEART_KNEW if stand.knew else BY_HEART) and ended * ended < ALONE * began:
+            return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": ended})
+    if stand.begun:  # how far it falls was measured over whole passes, in which what comes later falls further
+        fall = now / was if was > 0 else 1.0
+        return Decision(stand._replace(begun=False, part=(now, was)), {"sign": "begun", "fall": fall})
+    if stand.part is not None:
+        now, was, stand = now + stand.part[0], was + stand.part[1], stand._replace(part=None)
+    fall = now / was if was > 0 else 1.0
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
@@ -339,8 +368,8 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     return Decision(stand._replace(tries=max(stand.tries - 1, 0), known=False), {"sign": "go on", "fall": fall})
 
 
-def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids, below: float) -> float | None:
-    """Return to what those fell that were seen just before; None where they are not learnt by heart, or too few."""
+def _falls(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids) -> list[float] | None:
+    """Return to what those of each quarter fell that were taught, None where they are too few to tell."""
     falls = []
     for quarter in quarters:
         of = np.zeros(len(seen), np.bool_)
@@ -348,8 +377,7 @@ def _by_heart(before: Numbers, latest: Numbers, seen: Mask, quarters: Ids, below
         if np.count_nonzero(of) < _FEWEST:
             return None
         falls.append(_fall(before, latest, of))
-    began, ended = falls
-    return ended if ended < below and ended * ended < ALONE * began else None
+    return falls
 
 
 def _fall(before: Numbers, latest: Numbers, among: Mask) -> float:
@@ -389,7 +417,8 @@ def _too_large(*losses: Numbers) -> bool:
 
 
 def _times(stand: Stand, factor: float) -> Stand:
-    return stand if stand.first is None else stand._replace(first=stand.first * factor)
+    part = None if stand.part is None else tuple(part * factor for part in stand.part)
+    return stand if stand.first is None else stand._replace(first=stand.first * factor, part=part)
 
 
 def _shown(key: str, number: float) -> str:

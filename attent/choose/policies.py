@@ -15,7 +15,7 @@ from attent import checks
 from attent.choose import auto, rules
 from attent.choose.gumbel import correction_weights, inclusion_probabilities, is_zero
 from attent.choose.noise import Noise
-from attent.choose.policy import Choice, Policy, asks, checked_choice, in_passes, policy_of, ranks, shown
+from attent.choose.policy import Choice, Policy, asks, checked_choice, first_look, in_passes, policy_of, ranks, shown
 from attent.choose.rules import Ages
 from attent.choose.scaling import SCALINGS, Scaling
 from attent.choose.scores import deviations
@@ -220,6 +220,11 @@ class PerCost:
         """Whether plans count passes: as with the inner policy."""
         return in_passes(self.inner)
 
+    @property
+    def first_look(self) -> float:
+        """The share of the first pass after which it is asked again: as with the inner policy."""
+        return first_look(self.inner)
+
     def choose(
         self, scores: Numbers, k: int, noise: Noise, ids: Ids | None = None, *, costs: Numbers, **handed: Any
     ) -> Choice:
@@ -237,6 +242,7 @@ class Auto:
     bonus: standard deviations added per epoch since a score was seen, in passes on the hardest, at least 0: what was
     skipped may have been forgotten. soft: the soft choice while it is tried, when wrong labels may be among the
     hardest; proved: the soft choice once what it teaches is learnt. The signs and thresholds: `attent.choose.auto`.
+    A first try begins with a third of what it would teach, drawn evenly, which says whether that is learnt by heart.
     keep: by how much the mean of what is watched (`attent.Watches`) may be above its lowest so far before a pass, in
     its unit, at least 0: beyond that all are in turn until it is back. None: nothing is watched.
 
@@ -247,6 +253,7 @@ class Auto:
     """
 
     in_passes: ClassVar[bool] = True
+    first_look: ClassVar[float] = 1 / 3
 
     bonus: float = 0.0
     soft: Soft = Soft()
@@ -282,29 +289,42 @@ class Auto:
         taught: Ids | None,
         memory: Mapping[str, Any] | None,
         last: bool,
+        whole: int,
         ask: Callable[[str], Any],
         **handed: Any,
     ) -> Choice:
         """Return k, chosen as the losses say, how and why."""
         stand = auto.Stand() if memory is None else auto.Stand(**memory)
+        begun = stand.how if stand.begun else None
         opening = ask("opening") if stand.first is None else None
-        decision = auto.decide(before, losses, taught, stand, opening, ask("quarters") if stand.tries else None)
+        quarters = None if stand.how is None or stand.looked else ask("quarters")
+        decision = auto.decide(before, losses, taught, stand, opening, quarters)
         groups = ask("groups")
         if groups is not None and opening is not None and len(opening) and decision.stand.first is not None:
             decision = auto.unless_stuck(decision, stuck_group(losses, groups, ask("quarters")))
+        if k < whole:
+            decision = auto.begun(decision)
         if self.keep is not None:
             decision = auto.keeping(decision, handed["watched"], self.keep)
         if last:
             decision = auto.at_the_end(decision)
         found = decision.stand.how
         ranked = deviations(scores, bonus=self.bonus, ages=ask("ages")) if found == "hard" else scores
-        if found == "hard":
-            chosen, how = rules.hard(ranked, k, ids=ids), "hardest"
-        elif found == "soft":
-            soft = self.soft if decision.stand.tries else self.proved
-            chosen, how = soft.choose(scores, k, noise, ids).ids, "soft"
-        else:
+        if found is None:
             chosen, how = rules.first_in_turn(ask("turns"), k, order, ids=ids), "in turn"
+            return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)
+        among, among_ids = ranked, ids
+        if found == begun and taught is not None:  # the rest of the pass, which takes no example twice
+            rest = np.ones(len(ranked), np.bool_)
+            rest[taught if ids is None else np.searchsorted(ids, taught)] = False
+            among, among_ids = ranked[rest], np.flatnonzero(rest) if ids is None else ids[rest]
+        if found == "hard":
+            chosen, how = rules.hard(among, whole, ids=among_ids), "hardest"
+        else:
+            soft = self.soft if decision.stand.tries else self.proved
+            chosen, how = soft.choose(among, whole, noise, among_ids).ids, "soft"
+        if k < whole:  # drawn evenly, so that what is tried is judged by a part that is like the whole
+            chosen = rules.random(np.zeros(len(chosen)), k, order, ids=chosen)
         return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)
 
 

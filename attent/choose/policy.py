@@ -24,8 +24,9 @@ from attent.learner import Ids, Numbers
 OFFERS = {
     "losses": "float64, one per score: the loss seen last, as it is",
     "before": "float64, one per score: the loss seen before that, NaN where there is none",
-    "ages": "whole numbers, one per score: the plan's epochs since a score was seen",
+    "ages": "whole numbers, one per score: the plan's epochs since a score was seen; a first pass that is cut is one",
     "turns": "whole numbers, one per score: epochs on all examples since an example was last trained",
+    "whole": "whole number: examples of the coming epoch, and of the next where they are a first pass cut in two",
     "order": "Noise: of the order in which the coming epoch is trained, lowest first",
     "taught": "int64 ids last trained, ascending; None: all",
     "groups": "int64, one per score: the group of each example, as the learner names them",
@@ -38,8 +39,8 @@ OFFERS = {
     "ask": "function: ask('ages'), ask('turns'), ask('groups'), ask('opening') and ask('quarters') make these when "
     "called, for what does not need them every time; groups: None where none are known; opening: int64 ids, in order, "
     "of the first eighth, at least 60, of the run's first epoch, none once a second was trained; quarters: of its "
-    "first and its last quarter, shape (2, n // 4), none once more than one pass was trained after it; none of either "
-    "where that epoch was not on all",
+    "first and its last quarter, shape (2, n // 4), none once more than one pass was trained after it (a cut one is "
+    "one); none of either where that epoch was not on all",
 }
 """What a policy may ask for beyond scores, k, noise and ids, by the name of a keyword-only argument."""
 _OF_TRAINING = ("losses", "before", "turns")  # only training tells these
@@ -70,7 +71,8 @@ class Policy(Protocol):
     is more deviant. ids: int64, ascending; None: 0 to ``len(scores) - 1``. Further keyword-only arguments ask for
     what `OFFERS` lists. No array that it is given can be written to. Optional attributes: ``ranks = False``
     says that it looks at no score, so none is made; ``in_passes = True`` that a plan of it counts passes, and costs
-    what it is given; ``hands_on`` names what it takes as ``**handed``, such as for a policy within it; and a method
+    what it is given; ``first_look`` what share of the first pass is a pass of its own, so that it is asked again before
+    the rest of it; ``hands_on`` names what it takes as ``**handed``, such as for a policy within it; and a method
     ``check_groups(sizes, fewest, most)`` raises PlanError, before a run, for groups of these sizes by name, or passes
     of this many examples, that it cannot go by; ``most`` counts what a pool may leave out as well.
     """
@@ -125,6 +127,11 @@ def ranks(policy: Policy) -> bool:
 def in_passes(policy: Policy) -> bool:
     """Return whether a plan of the policy counts passes, which cost what the plan is given."""
     return bool(getattr(policy, "in_passes", False))
+
+
+def first_look(policy: Policy) -> float:
+    """Return the share of its first pass after which a policy is asked again, 1 where that pass is whole."""
+    return checks.number("first_look", getattr(policy, "first_look", 1.0), 0, 1, open_below=True)
 
 
 def choose(

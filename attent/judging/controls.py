@@ -59,12 +59,12 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
         >>> [(each.name, each.plan.ratio, each.plan.epochs) for each in controls_of("replay", plan, 100, known)]
         [('replay-0.25', 0.8, 4), ('replay-0.5', 0.4, 8)]
     """
-    fewest = min((row.k for row in plan.timeline(n) if row.select), default=0)
-    if not fewest:
+    if not _fewest(plan, n):
         return []
     if name == RANDOM:
         chance: Policy = InTurn() if asks_of_training(plan.select) else Random()
-        return [Control(name, dataclasses.replace(plan, select=chance), "at random")]
+        epochs = plan.epochs - (plan.first_look < 1)  # where nothing is looked at, the first pass is whole
+        return [Control(name, dataclasses.replace(plan, epochs=epochs, select=chance), "at random")]
     if name == FILTER:
         return [_filter(plan, n, share) for share in FILTER_SHARES] if known.relevant else []
     if len(known.sizes) < 2:
@@ -72,7 +72,8 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
     if name in (BALANCED, TEMPERED):
         select: Policy = Balanced() if name == BALANCED else Tempered()
         how = "evenly by group" if name == BALANCED else "by the square root of each group's size"
-        return [Control(name, _in_place(plan, select), how)] if len(known.sizes) <= fewest else []
+        made = _in_place(plan, select)
+        return [Control(name, made, how)] if len(known.sizes) <= _fewest(made, n) else []
     new = sum(known.sizes[group] for group in known.new)
     if not 0 < new < n:
         return []
@@ -85,6 +86,11 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
         Control(f"{name}-{share:g}", _of_new(plan, n, total, known, share), f"{100 * share:.0f} % from what is new")
         for share in shares
     ]  # fmt: skip
+
+
+def _fewest(plan: Plan, n: int) -> int:
+    """Return how many examples the smallest pass that is chosen has, 0 where none is."""
+    return min((row.k for row in plan.timeline(n) if row.select), default=0)
 
 
 def relevance_of(learner: Learner, n: int) -> Numbers | None:

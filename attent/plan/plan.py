@@ -137,7 +137,20 @@ class Plan:
         """Return the taught rounds in order: first epoch, ratio, taught and further full epochs."""
         ratio = self.ratio if callable(self.ratio) else schedules.constant(self.ratio)
         interval = self.interval if callable(self.interval) else schedules.constant(self.interval)
-        return rounds_of(self.warm_up, self.epochs - self.warm_up - self.cool_down, ratio, interval, self.cycle)
+        rounds = rounds_of(self.warm_up, self.epochs - self.warm_up - self.cool_down, ratio, interval, self.cycle)
+        share = self.first_look
+        if share == 1:
+            return rounds
+        first, second, *others = rounds
+        cut = first._replace(ratio=share * first.ratio), second._replace(ratio=(1 - share) * second.ratio)
+        return (*cut, *others)
+
+    @property
+    def first_look(self) -> float:
+        """The share of the first pass that is a pass of its own, since the policy is asked again after it; 1: all."""
+        taught = self.epochs - self.warm_up - self.cool_down
+        even = not callable(self.ratio) and self.interval == 1 and not self.reselect and not self.cycle
+        return policy.first_look(self.select) if self.unit == "pass" and even and taught > 1 else 1.0
 
     def timeline(self, n: int) -> tuple[Epoch, ...]:
         """Return one row per epoch for n examples: phase, round, ratio, k, score?, select?, steps.
@@ -155,6 +168,7 @@ class Plan:
             reselect=self.reselect,
             scored=self.source.scored(n) if policy.ranks(self.select) else sources.Scored(0, 0),
             parts=self._parts(),
+            first=self.first_look,
         )
 
     def _parts(self) -> int | None:
@@ -163,7 +177,8 @@ class Plan:
             return None
         parts = round(1 / self.ratio)
         whole = parts > 1 and abs(parts * self.ratio - 1) < 1e-9
-        return parts if whole and (self.epochs - self.warm_up - self.cool_down) % parts == 0 else None
+        passes = self.epochs - self.warm_up - self.cool_down - (self.first_look < 1)
+        return parts if whole and passes % parts == 0 else None
 
     def total_steps(self, n: int) -> int:
         """Return the optimiser steps of the whole run on n examples: the length of a learning-rate schedule."""
@@ -323,24 +338,25 @@ class Plan:
     def auto(cls, *, epochs: int, batch_size: int, keep: float | None = None, **changes: Any) -> Plan:
         """Return the plan that costs ``epochs`` epochs on all examples and decides as it goes what fills them.
 
-        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost. A run of up to 3
+        After a warm-up epoch come passes of about ``ratio * n`` examples, as many as make up the cost; the first is cut
+        in two, a third and the rest, so that what is learnt by heart is known before much is taught. A run of up to 3
         epochs ends on a pass in turn, a longer one on an epoch on all examples. Before each pass the
         losses seen so far decide between the hardest examples (with a bonus of 0.6 per epoch skipped), a soft choice,
         and all in turn (`attent.choose.auto`). The signs can fail: docs/results.md says where they did.
         Steps and cost are known beforehand, and nothing is ever scored. ``plan.epochs`` counts the passes. ``keep``: by
         how much what the learner watches may become worse (`attent.Auto`); None: nothing is watched.
 
-        Where n is at least 3 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
+        Where n is at least 4 * batch_size, three passes in turn are an epoch, batch for batch: the cost is exact, and
         a run that never teaches is `Plan.full` with as many epochs. On fewer examples, and with ``interval``,
         ``reselect`` or a ratio of which no whole number of passes is an epoch, passes are rounded to
         whole examples and have batches of their own: cost and steps are then near those of full training, not equal.
-        With a ratio of 1/m it is m passes, and m * batch_size.
+        With a ratio of 1/m it is m passes, and (m + 1) * batch_size.
 
         Example:
             >>> import attent
             >>> plan = attent.Plan.auto(epochs=6, batch_size=10)
             >>> plan.epochs, round(plan.cost(300).epochs, 9), plan.total_steps(300)
-            (14, 6.0, 180)
+            (15, 6.0, 180)
             >>> round(attent.Plan.auto(epochs=5, batch_size=10, ratio=0.4).ratio, 9)
             0.375
         """
@@ -378,7 +394,7 @@ class Plan:
         plan = cls._preset({"batch_size": batch_size, "select": select(ratio), **fields})
         if plan.unit != "pass":
             raise PlanError(f"must count passes, as Auto() does, got {plan.select!r}", field="select")
-        return plan
+        return dataclasses.replace(plan, epochs=plan.epochs + 1) if plan.first_look < 1 else plan
 
 
 def checked_epochs(epochs: object) -> int:

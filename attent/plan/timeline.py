@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -88,18 +89,24 @@ def lay_out(
     reselect: bool,
     scored: Scored,
     parts: int | None = None,
+    first: float = 1.0,
 ) -> tuple[Epoch, ...]:
     """Return one row per epoch for n examples.
 
     Nothing is scored or selected where all n are taught. Reused scores need one scoring pass if the
     first selection comes before any training. ``parts``: so many rounds are an epoch on all examples, cut between
-    batches, so that together they take its very steps.
+    batches, so that together they take its very steps. ``first``: the first two rounds are one of these parts, of which
+    the first takes this share; 1: no part is cut in two.
     """
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
     rows: list[Epoch] = []
     full_steps = math.ceil(n / batch_size)
-    cuts = _cuts(n, parts, batch_size) if parts is not None and parts * batch_size <= n else []
+    ends: list[list[int]] = []  # of the parts of the first such epoch, and of each other
+    if parts is not None and (parts + (first < 1)) * batch_size <= n:
+        whole = [Fraction(part, parts) for part in range(1, parts)]
+        begun = [Fraction(first).limit_denominator(100) / parts] if first < 1 else []
+        ends = [_cuts(n, [*begun, *whole], batch_size), _cuts(n, whole, batch_size)]
 
     def shuffle() -> int:
         return rows[-1].shuffle + 1 if rows else 0
@@ -110,8 +117,11 @@ def lay_out(
 
     everything("warm-up", warm_up)
     for number, (_, ratio, taught, full) in enumerate(rounds):
-        part = number % (len(cuts) - 1) if cuts else 0
-        k = cuts[part + 1] - cuts[part] if cuts else count(ratio, n)
+        part, k = 0, count(ratio, n)
+        if ends:
+            later = number - (len(ends[0]) - 1)
+            cuts, part = (ends[0], number) if later < 0 else (ends[1], later % (len(ends[1]) - 1))
+            k = cuts[part + 1] - cuts[part]
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
             many = (scored.others if rows else scored.first) if select else 0
@@ -123,9 +133,12 @@ def lay_out(
     return tuple(rows)
 
 
-def _cuts(n: int, parts: int, batch_size: int) -> list[int]:
-    """Return where an epoch on n examples is cut into so many parts: between batches, as evenly as they allow."""
-    return [math.floor(part * n / (parts * batch_size) + 0.5) * batch_size for part in range(parts)] + [n]
+def _cuts(n: int, shares: Sequence[Fraction], batch_size: int) -> list[int]:
+    """Return where an epoch on n examples is cut: between batches, as near to these shares of it as they allow."""
+    batches = [0]
+    for share in shares:
+        batches.append(max(batches[-1] + 1, math.floor(share * n / batch_size + Fraction(1, 2))))
+    return [*(number * batch_size for number in batches), n]
 
 
 def cost_of(rows: Sequence[Epoch], n: int, forward_share: float, full_epochs: int) -> Cost:
@@ -147,7 +160,7 @@ def epoch_ends(rows: Sequence[Epoch], epochs: int) -> list[int]:
         >>> from attent.plan.timeline import epoch_ends
         >>> rows = attent.Plan.auto(epochs=3, batch_size=10).timeline(100)
         >>> [row.k for row in rows], epoch_ends(rows, 3)
-        ([100, 30, 40, 30, 30, 40, 30], [1, 4, 7])
+        ([100, 10, 20, 40, 30, 30, 40, 30], [1, 5, 8])
     """
     spent = np.cumsum([row.k for row in rows])
     if epochs == len(rows):

@@ -20,7 +20,7 @@ from attent.choose.buckets import Buckets
 from attent.choose.chunks import CHUNK
 from attent.choose.noise import ORDER, POOL, Noise
 from attent.choose.policy import Choice
-from attent.choose.rules import random
+from attent.choose.rules import Ages, random
 from attent.choose.scores import deviations, stalest
 from attent.choose.shuffle import Shuffle
 from attent.choose.sources import Reuse, share_of
@@ -171,7 +171,7 @@ class Course:
             self.ids, self.weights, self.memory = choice.ids, choice.weights, choice.memory
             if choice.ranked is not None:
                 self.ranked = choice.ranked
-            self.selection = selected(self.draw, choice, self.ranked, self.epoch - self.seen)
+            self.selection = selected(self.draw, choice, self.ranked, self._ages())
             self.draw += 1
         elif row.k == self.n:
             self.ids = self.weights = None
@@ -207,12 +207,16 @@ class Course:
                 turns[start : start + CHUNK] = now - self._orders[self.seen[start : start + CHUNK]]
             return turns
         if name == "ages":
-            return self.epoch - self.seen
+            return self._ages()
         if name in ("opening", "quarters"):
             of = opening_of if name == "opening" else quarters_of
-            return of(lambda: self._order_of(self.timeline[0], None), self.timeline[0].k, self.n, self.epoch)
+            passes = self.epoch - (self.plan.first_look < 1 and self.epoch > self.plan.warm_up + 1)  # a cut one is one
+            return of(lambda: self._order_of(self.timeline[0], None), self.timeline[0].k, self.n, passes)
         if name == "last":
             return self.epoch + 1 == len(self.timeline)
+        if name == "whole":
+            cut = self.row.round == 0 and self.plan.first_look < 1
+            return sum(row.k for row in self.timeline[self.epoch : self.epoch + 1 + cut])
         if name == "watched":
             return self._watching.before(self.draw)
         if name == "progress":
@@ -228,12 +232,18 @@ class Course:
             "costs": self.costs,
         }[name]
 
+    def _ages(self) -> Ages:
+        """Return the epochs since each score was seen; the two parts of a first pass that is cut count as one."""
+        first = self.plan.warm_up
+        ages = self.epoch - self.seen
+        return ages - (self.seen <= first) if self.plan.first_look < 1 and self.epoch > first else ages
+
     def _ranked(self, draw: int) -> Numbers:
         """Return the numbers a draw ranks, which are the scores themselves where the source does not change them."""
         source = self.plan.source if isinstance(self.plan.source, Reuse) else Reuse()
         scores = self.scores if self.replay is None else self.replay[draw]
         first = self.before if source.measure == "progress" else None
-        ages = self.epoch - self.seen if source.bonus else None
+        ages = self._ages() if source.bonus else None
         return deviations(scores, first=first, reference=self.reference, bonus=source.bonus, ages=ages)
 
     def _to_score(self, count: int) -> Ids:

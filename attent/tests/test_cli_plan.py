@@ -74,10 +74,12 @@ def test_what_a_run_would_be_refused_for_is_told_before(monkeypatch, select, sai
 def test_the_words_are_those_of_the_plan():
     out = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "auto").out
     assert out == command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10).out  # without a plan it is auto
-    assert out.startswith("passes 14, batch_size 10, ratio 0.333333, select auto(bonus=0.2), ")
+    assert out.startswith("passes 15, batch_size 10, ratio 0.333333, select auto(bonus=0.2), ")
     lines = out.partition("\n\n")[2].splitlines()
     assert lines[0].split()[:2] == ["passes", "phase"]
-    assert [line.split()[:2] for line in lines[1:4]] == [["0", "warm-up"], ["1-12", "taught"], ["13", "cool-down"]]
+    assert [line.split()[:2] for line in lines[1:6]] == [
+        ["0", "warm-up"], ["1", "taught"], ["2", "taught"], ["3-13", "taught"], ["14", "cool-down"],
+    ]  # fmt: skip
     lines = command("plan", "--n", 300, "--epochs", 6, "--batch-size", 10, "--preset", "full").out.splitlines()
     assert [line.split()[:2] for line in lines[2:4]] == [["epochs", "phase"], ["0-5", "all"]]
 

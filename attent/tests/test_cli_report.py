@@ -75,18 +75,18 @@ BONUS = (
 def test_a_report_of_an_adaptive_plan_counts_passes_and_says_how_each_chose(tmp_path):
     plan = Plan.auto(epochs=4, batch_size=8, seed=2)
     trace = attent.teach(tiny(plan), plan, run=tmp_path / "run")
-    assert repr(trace) == "<Trace: 8 of 8 passes, 60 examples, 6 selections>"
+    assert repr(trace) == "<Trace: 9 of 9 passes, 60 examples, 7 selections>"
     lines = command("report", tmp_path / "run").out.splitlines()
-    assert lines[1].startswith("plan: passes 8, batch_size 8, ")
+    assert lines[1].startswith("plan: passes 9, batch_size 8, ")
     lines.pop(2)
     assert lines[3].split()[:2] == ["pass", "phase"]
     phases = shown_phases(plan.to_dict(), trace.records)
-    assert [line[6:15].strip() for line in lines[4:12]] == phases
+    assert [line[6:15].strip() for line in lines[4:13]] == phases
     assert {"warm-up", "in turn", "cool-down"} <= set(phases)
-    told = " ".join(lines[12:]).strip()
+    told = " ".join(lines[13:]).strip()
     assert told.startswith(f"pass 1: {auto.told(trace.records[1].selection.why)} pass 2: ")
     assert told.endswith(BONUS)
-    assert command("diff", tmp_path / "run", tmp_path / "run").out == "the same 8 passes\n"
+    assert command("diff", tmp_path / "run", tmp_path / "run").out == "the same 9 passes\n"
 
 
 def test_the_numbers_ranked_with_a_bonus_are_what_the_legend_says():

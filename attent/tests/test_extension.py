@@ -57,8 +57,8 @@ def test_a_finished_run_goes_on_as_the_longer_plan_would_have(tmp_path, plan, ch
 def test_where_the_longer_plan_has_other_epochs_so_far_it_is_refused(tmp_path, plan, changes, message):
     teach(Grouped(20), plan, run=tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"}
-    with pytest.raises(CourseError, match=rf"the state is of another plan: epochs was \d, is 13.*{message}"):
-        teach(Grouped(20), longer(plan, 13, **changes), run=tmp_path, resume=True)
+    with pytest.raises(CourseError, match=rf"the state is of another plan: epochs was \d, is 14.*{message}"):
+        teach(Grouped(20), longer(plan, 14, **changes), run=tmp_path, resume=True)
     assert before == {path: path.read_bytes() for path in before}
 
 

@@ -334,7 +334,7 @@ def test_a_recorded_run_is_not_begun_again_without_a_state(tmp_path):
     trained(attent.Feed(PLANS["auto"], N, run=tmp_path), Toy(N), until=25)
     before = (tmp_path / "trace.jsonl").read_bytes()
     feed = attent.Feed(PLANS["auto"], N, run=tmp_path, resume=True)
-    with pytest.raises(CourseError, match="holds 5 passes and no state was given to go on from: call feed.load_state"):
+    with pytest.raises(CourseError, match="holds 6 passes and no state was given to go on from: call feed.load_state"):
         feed.batches()
     with pytest.raises(TraceError, match="holds a run already: go on with it by resume=True"):
         attent.Feed(PLANS["auto"], N, run=tmp_path)

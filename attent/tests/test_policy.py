@@ -143,7 +143,7 @@ class Short:
         (
             Lucky(),
             "cannot be taken: policy Lucky() asks for 'luck', which is not offered; offered: "
-            "losses, before, ages, turns, order, taught, groups, costs, watched, memory, last, progress, ask",
+            "losses, before, ages, turns, whole, order, taught, groups, costs, watched, memory, last, progress, ask",
         ),
         (
             Old(),
