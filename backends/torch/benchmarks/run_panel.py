@@ -67,7 +67,7 @@ WORKLOADS = {
     "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, POLICIES),
     "language_update": ("panel.language:language_update", ["--tuned", *LONGER], 3, POLICIES),
     "banking77": ("panel.intents:banking77", ["--tuned", *LONGER], 2, POLICIES),
-    "sst2": ("panel.phrases:sst2", [*BY_GROUP, "--lengths", "0.667,1,1.334"], 3, "rs2,default"),
+    "sst2": ("panel.phrases:sst2", [*BY_GROUP, "--lengths", "0.5,1,1.5"], 2, "rs2,default"),
     "skills": ("panel.skills:skills", [*BY_GROUP, "--lengths", "0.75,1,1.5"], 4, "rs2,default"),
     "locales": ("panel.locale_tail:locale_tail", [*BY_GROUP, "--lengths", "0.667,1,1.334"], 3, "rs2,default"),
     "smollm2_gsm8k": ("panel.smollm2:smollm2_gsm8k", ["--tuned", "--lengths", "0.334,0.667,1"], 2, "default,official"),

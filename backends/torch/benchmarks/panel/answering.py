@@ -22,7 +22,7 @@ _MOST_TRIES = 1000  # a draw, for a pair that was not there
 def different(
     sizes: Sequence[int], held_out: int, one: Callable[[int], Pair]
 ) -> tuple[list[list[Pair]], list[list[Pair]]]:
-    """Return pairs to teach, ``sizes`` of each group, and ``held_out`` of each to judge by: no question twice.
+    """Return pairs to teach, ``sizes`` of each group, and ``held_out`` of each to judge by, none asked twice.
 
     one: draws a pair of a group, given by number. Raises RecipeError where a group has not as many questions.
 
@@ -31,7 +31,7 @@ def different(
         >>> from panel.answering import different
         >>> numbers = count()
         >>> different([2, 1], 1, lambda group: (b"%d?" % (next(numbers) // 2), b"%d" % group))
-        ([[(b'0?', b'0'), (b'1?', b'0')], [(b'3?', b'1')]], [[(b'2?', b'0')], [(b'4?', b'1')]])
+        ([[(b'0?', b'0'), (b'1?', b'0')], [(b'2?', b'1')]], [[(b'2?', b'0')], [(b'3?', b'1')]])
     """
     train, test = [], []
     for group, size in enumerate(sizes):

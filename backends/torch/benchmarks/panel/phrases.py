@@ -12,13 +12,13 @@ from panel.data import phrases
 from panel.encoder import fine_tuned
 
 
-@attent.recipe(epochs=3, batch_size=16, bucket=8, metric_of="training")
+@attent.recipe(epochs=2, batch_size=16, bucket=8, metric_of="training")
 def sst2(
     plan: Plan,
     *,
-    learning_rate: float = 5e-5,
+    learning_rate: float = 2e-4,
     data: str = "",
-    examples: int = 1600,
+    examples: int = 800,
     held_out: int = 1500,
     tokens: int = 40,
 ) -> TorchLearner:
