@@ -37,10 +37,10 @@ def different(
     for group, size in enumerate(sizes):
         found: dict[bytes, bytes] = {}  # that keeps its order
         for _ in range((size + held_out) * _MOST_TRIES):
-            if len(found) == size + held_out:
-                break
             question, answer = one(group)
             found.setdefault(question, answer)
+            if len(found) == size + held_out:
+                break
         else:
             raise RecipeError(
                 f"group {group} must have {size + held_out} different questions, found {len(found)}: take fewer examples"
