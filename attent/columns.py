@@ -25,7 +25,7 @@ def groups_from(given: object, n: int, data: object = None) -> Grouped:
 
     given: one label per example, any array, tensor or list; or the name of a column of ``data``, a mapping. Whole
     numbers stay as they are, other labels (texts, booleans) are numbered from 0 in ascending order. Raises
-    LearnerError for another length, negative numbers, and numbers that are not whole.
+    LearnerError for another length, negative numbers, numbers that are not whole, and texts among other labels.
 
     Example:
         >>> from attent.columns import groups_from
@@ -41,7 +41,9 @@ def groups_from(given: object, n: int, data: object = None) -> Grouped:
             bad = int(np.flatnonzero(labels < 0)[0])
             raise LearnerError(f"groups must be at least 0, got {labels[bad]} for example {bad}")
         return Grouped(labels.astype(np.int64), None)
-    if labels.dtype.kind not in "bUS" and not all(isinstance(one, str) for one in labels.tolist()):
+    if labels.dtype.kind == "S":
+        labels = np.array([one.decode(errors="backslashreplace") for one in labels.tolist()])
+    if labels.dtype.kind not in "bU" and not all(isinstance(one, str) for one in labels.tolist()):
         raise LearnerError(f"groups must be whole numbers or texts, got {labels.dtype}")
     names, groups = np.unique(labels, return_inverse=True)
     return Grouped(groups.astype(np.int64), tuple(map(str, names.tolist())))
@@ -111,6 +113,10 @@ def column(name: str, given: object, n: int, data: object = None) -> npt.NDArray
     found = np.asarray(given)
     if found.shape != (n,):
         raise LearnerError(f"{name} must be one for each of the {n} examples, shape ({n},), got shape {found.shape}")
+    if found.dtype.kind == "U" and isinstance(given, list | tuple):  # NumPy makes texts of what stands among texts
+        for example, one in enumerate(given):
+            if not isinstance(one, str):
+                raise LearnerError(f"{name} must not be texts and others, got {checks.shown(one)} for example {example}")
     return found
 
 

@@ -52,7 +52,8 @@ class Stand(NamedTuple):
     so there is no other try. ``best``: the lowest mean so far of what is watched, None where nothing is. ``knew``: the
     model knew most examples as it was given. ``looked``: whether the first try is learnt by heart was told, or is not
     to be asked any more. ``begun``: of what is tried the first part of a pass that is cut in two was taught. ``part``:
-    the sums of that part's latest losses and of those before, until the rest of the pass is taught; else None.
+    the sums of that part's latest losses and of those before, over a power of two above n, until the rest of the pass
+    is taught; else None.
     """
 
     how: How | None = None
@@ -279,6 +280,7 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
     seen[taught] = True
     seen &= np.isfinite(before) & np.isfinite(latest)
     was, now = sum_among(before, seen), sum_among(latest, seen)
+    one = 2.0 ** -len(latest).bit_length()  # of so many: what is kept is no more than a loss, and is exact
     falls = None
     if quarters is not None and not stand.looked:  # just after the first epoch, so a whole pass is what has two losses
         pairs = seen if stand.part is None else np.isfinite(before) & np.isfinite(latest)
@@ -289,9 +291,9 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
             return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": ended})
     if stand.begun:  # how far it falls was measured over whole passes, in which what comes later falls further
         fall = now / was if was > 0 else 1.0
-        return Decision(stand._replace(begun=False, part=(now, was)), {"sign": "begun", "fall": fall})
+        return Decision(stand._replace(begun=False, part=(now * one, was * one)), {"sign": "begun", "fall": fall})
     if stand.part is not None:
-        now, was, stand = now + stand.part[0], was + stand.part[1], stand._replace(part=None)
+        now, was, stand = now + stand.part[0] / one, was + stand.part[1] / one, stand._replace(part=None)
     fall = now / was if was > 0 else 1.0
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})

@@ -168,7 +168,7 @@ class Plan:
             reselect=self.reselect,
             scored=self.source.scored(n) if policy.ranks(self.select) else sources.Scored(0, 0),
             parts=self._parts(),
-            first=self.first_look,
+            cut=None if callable(self.ratio) or self.first_look == 1 else (self.ratio, self.first_look),
         )
 
     def _parts(self) -> int | None:

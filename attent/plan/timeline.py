@@ -89,23 +89,24 @@ def lay_out(
     reselect: bool,
     scored: Scored,
     parts: int | None = None,
-    first: float = 1.0,
+    cut: tuple[float, float] | None = None,
 ) -> tuple[Epoch, ...]:
     """Return one row per epoch for n examples.
 
     Nothing is scored or selected where all n are taught. Reused scores need one scoring pass if the
     first selection comes before any training. ``parts``: so many rounds are an epoch on all examples, cut between
-    batches, so that together they take its very steps. ``first``: the first two rounds are one of these parts, of which
-    the first takes this share; 1: no part is cut in two.
+    batches, so that together they take its very steps. ``cut``: the first two rounds are one of this ratio, and one of
+    these parts, of which the first takes this share; None: none is cut in two.
     """
     if n < 1:
         raise PlanError(f"n must be at least 1, got {n}: there is nothing to teach")
     rows: list[Epoch] = []
     full_steps = math.ceil(n / batch_size)
     ends: list[list[int]] = []  # of the parts of the first such epoch, and of each other
-    if parts is not None and (parts + (first < 1)) * batch_size <= n:
+    look = Fraction(1 if cut is None else cut[1]).limit_denominator(100)
+    if parts is not None and (parts + (cut is not None)) * batch_size <= n:
         whole = [Fraction(part, parts) for part in range(1, parts)]
-        begun = [Fraction(first).limit_denominator(100) / parts] if first < 1 else []
+        begun = [] if cut is None else [look / parts]
         ends = [_cuts(n, [*begun, *whole], batch_size), _cuts(n, whole, batch_size)]
 
     def shuffle() -> int:
@@ -122,6 +123,9 @@ def lay_out(
             later = number - (len(ends[0]) - 1)
             cuts, part = (ends[0], number) if later < 0 else (ends[1], later % (len(ends[1]) - 1))
             k = cuts[part + 1] - cuts[part]
+        elif cut is not None and number < 2:  # of the ratio as it is written: a third of it is no decimal
+            exact = Fraction(repr(float(cut[0]))) * (1 - look if number else look)
+            k = max(1, math.floor(exact * n + Fraction(1, 2)))
         for epoch in range(taught):
             select = k < n and (epoch == 0 or reselect)
             many = (scored.others if rows else scored.first) if select else 0

@@ -7,7 +7,7 @@ import pytest
 
 import attent
 from attent import Course, Plan
-from attent.choose.auto import Stand, decide, told
+from attent.choose.auto import Stand, begun, decide, told
 from attent.choose.sights import signs
 from attent.tests.toy import Toy, drive
 
@@ -59,6 +59,22 @@ def test_losses_too_large_to_be_summed_are_decided_as_smaller_ones(size):
         assert large.why == small.why
         assert large.stand == small.stand._replace(first=stand.first)
     assert signs(huge, huge * 0.5) == signs(huge * 2.0**-64, huge * 0.5 * 2.0**-64)
+
+
+@pytest.mark.parametrize("size", [3.0, 1e308, LARGEST])
+def test_two_parts_of_a_pass_fall_together_where_their_losses_are_too_large_to_be_summed(size):
+    losses = HARD / 3 * size
+    first, rest = np.arange(800, 930), np.r_[700:800, 930:1000]
+    tried = begun(decide(NONE, losses)).stand
+    once, halved = NONE.copy(), losses.copy()
+    once[first], halved[first] = losses[first], losses[first] * 0.5
+    part = decide(once, halved, first, tried)
+    assert part.why == {"sign": "begun", "fall": pytest.approx(0.5)}
+    assert np.isfinite(part.stand.part).all()
+    once[rest], halved[rest] = losses[rest], losses[rest] * 0.75
+    whole = decide(once, halved, rest, part.stand)
+    fall = (0.5 * (100 + 30 * 30) + 0.75 * (100 + 70 * 30)) / 3200  # in tenths of the losses
+    assert whole.why == {"sign": "not new", "fall": pytest.approx(fall)}
 
 
 def test_one_loss_too_large_among_others_is_most_of_all():

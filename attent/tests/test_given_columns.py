@@ -17,6 +17,7 @@ from attent.columns import costs_from, groups_from
         (["en", "de", "en"], [1, 0, 1], ("de", "en")),
         (np.array(["en", "de", "aa"], object), [2, 1, 0], ("aa", "de", "en")),
         ([True, False, True], [1, 0, 1], ("False", "True")),
+        ([b"en", b"de", b"\xff"], [2, 1, 0], ("\\xff", "de", "en")),
         ("language", [1, 0, 1], ("de", "en")),
     ],
 )
@@ -34,6 +35,8 @@ def test_labels_become_groups(given, groups, names):
         ([0, -2, 1], "groups must be at least 0, got -2 for example 1"),
         ([0.5, 1, 2], "groups must be whole numbers or texts, got float64"),
         ([None, "en", "de"], "groups must be whole numbers or texts, got object"),
+        (["en", float("nan"), "de"], "groups must not be texts and others, got nan for example 1"),
+        (["en", "de", 2], "groups must not be texts and others, got 2 for example 2"),
         ("lang", "groups names the column 'lang', the data have: language"),
     ],
 )
