@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from attent import checks
 from attent.choose import auto, rules
@@ -315,19 +316,35 @@ class Auto:
         if found is None:
             chosen, how = rules.first_in_turn(ask("turns"), k, order, ids=ids), "in turn"
             return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)
-        among, among_ids = ranked, ids
-        if found == begun and taught is not None:  # the rest of the pass, which takes no example twice
-            rest = np.ones(len(ranked), np.bool_)
-            rest[taught if ids is None else np.searchsorted(ids, taught)] = False
-            among, among_ids = ranked[rest], np.flatnonzero(rest) if ids is None else ids[rest]
+        taken = taught if found == begun else None  # by the pass's first part: it takes no example twice
         if found == "hard":
-            chosen, how = rules.hard(among, whole, ids=among_ids), "hardest"
+            chosen, how = _hardest(ranked, whole, ids, taken), "hardest"
         else:
             soft = self.soft if decision.stand.tries else self.proved
-            chosen, how = soft.choose(among, whole, noise, among_ids).ids, "soft"
+            if taken is not None:  # those that are left alone scale the choice
+                left = _left(len(scores), ids, taken)
+                scores, ids = scores[left], np.flatnonzero(left) if ids is None else ids[left]
+            chosen, how = soft.choose(scores, whole, noise, ids).ids, "soft"
         if k < whole:  # drawn evenly, so that what is tried is judged by a part that is like the whole
             chosen = rules.random(np.zeros(len(chosen)), k, order, ids=chosen)
         return Choice(chosen, None, how, decision.why, decision.stand._asdict(), ranked)
+
+
+def _hardest(ranked: Numbers, k: int, ids: Ids | None, taken: Ids | None) -> Ids:
+    """Return the k hardest but for those that are taken, ascending, without a second copy of what is ranked."""
+    if taken is None:
+        return rules.hard(ranked, k, ids=ids)
+    leading = rules.hard(ranked, k + len(taken))
+    leading = leading[_left(len(ranked), ids, taken)[leading]]
+    leading = leading[rules.hard(ranked[leading], k)]
+    return leading if ids is None else ids[leading]
+
+
+def _left(n: int, ids: Ids | None, taken: Ids) -> npt.NDArray[np.bool_]:
+    """Return which are not taken: bool, shape (n,)."""
+    left = np.ones(n, np.bool_)
+    left[taken if ids is None else np.searchsorted(ids, taken)] = False
+    return left
 
 
 LARGEST_BONUS = 1e6

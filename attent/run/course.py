@@ -240,7 +240,9 @@ class Course:
         """Return the epochs since each score was seen; the two parts of a first pass that is cut count as one."""
         first = self.plan.warm_up
         ages = self.epoch - self.seen
-        return ages - (self.seen <= first) if self.plan.first_look < 1 and self.epoch > first else ages
+        if self.plan.first_look < 1 and self.epoch > first:
+            ages -= self.seen <= first  # in place: there are as many as examples
+        return ages
 
     def _ranked(self, draw: int) -> Numbers:
         """Return the numbers a draw ranks, which are the scores themselves where the source does not change them."""

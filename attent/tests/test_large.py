@@ -139,7 +139,7 @@ def test_a_choice_holds_its_ids_and_a_bit_for_each_example(scaling):
     assert peak_of(lambda: attent.hard(equal, n // 5)) < 50 * (n // 5) + n / 4 + 3e6
 
 
-def test_an_adaptive_course_holds_forty_bytes_an_example():
+def test_an_adaptive_course_holds_fifty_bytes_an_example():
     n = 10**6
     losses = np.random.default_rng(10).exponential(size=n) ** 4
     ways = []
@@ -152,7 +152,7 @@ def test_an_adaptive_course_holds_forty_bytes_an_example():
             if record is not None and record.selection is not None:
                 ways.append(record.selection.how)
 
-    assert peak_of(teach) < 40 * n + 3e6
+    assert peak_of(teach) < 50 * n  # in the rest of the first pass, from which what is taken is left out
     assert set(ways) == {"hardest", "in turn"}
 
 
