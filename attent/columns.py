@@ -116,7 +116,9 @@ def column(name: str, given: object, n: int, data: object = None) -> npt.NDArray
     if found.dtype.kind == "U" and isinstance(given, list | tuple):  # NumPy makes texts of what stands among texts
         for example, one in enumerate(given):
             if not isinstance(one, str):
-                raise LearnerError(f"{name} must not be texts and others, got {checks.shown(one)} for example {example}")
+                raise LearnerError(
+                    f"{name} must not be texts and others, got {checks.shown(one)} for example {example}"
+                )
     return found
 
 

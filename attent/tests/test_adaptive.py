@@ -117,7 +117,8 @@ def test_an_adaptive_plan_that_never_teaches_is_full_training_to_the_batch(n, ba
 
 
 @pytest.mark.parametrize(
-    ("ratio", "n", "sizes"), [(0.5, 15, [3, 5, 8]), (0.7, 15, [4, 7, 11]), (0.25, 30, [3, 5, 8]), (0.4, 100, [13, 27, 40])]
+    ("ratio", "n", "sizes"),
+    [(0.5, 15, [3, 5, 8]), (0.7, 15, [4, 7, 11]), (0.25, 30, [3, 5, 8]), (0.4, 100, [13, 27, 40])],
 )
 def test_a_third_of_the_ratio_is_rounded_as_it_is_written(ratio, n, sizes):
     plan = Plan(epochs=4, batch_size=8, warm_up=1, ratio=ratio, select=attent.Auto())
