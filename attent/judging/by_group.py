@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from attent.checks import shown
 from attent.columns import checked_names
 from attent.errors import LearnerError
 from attent.judging.metrics import lower_is_better, quality_of
@@ -53,6 +54,9 @@ def new_groups(learner: Learner, sizes: Mapping[int, int]) -> list[int]:
     Raises LearnerError for what is no group.
     """
     given, names = getattr(learner, "new_groups", ()), group_names(learner)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise LearnerError(f"new_groups must be a list of groups, got {shown(given)}")
+    given = list(given)
     found = [names.index(group) if group in names else group for group in given]
     for group, told in zip(found, given, strict=True):
         if group not in sizes:

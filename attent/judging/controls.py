@@ -93,10 +93,10 @@ def controls_of(name: str, plan: Plan, n: int, known: Known) -> list[Control]:
     share = fixed_share(name)
     if share is not None:
         return [_replay(name, plan, n, known, share)] if _can_be(share, n, known) else []
+    if known.replayed is not None:  # of another seed, whose new ones may be more or fewer
+        return [_replay(name, plan, n, known, known.replayed)]
     tried = shares_to_try(n, known)
-    if len(tried) < 2:
-        return []
-    return [_replay(name, plan, n, known, tried[-1] if known.replayed is None else known.replayed)]
+    return [_replay(name, plan, n, known, tried[-1])] if tried else []
 
 
 def asked_controls(against: Iterable[str]) -> list[str]:

@@ -246,7 +246,11 @@ class Referee:
         self.budget.begin(amounts)
         seeds = [question.first_seed + number for number in range(question.seeds)]
         known = {seed: kept_groups(self._folder(f"seed-{seed}")) for seed in seeds}
-        plans = {seed: self._plans(n, self.batch_size, seed, known[seed]) for seed in seeds}
+        # A seed of which nothing is new has no arms by what is: those of the first then, whose learner tells why.
+        plans = {
+            seed: self._plans(n, self.batch_size, seed) | self._plans(n, self.batch_size, seed, known[seed])
+            for seed in seeds
+        }
         said: dict[int, dict[str, str]] = {seed: {} for seed in seeds}
         said[question.first_seed] = dict(self.check.said)
         to_run: dict[int, list[str]] = {}

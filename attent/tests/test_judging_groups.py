@@ -111,6 +111,14 @@ def test_metrics_that_name_no_group_are_noted():
     assert not [note for note in attent.judge(toy.uneven, **asked).notes if "Metrics by group" in note]
 
 
+@pytest.mark.parametrize("given", ["worth", 1, None])
+def test_new_groups_are_a_list(given):
+    learner = toy.uneven(attent.Plan.full(epochs=1, batch_size=10))
+    learner.new_groups = given
+    with pytest.raises(attent.LearnerError, match=f"new_groups must be a list of groups, got {given!r}"):
+        new_groups(learner, {0: 30, 1: 20})
+
+
 def test_new_groups_must_be_some():
     learner = toy.uneven(attent.Plan.full(epochs=1, batch_size=1))
     learner.new_groups = (4,)

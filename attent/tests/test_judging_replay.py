@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import attent
@@ -250,3 +251,28 @@ def test_the_command_line_asks_for_it_and_shows_it_again(tmp_path):
     for out in (ran.out, command("report", tmp_path / "run").out):
         assert "The share of what is new in a pass of replay was chosen on seed 1000000" in one_line(out)
     assert (tmp_path / "run" / "tuning" / "replay-hard-2" / "job.json").exists()
+
+
+@attent.recipe(epochs=6, batch_size=10)
+def mostly_new(plan):
+    """As ``refreshed``, but of seed 1 45 of 50 examples are new, and of seed 2 none are."""
+    learner = toy.refreshed(plan)
+    new = {1: 45, 2: 0}.get(plan.seed, 10)
+    learner.groups = lambda: (np.arange(50) >= 50 - new).astype(np.int64)
+    return learner
+
+
+def test_a_seed_of_more_new_ones_than_the_share_takes_all_as_they_are_when_resumed_too(tmp_path):
+    asked = {"recipe": mostly_new, "seeds": 2, "run": tmp_path / "judged"}
+    first, resumed = judged(**asked), judged(**asked)
+    assert first.replayed.chosen == {"share": 0.5}
+    plans = {job.seed: job.plan for job in first.jobs if job.arm == "replay"}
+    assert plans[0]["ratio"] == 20 / 50
+    assert (plans[1]["warm_up"], plans[1]["ratio"]) == (3, 30 / 50)  # all examples, at the cost of hard
+    assert resumed.jobs == first.jobs
+
+
+def test_a_seed_of_which_nothing_is_new_is_told_when_resumed_too(tmp_path):
+    for _ in range(2):
+        with pytest.raises(attent.LearnerError, match="groups must be two or more, got one"):
+            judged(mostly_new, seeds=3, run=tmp_path / "judged")
