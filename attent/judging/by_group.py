@@ -20,13 +20,19 @@ _APART = 0.02  # of a metric's value: more is no chance of which examples are he
 
 
 def groups_known(learner: Learner) -> Ids | None:
-    """Return the group of each example, None where the learner knows none."""
+    """Return the group of each example, None where the learner knows none. Raises LearnerError for texts."""
     if not isinstance(learner, Groups):
         return None
     try:
         found = np.asarray(learner.groups())
     except LearnerError:  # one that has them for other tasks
         return None
+    if found.dtype.kind in "US":
+        text = shown(found.flat[0].item())
+        raise LearnerError(
+            f"groups() must give whole numbers, got the text {text}: number the groups from 0, and "
+            "name them, in the order of their numbers, by the attribute group_names"
+        )
     return found if found.shape == (len(learner),) else None
 
 

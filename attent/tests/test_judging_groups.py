@@ -111,6 +111,21 @@ def test_metrics_that_name_no_group_are_noted():
     assert not [note for note in attent.judge(toy.uneven, **asked).notes if "Metrics by group" in note]
 
 
+def test_groups_that_are_texts_are_refused_before_any_training():
+    trained = []
+
+    @attent.recipe(epochs=2, batch_size=10)
+    def named(plan):
+        learner = toy.uneven(plan)
+        learner.groups = lambda: np.array(["plain", "worth"])[np.arange(50) * 2 // 50]
+        learner.train = lambda *given: trained.append(given)
+        return learner
+
+    with pytest.raises(attent.LearnerError, match=r"must give whole numbers, got the text 'plain': number the groups"):
+        attent.judge(named, arms=["default"], seeds=2)
+    assert trained == []
+
+
 @pytest.mark.parametrize("given", ["worth", 1, None])
 def test_new_groups_are_a_list(given):
     learner = toy.uneven(attent.Plan.full(epochs=1, batch_size=10))
