@@ -1,7 +1,7 @@
 """What the panel's workloads are taught, as digests: whether a change of the code changed any selection.
 
-    python panel_digests.py --write /tmp/before.json [--data FOLDER]  # on the state before
-    python panel_digests.py --check /tmp/before.json [--data FOLDER]  # on the change
+    python panel_digests.py --write before.json [--data FOLDER]  # on the state before
+    python panel_digests.py --check before.json [--data FOLDER]  # on the change
 
 Every workload is taught with four presets, on few examples for few epochs: some minutes on one thread. The losses
 behind a selection are float32, so another processor or another torch rounds them otherwise and chooses otherwise, with
