@@ -289,12 +289,11 @@ def _go_on(before: Numbers, latest: Numbers, taught: Ids, stand: Stand, quarters
         stand, (began, ended) = stand._replace(looked=True), falls
         if ended < (BY_HEART_KNEW if stand.knew else BY_HEART) and ended * ended < ALONE * began:
             return _in_turn(stand._replace(over=True), {"sign": "by heart", "fall": ended})
-    if stand.begun:  # how far it falls was measured over whole passes, in which what comes later falls further
-        fall = now / was if was > 0 else 1.0
-        return Decision(stand._replace(begun=False, part=(now * one, was * one)), {"sign": "begun", "fall": fall})
     if stand.part is not None:
         now, was, stand = now + stand.part[0] / one, was + stand.part[1] / one, stand._replace(part=None)
     fall = now / was if was > 0 else 1.0
+    if stand.begun:  # how far it falls was measured over whole passes, in which what comes later falls further
+        return Decision(stand._replace(begun=False, part=(now * one, was * one)), {"sign": "begun", "fall": fall})
     if stand.known and fall > NEW:
         return _in_turn(stand._replace(over=True), {"sign": "not new", "fall": fall})
     if fall > (LEARNABLE if stand.tries else FALLING):
